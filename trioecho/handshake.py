@@ -1,0 +1,257 @@
+"""The judge of WebSocket handshakes: a request in, a `Handshake` or a `RequestRefused` out, and no stream.
+
+The first fault found is the one that is told, so the order is part of the behaviour:
+
+1. origin: 403. First and before routing, as in ASP.NET: a page that may not connect learns nothing else.
+2. path: 404.
+3. the handshake itself (RFC 6455 §4.2.1): method 405, HTTP version, Upgrade and Connection 400, version 426,
+   key 400, subprotocols 400. Nobody should be told to come back later with a request that could never be
+   accepted.
+4. room: 503, last.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import h11
+
+from trioecho.options import TOKEN, WebSocketOptions
+from trioecho.origins import origin_allowed
+
+# RFC 6455 §4.2.1: "a base64-encoded (…) value that, when decoded, is 16 bytes in length". The four bits that
+# the encoding leaves over may be anything, as in .NET's decoder.
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_SCHEME_AND_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+# Picked arbitrarily: long enough to let connections end, short enough for a person to wait.
+_RETRY_AFTER_SECONDS = 5
+_LONGEST_QUOTE = 100
+_MOST_NAMED = 5
+
+_Fields = dict[bytes, list[bytes]]
+
+
+class RequestRefused(Exception):  # noqa: N818 (the name says what happened)
+    """A request that is answered with an error: the status, one sentence for the body, and further headers.
+
+    It carries everything that its answer needs, so that whoever sends the answer decides nothing
+    (`responses.refusal` makes the response).
+    """
+
+    def __init__(self, status: int, sentence: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """An upgrade that was found right.
+
+    `path` is decoded and without the query, `target` as received with it (in origin form). `headers` are all
+    of the request's, in order, with lower-case names, decoded as Latin-1. `subprotocol` is the one agreed on,
+    or None.
+    """
+
+    path: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    origin: str | None
+    subprotocol: str | None
+    key: str
+    host: str
+
+
+def wants_websocket(request: h11.Request) -> bool:
+    """Whether the client meant to open a WebSocket, rightly or not.
+
+    It did if it asks to upgrade to `websocket`. It also did if it sends a Sec-WebSocket-Key without that:
+    typically a proxy on the way has dropped Upgrade, a hop-by-hop header, and then "no Upgrade arrived" is
+    what the client's author must hear.
+    """
+    return any(
+        name == b"sec-websocket-key" or (name == b"upgrade" and _has_token([value], b"websocket"))
+        for name, value in request.headers
+    )
+
+
+def judge(
+    request: h11.Request, options: WebSocketOptions, paths: Collection[str], *, room: bool
+) -> Handshake:
+    """Judges a request that wants a WebSocket.
+
+    `paths` are the paths at which WebSockets are served (decoded); `room` is whether one more connection may
+    be opened. Raises RequestRefused; the order of the checks is at the top of this file.
+    """
+    fields: _Fields = {}
+    for name, value in request.headers:
+        fields.setdefault(name, []).append(value)
+    origin = _origin(fields, options)
+    path, target = path_and_target(request.target)
+    if path not in paths:
+        raise RequestRefused(
+            404, f"No WebSocket is served at {quoted(path)}; WebSockets are served at {_several(paths)}."
+        )
+    _check_upgrade(request, fields)
+    key = _key(fields)
+    subprotocol = _subprotocol(fields, options)
+    if not room:
+        raise RequestRefused(
+            503,
+            f"All {options.max_connections} connections of this server are taken; try again later.",
+            (("Retry-After", str(_RETRY_AFTER_SECONDS)),),
+        )
+    headers = tuple([(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers])
+    host = fields[b"host"][0].decode("latin-1")
+    return Handshake(path, target, headers, origin, subprotocol, key, host)
+
+
+def vetted_request(handshake: Handshake) -> bytes:
+    """The handshake as trio-websocket is shown it: only what it needs to answer, nothing that the client
+    chose freely.
+
+    The key and the subprotocol have been checked against their alphabets. Path and Host are constants: nobody
+    asks trio-websocket for them, and wsproto decodes Host as IDNA, which raises on what a client may well
+    send.
+    """
+    offer = (
+        f"Sec-WebSocket-Protocol: {handshake.subprotocol}\r\n" if handshake.subprotocol is not None else ""
+    )
+    return (
+        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {handshake.key}\r\n{offer}\r\n"
+    ).encode("ascii")
+
+
+def path_and_target(target: bytes) -> tuple[str, str]:
+    """The decoded path without the query, and the target in origin form with it.
+
+    The absolute form, `GET http://host/ws HTTP/1.1`, must be understood too (RFC 9112 §3.2.2).
+    Percent-encoded UTF-8 is decoded as in ASP.NET, all but the slash: `/%77s` is `/ws`, `/a%2Fb` is not
+    `/a/b`. A path that is not UTF-8 stays as it was sent.
+    """
+    text = target.decode("ascii")
+    if not text.startswith("/"):
+        authority = _SCHEME_AND_AUTHORITY.match(text)
+        if authority is not None:
+            text = text[authority.end() :]
+            text = text if text.startswith("/") else f"/{text}"
+    path = text.partition("?")[0]
+    if "%" in path:
+        try:
+            path = "".join(
+                part if part.upper() == "%2F" else unquote(part, errors="strict")
+                for part in re.split("(%2[Ff])", path)
+            )
+        except UnicodeDecodeError:
+            pass  # it stays as it was sent
+    return path, text
+
+
+def quoted(value: bytes | str) -> str:
+    """A received value as it may stand in a sentence: in quotes, escaped to printable ASCII, at most 100
+    characters.
+
+    Angle brackets are escaped too: whatever shows the sentence, and whatever it takes it for, it is no HTML.
+    """
+    text = value.decode("latin-1") if isinstance(value, (bytes, bytearray)) else value
+    shown = ascii(text[:_LONGEST_QUOTE]).replace("<", "\\x3c").replace(">", "\\x3e")
+    return shown if len(text) <= _LONGEST_QUOTE else f"{shown}... ({len(text)} characters)"
+
+
+def _origin(fields: _Fields, options: WebSocketOptions) -> str | None:
+    received = fields.get(b"origin")
+    if received is None:
+        return None
+    if len(received) > 1:
+        # RFC 6454 §7.3: "The user agent MUST NOT include more than one Origin header field".
+        raise RequestRefused(400, f"A request has at most one Origin header; received {_several(received)}.")
+    origin = received[0].decode("latin-1")
+    if not origin_allowed(options.origin_patterns, origin):
+        allowed = _several([str(pattern) for pattern in options.origin_patterns])
+        raise RequestRefused(403, f"The origin {quoted(origin)} may not connect; allowed is {allowed}.")
+    return origin
+
+
+def _check_upgrade(request: h11.Request, fields: _Fields) -> None:
+    if request.method != b"GET":
+        raise RequestRefused(
+            405,
+            f"A WebSocket handshake is a GET request; received {quoted(request.method)}.",
+            (("Allow", "GET"),),
+        )
+    if request.http_version != b"1.1":
+        version = request.http_version.decode("ascii")
+        raise RequestRefused(
+            400,
+            f"A WebSocket handshake needs HTTP/1.1; received HTTP/{version}, perhaps from a proxy.",
+        )
+    for name, token in ((b"upgrade", b"websocket"), (b"connection", b"upgrade")):
+        if not _has_token(fields.get(name, ()), token):
+            header = name.decode("ascii").capitalize()
+            raise RequestRefused(
+                400,
+                f"A WebSocket handshake has {token.decode('ascii')!r} in its {header} header, which a proxy "
+                f"may have removed; received {_received(fields, name)}.",
+            )
+    if fields.get(b"sec-websocket-version") != [b"13"]:
+        raise RequestRefused(
+            426,
+            f"Sec-WebSocket-Version must be 13; received {_received(fields, b'sec-websocket-version')}.",
+            (("Sec-WebSocket-Version", "13"),),
+        )
+    if b"transfer-encoding" in fields or fields.get(b"content-length", [b"0"]) != [b"0"]:
+        # What follows the head of a handshake is taken for frames, so a body must not stand there.
+        name = b"transfer-encoding" if b"transfer-encoding" in fields else b"content-length"
+        header = name.decode("ascii").title()
+        raise RequestRefused(
+            400, f"A WebSocket handshake has no body; received the {header} {_received(fields, name)}."
+        )
+
+
+def _key(fields: _Fields) -> str:
+    keys = fields.get(b"sec-websocket-key", ())
+    if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
+        raise RequestRefused(
+            400,
+            "Sec-WebSocket-Key must be one header with 16 bytes in base64; "
+            f"received {_received(fields, b'sec-websocket-key')}.",
+        )
+    return keys[0].decode("ascii")
+
+
+def _subprotocol(fields: _Fields, options: WebSocketOptions) -> str | None:
+    received = fields.get(b"sec-websocket-protocol")
+    if received is None:
+        return None
+    offered: set[str] = set()
+    for offer in b",".join(received).decode("latin-1").split(","):
+        token = offer.strip(" \t")
+        # RFC 9110 §5.6.1.2: "A recipient MUST parse and ignore a reasonable number of empty list elements".
+        if token and TOKEN.fullmatch(token) is None:
+            raise RequestRefused(
+                400,
+                f"Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'; received {quoted(token)}.",
+            )
+        offered.add(token)
+    return next((each for each in options.subprotocols if each in offered), None)
+
+
+def _has_token(values: Sequence[bytes], token: bytes) -> bool:
+    """Whether a comma-separated header, on one line or several, contains the token, in any case."""
+    return any(part.strip(b" \t") == token for value in values for part in value.lower().split(b","))
+
+
+def _received(fields: _Fields, name: bytes) -> str:
+    values = fields.get(name)
+    return "none" if values is None else _several(values)
+
+
+def _several(values: Collection[bytes] | Collection[str]) -> str:
+    named = [quoted(value) for value in values][:_MOST_NAMED]
+    more = len(values) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")

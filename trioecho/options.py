@@ -1,0 +1,209 @@
+"""WebSocketOptions: what one server allows its connections, in ASP.NET's names where ASP.NET has one.
+
+Every limit is checked once, here, when the options are made: a server that starts has options that make
+sense, and no other file has to ask again. A mistake is answered with one sentence that says what would be
+right.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from urllib.parse import unquote
+
+from trioecho.origins import OriginPattern, parse_origin_pattern
+
+# RFC 9110 §5.6.2: token = 1*tchar
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+_ZERO_IS_OFF = frozenset({"keep_alive_interval", "idle_timeout"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebSocketOptions:
+    """How one server treats its connections. Immutable; use `dataclasses.replace` for a changed copy.
+
+    Times are in seconds, sizes in bytes. A time that is switched off is `math.inf`. A value of the wrong kind
+    raises TypeError, one that makes no sense ValueError, each with one sentence that says what would be
+    right.
+
+    path (default "/ws", ASP.NET's sample):
+        Where a single handler is served. Compared with the decoded path of the request, without its query. A
+        WebSocket request to another path is refused with 404. Not used when the handlers are given as a
+        mapping.
+    allowed_origins (default empty: every origin, as in ASP.NET):
+        The web pages that may connect, as browsers name them: `https://client.com`; `https://*.client.com`
+        for every host below client.com, but not client.com itself; `null` for sandboxed pages and files; `*`
+        for all. Compared without case and without default ports. Any other page gets 403. A request without
+        an Origin does not come from a browser and passes. Empty is the default so that the echo server works
+        from every page; a server that knows its users by cookies must list its pages.
+    keep_alive_interval (default 120 seconds, ASP.NET's; 0 or `math.inf`: off):
+        After so long without a byte from the client, it is sent a Ping, which also keeps proxies from closing
+        an idle connection. Behind a proxy with a shorter limit (nginx: 60 s) choose less than that limit.
+    keep_alive_timeout (default 20 seconds; `math.inf`: wait for ever):
+        How long the answer to that Ping, or any other byte, may take. Then the client counts as gone: 1011
+        "keep-alive timeout", and the connection is aborted. ASP.NET's default is to wait for ever, so that it
+        never notices a lost network; 20 s outlasts a slow mobile network and is `websockets`' default too.
+    idle_timeout (default `math.inf`: off; 0 is off too):
+        ASP.NET's "2 × X" rule: where clients promise to send a message (or a Ping of their own) every X
+        seconds, set 2 × X. A client silent for longer is sent 1001 "idle timeout". Off by default, because a
+        client that only listens is silent and well.
+    handshake_timeout (default 10 seconds; `math.inf`: wait for ever):
+        From the accepted TCP connection to the end of the request head, TLS included. Then 408, and the
+        connection is closed. A client needs one round trip for it, two more for TLS: 10 s leaves room for a
+        bad network and none for someone who holds connections open by sending a byte now and then.
+    close_timeout (default 5 seconds; must be finite):
+        How long every ending may take: the exchange of Close frames, what the handler does after its client
+        is gone, and bytes that the client does not read. Then the rest is cut off. Finite, so that a peer
+        that stopped reading can never hold the server.
+    max_message_size (default 1 MiB, 1_048_576 bytes):
+        The longest message accepted, in bytes of its payload (for text: of its UTF-8). A longer one ends the
+        connection with 1009 as soon as it is known to be longer. A connection may hold about so much memory;
+        1 MiB is also the default of `websockets`.
+    max_fragments (default 65_536):
+        The most fragments that one message may come in. One more ends the connection with 1009. It bounds
+        what a message of empty fragments costs, which its size does not; 65_536 lets a 4 MiB message through
+        in fragments of 64 bytes, the smallest that Autobahn's test suite sends (case 9.3.1).
+    max_connections (default None: no limit):
+        How many connections may be open at once. One more is refused with 503 and Retry-After, after
+        everything else about it was found right. None by default, because the right number depends on the
+        handler's memory.
+    subprotocols (default empty: none):
+        The subprotocols that the handlers speak, the preferred one first. The first of them that the client
+        offers is agreed on; if none fits, the connection goes on without one and the client decides (RFC 6455
+        §4.2.2).
+    compression (default False):
+        permessage-deflate (RFC 7692) is not implemented, so True is refused for now. Off is right wherever a
+        message holds a secret next to text that somebody else can choose (CRIME, BREACH).
+
+    `origin_patterns` is derived: `allowed_origins`, parsed once.
+    """
+
+    path: str = "/ws"
+    allowed_origins: tuple[str, ...] = ()
+    keep_alive_interval: float = 120.0
+    keep_alive_timeout: float = 20.0
+    idle_timeout: float = math.inf
+    handshake_timeout: float = 10.0
+    close_timeout: float = 5.0
+    max_message_size: int = 2**20
+    max_fragments: int = 2**16
+    max_connections: int | None = None
+    subprotocols: tuple[str, ...] = ()
+    compression: bool = False
+    origin_patterns: tuple[OriginPattern, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        checked: dict[str, object] = {"path": checked_path(self.path)}
+        for name in (
+            "keep_alive_interval",
+            "keep_alive_timeout",
+            "idle_timeout",
+            "handshake_timeout",
+            "close_timeout",
+        ):
+            checked[name] = _seconds(name, getattr(self, name))
+        if checked["close_timeout"] == math.inf:
+            raise ValueError(
+                "close_timeout must be finite, so that no peer can hold the server; the default is 5.0"
+            )
+        checked["max_message_size"] = _count("max_message_size", self.max_message_size, "bytes")
+        checked["max_fragments"] = _count("max_fragments", self.max_fragments, "fragments")
+        if self.max_connections is not None:
+            _count("max_connections", self.max_connections, "connections, or None for no limit")
+        checked["subprotocols"] = _subprotocols(self.subprotocols)
+        checked["allowed_origins"] = origins = _strings("allowed_origins", "origins", self.allowed_origins)
+        checked["origin_patterns"] = tuple(_origin_pattern(origin) for origin in origins)
+        if not isinstance(self.compression, bool):
+            raise TypeError(f"compression takes True or False; you gave {self.compression!r}")
+        if self.compression:
+            raise ValueError("compression is not implemented yet: leave it False")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+def checked_path(path: object) -> str:
+    """A path at which WebSockets can be served; TypeError or ValueError with one sentence if it is none."""
+    if not isinstance(path, str):
+        raise TypeError(f"path takes a string such as '/ws'; you gave {path!r}")
+    if not path.startswith("/"):
+        suggestion = "/" + path.partition("://")[2].partition("/")[2] if "://" in path else f"/{path.strip()}"
+        raise ValueError(f"path must begin with a slash; you gave {path!r}: write {suggestion!r}")
+    if re.search(r"[?#\s\x00-\x1f\x7f]", path):
+        suggestion = re.split(r"[?#\s\x00-\x1f\x7f]", path, maxsplit=1)[0]
+        raise ValueError(
+            "path must have no query, fragment, white space or control character; "
+            f"you gave {path!r}: write {suggestion!r}"
+        )
+    if re.search(r"%[0-9A-Fa-f]{2}", path):
+        # Requests are compared decoded, so an encoded path would match nothing a client can ask for.
+        raise ValueError(
+            f"path is compared with the decoded path of a request; you gave {path!r}: write {unquote(path)!r}"
+        )
+    return path
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, timedelta):
+        raise TypeError(
+            f"{name} takes seconds as a number; you gave a timedelta: write {value.total_seconds()!r}"
+        )
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} takes seconds as a number; you gave {value!r}")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.nan
+    if name in _ZERO_IS_OFF:
+        if seconds == 0:
+            return math.inf
+        if not seconds > 0:
+            raise ValueError(
+                f"{name} must be a number of seconds, or 0 or math.inf to switch it off; you gave {value!r}"
+            )
+    elif not seconds > 0:
+        raise ValueError(f"{name} must be more than 0 seconds; you gave {value!r}")
+    return seconds
+
+
+def _count(name: str, value: object, unit: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} takes a whole number of {unit}; you gave {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1 ({unit}); you gave {value!r}")
+    return value
+
+
+def _strings(name: str, what: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise TypeError(f"{name} takes a list of {what}; you gave the string {value!r}: write [{value!r}]")
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name} takes a list of {what}; you gave {value!r}")
+    strings: list[str] = []
+    for each in value:
+        if not isinstance(each, str):
+            raise TypeError(f"{name} takes a list of {what}, each a string; it contains {each!r}")
+        strings.append(each)
+    return tuple(strings)
+
+
+def _origin_pattern(origin: str) -> OriginPattern:
+    try:
+        return parse_origin_pattern(origin)
+    except ValueError as error:
+        raise ValueError(f"allowed_origins: {error}") from None
+
+
+def _subprotocols(value: object) -> tuple[str, ...]:
+    subprotocols = _strings("subprotocols", "subprotocols", value)
+    for index, each in enumerate(subprotocols):
+        if TOKEN.fullmatch(each) is None:
+            raise ValueError(
+                f"subprotocols: {each!r} is no token (letters, digits and !#$%&'*+-.^_`|~) such as 'chat.v1'"
+            )
+        if each in subprotocols[:index]:
+            raise ValueError(f"subprotocols: {each!r} is listed twice")
+    return subprotocols
