@@ -115,7 +115,7 @@ def _check_beginning(received: bytes | bytearray) -> None:
     if end < min(len(received), MAX_HEAD_BYTES) and (
         received[end] != _LINE_FEED or _REQUEST_LINE.fullmatch(received, 0, end) is None
     ):
-        line = quoted(bytes(received[: end + 1]).rstrip(b"\r\n"))
+        line = quoted(received[: end + 1].decode("latin-1").rstrip("\r\n"))
         raise RequestRefused(
             400, f"An HTTP/1.1 request begins with a line like 'GET / HTTP/1.1'; received {line}."
         )

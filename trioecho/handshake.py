@@ -5,7 +5,7 @@ The first fault found is the one that is told, so the order is part of the behav
 1. origin: 403. First and before routing, as in ASP.NET: a page that may not connect learns nothing else.
 2. path: 404.
 3. the handshake itself (RFC 6455 §4.2.1): method 405, HTTP version, Upgrade and Connection 400, version 426,
-   key 400, subprotocols 400. Nobody should be told to come back later with a request that could never be
+   body 400, key 400, subprotocols 400. Nobody should be told to come back later with a request that could never be
    accepted.
 4. room: 503, last.
 """
@@ -24,14 +24,14 @@ from trioecho.origins import origin_allowed
 
 # RFC 6455 §4.2.1: "a base64-encoded (…) value that, when decoded, is 16 bytes in length". The four bits that
 # the encoding leaves over may be anything, as in .NET's decoder.
-_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _SCHEME_AND_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 # Picked arbitrarily: long enough to let connections end, short enough for a person to wait.
 _RETRY_AFTER_SECONDS = 5
 _LONGEST_QUOTE = 100
 _MOST_NAMED = 5
 
-_Fields = dict[bytes, list[bytes]]
+_Fields = dict[str, list[str]]
 
 
 class RequestRefused(Exception):  # noqa: N818 (the name says what happened)
@@ -73,10 +73,14 @@ def wants_websocket(request: h11.Request) -> bool:
     typically a proxy on the way has dropped Upgrade, a hop-by-hop header, and then "no Upgrade arrived" is
     what the client's author must hear.
     """
-    return any(
-        name == b"sec-websocket-key" or (name == b"upgrade" and _has_token([value], b"websocket"))
-        for name, value in request.headers
-    )
+    # raw_items, here and below: iterating over h11's headers themselves takes three times as long.
+    for name, value in request.headers.raw_items():
+        lowered = name.lower()
+        if lowered == b"sec-websocket-key":
+            return True
+        if lowered == b"upgrade" and _has_token([value.decode("latin-1")], "websocket"):
+            return True
+    return False
 
 
 def judge(
@@ -87,32 +91,39 @@ def judge(
     `paths` are the paths at which WebSockets are served (decoded); `room` is whether one more connection may
     be opened. Raises RequestRefused; the order of the checks is at the top of this file.
     """
+    headers = tuple(
+        [
+            (name.decode("ascii").lower(), value.decode("latin-1"))
+            for name, value in request.headers.raw_items()
+        ]
+    )
     fields: _Fields = {}
-    for name, value in request.headers:
+    for name, value in headers:
         fields.setdefault(name, []).append(value)
     origin = _origin(fields, options)
     path, target = path_and_target(request.target)
     if path not in paths:
         raise RequestRefused(
-            404, f"No WebSocket is served at {quoted(path)}; WebSockets are served at {_several(paths)}."
+            404, f"No WebSocket is served at {quoted(path)}; WebSockets are served at {listed(paths)}."
         )
     _check_upgrade(request, fields)
     key = _key(fields)
     subprotocol = _subprotocol(fields, options)
     if not room:
+        limit = options.max_connections
+        taken = (
+            "This server takes no new connections" if limit is None else f"All {limit} connections are taken"
+        )
         raise RequestRefused(
             503,
-            f"All {options.max_connections} connections of this server are taken; try again later.",
+            f"{taken}; try again in {_RETRY_AFTER_SECONDS} seconds.",
             (("Retry-After", str(_RETRY_AFTER_SECONDS)),),
         )
-    headers = tuple([(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers])
-    host = fields[b"host"][0].decode("latin-1")
-    return Handshake(path, target, headers, origin, subprotocol, key, host)
+    return Handshake(path, target, headers, origin, subprotocol, key, fields["host"][0])
 
 
 def vetted_request(handshake: Handshake) -> bytes:
-    """The handshake as trio-websocket is shown it: only what it needs to answer, nothing that the client
-    chose freely.
+    """The handshake as trio-websocket is shown it: only what it needs, nothing that the client chose freely.
 
     The key and the subprotocol have been checked against their alphabets. Path and Host are constants: nobody
     asks trio-websocket for them, and wsproto decodes Host as IDNA, which raises on what a client may well
@@ -152,28 +163,33 @@ def path_and_target(target: bytes) -> tuple[str, str]:
     return path, text
 
 
-def quoted(value: bytes | str) -> str:
-    """A received value as it may stand in a sentence: in quotes, escaped to printable ASCII, at most 100
-    characters.
+def quoted(value: str) -> str:
+    """A received value as it may stand in a sentence: quoted, in printable ASCII, at most 100 characters.
 
     Angle brackets are escaped too: whatever shows the sentence, and whatever it takes it for, it is no HTML.
     """
-    text = value.decode("latin-1") if isinstance(value, (bytes, bytearray)) else value
-    shown = ascii(text[:_LONGEST_QUOTE]).replace("<", "\\x3c").replace(">", "\\x3e")
-    return shown if len(text) <= _LONGEST_QUOTE else f"{shown}... ({len(text)} characters)"
+    shown = ascii(value[:_LONGEST_QUOTE]).replace("<", "\\x3c").replace(">", "\\x3e")
+    return shown if len(value) <= _LONGEST_QUOTE else f"{shown}... ({len(value)} characters)"
+
+
+def listed(values: Collection[str]) -> str:
+    """The first five values, quoted, and how many more there are."""
+    named = [quoted(value) for value in values][:_MOST_NAMED]
+    more = len(values) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def _origin(fields: _Fields, options: WebSocketOptions) -> str | None:
-    received = fields.get(b"origin")
+    received = fields.get("origin")
     if received is None:
         return None
     if len(received) > 1:
         # RFC 6454 §7.3: "The user agent MUST NOT include more than one Origin header field".
-        raise RequestRefused(400, f"A request has at most one Origin header; received {_several(received)}.")
-    origin = received[0].decode("latin-1")
+        raise RequestRefused(400, f"A request has at most one Origin header; received {listed(received)}.")
+    origin = received[0]
     if not origin_allowed(options.origin_patterns, origin):
-        allowed = _several([str(pattern) for pattern in options.origin_patterns])
-        raise RequestRefused(403, f"The origin {quoted(origin)} may not connect; allowed is {allowed}.")
+        allowed = listed([str(pattern) for pattern in options.origin_patterns])
+        raise RequestRefused(403, f"The origin {quoted(origin)} may not connect; allowed: {allowed}.")
     return origin
 
 
@@ -181,7 +197,7 @@ def _check_upgrade(request: h11.Request, fields: _Fields) -> None:
     if request.method != b"GET":
         raise RequestRefused(
             405,
-            f"A WebSocket handshake is a GET request; received {quoted(request.method)}.",
+            f"A WebSocket handshake is a GET request; received {quoted(request.method.decode('ascii'))}.",
             (("Allow", "GET"),),
         )
     if request.http_version != b"1.1":
@@ -190,46 +206,46 @@ def _check_upgrade(request: h11.Request, fields: _Fields) -> None:
             400,
             f"A WebSocket handshake needs HTTP/1.1; received HTTP/{version}, perhaps from a proxy.",
         )
-    for name, token in ((b"upgrade", b"websocket"), (b"connection", b"upgrade")):
+    for name, token in (("upgrade", "websocket"), ("connection", "upgrade")):
         if not _has_token(fields.get(name, ()), token):
-            header = name.decode("ascii").capitalize()
+            header = name.capitalize()
             raise RequestRefused(
                 400,
-                f"A WebSocket handshake has {token.decode('ascii')!r} in its {header} header, which a proxy "
+                f"A WebSocket handshake has {token!r} in its {header} header, which a proxy "
                 f"may have removed; received {_received(fields, name)}.",
             )
-    if fields.get(b"sec-websocket-version") != [b"13"]:
+    if fields.get("sec-websocket-version") != ["13"]:
         raise RequestRefused(
             426,
-            f"Sec-WebSocket-Version must be 13; received {_received(fields, b'sec-websocket-version')}.",
+            f"Sec-WebSocket-Version must be 13; received {_received(fields, 'sec-websocket-version')}.",
             (("Sec-WebSocket-Version", "13"),),
         )
-    if b"transfer-encoding" in fields or fields.get(b"content-length", [b"0"]) != [b"0"]:
+    if "transfer-encoding" in fields or fields.get("content-length", ["0"]) != ["0"]:
         # What follows the head of a handshake is taken for frames, so a body must not stand there.
-        name = b"transfer-encoding" if b"transfer-encoding" in fields else b"content-length"
-        header = name.decode("ascii").title()
+        name = "transfer-encoding" if "transfer-encoding" in fields else "content-length"
+        header = name.title()
         raise RequestRefused(
             400, f"A WebSocket handshake has no body; received the {header} {_received(fields, name)}."
         )
 
 
 def _key(fields: _Fields) -> str:
-    keys = fields.get(b"sec-websocket-key", ())
+    keys = fields.get("sec-websocket-key", ())
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise RequestRefused(
             400,
             "Sec-WebSocket-Key must be one header with 16 bytes in base64; "
-            f"received {_received(fields, b'sec-websocket-key')}.",
+            f"received {_received(fields, 'sec-websocket-key')}.",
         )
-    return keys[0].decode("ascii")
+    return keys[0]
 
 
 def _subprotocol(fields: _Fields, options: WebSocketOptions) -> str | None:
-    received = fields.get(b"sec-websocket-protocol")
+    received = fields.get("sec-websocket-protocol")
     if received is None:
         return None
     offered: set[str] = set()
-    for offer in b",".join(received).decode("latin-1").split(","):
+    for offer in ",".join(received).split(","):
         token = offer.strip(" \t")
         # RFC 9110 §5.6.1.2: "A recipient MUST parse and ignore a reasonable number of empty list elements".
         if token and TOKEN.fullmatch(token) is None:
@@ -241,17 +257,11 @@ def _subprotocol(fields: _Fields, options: WebSocketOptions) -> str | None:
     return next((each for each in options.subprotocols if each in offered), None)
 
 
-def _has_token(values: Sequence[bytes], token: bytes) -> bool:
+def _has_token(values: Sequence[str], token: str) -> bool:
     """Whether a comma-separated header, on one line or several, contains the token, in any case."""
-    return any(part.strip(b" \t") == token for value in values for part in value.lower().split(b","))
+    return any(part.strip(" \t") == token for value in values for part in value.lower().split(","))
 
 
-def _received(fields: _Fields, name: bytes) -> str:
+def _received(fields: _Fields, name: str) -> str:
     values = fields.get(name)
-    return "none" if values is None else _several(values)
-
-
-def _several(values: Collection[bytes] | Collection[str]) -> str:
-    named = [quoted(value) for value in values][:_MOST_NAMED]
-    more = len(values) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
+    return "none" if values is None else listed(values)

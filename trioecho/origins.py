@@ -25,7 +25,10 @@ _ORIGIN = re.compile(
     rf"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]+\]|{_LABEL}(?:\.{_LABEL})*\.?)(?::(?P<port>[0-9]{{1,5}}))?"
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_WEBSOCKET_SCHEMES = {"ws": "http", "wss": "https"}
+# What to write for a page that opens such a WebSocket.
+_PAGE_SCHEMES = {"ws": "http", "wss": "https"}
+_DAMAGED_SCHEME = re.compile(r"(https?|wss?)(?::/?|//)", re.IGNORECASE)
+_LOCAL = re.compile(r"localhost\b|127\.|\[::1\]|::1$")
 _SHAPE = "an origin is scheme://host or scheme://host:port, for example 'https://client.com'"
 
 
@@ -62,18 +65,10 @@ def parse_origin_pattern(text: str) -> OriginPattern:
     missing scheme, a user name, a query, `ws://` instead of `http://`, a name that is not ASCII, or anything
     else that no browser would ever send and that would therefore silently match nothing.
     """
-    if text == "*":
-        return EVERY_ORIGIN
-    before, wildcard, behind = text.lower().partition("://*.")
-    origin = normalised(f"{before}://{behind}" if wildcard else text)
-    if origin is None or origin.partition("://")[0] in _WEBSOCKET_SCHEMES:
+    pattern = _parsed(text)
+    if pattern is None:
         raise ValueError(_lesson(text))
-    if not wildcard:
-        return OriginPattern(origin)
-    scheme, _, rest = origin.partition("://")
-    if rest.startswith("["):
-        raise ValueError(_lesson(text))
-    return OriginPattern(f"{scheme}://", f".{rest}")
+    return pattern
 
 
 def origin_allowed(patterns: Sequence[OriginPattern], origin: str | None) -> bool:
@@ -103,6 +98,19 @@ def normalised(origin: str) -> str | None:
     return f"{scheme}://{host}:{int(port)}" if 1 <= int(port) <= 65535 else None
 
 
+def _parsed(text: str) -> OriginPattern | None:
+    if text == "*":
+        return EVERY_ORIGIN
+    before, wildcard, behind = text.partition("://*.")
+    origin = normalised(f"{before}://{behind}" if wildcard else text)
+    if origin is None:
+        return None
+    scheme, _, host = origin.partition("://")
+    if scheme in _PAGE_SCHEMES or (wildcard and host.startswith("[")):
+        return None
+    return OriginPattern(f"{scheme}://", f".{host}") if wildcard else OriginPattern(origin)
+
+
 def _lesson(text: str) -> str:
     """One sentence that says what is wrong with a configured origin and how to write it."""
     if not text.strip():
@@ -113,12 +121,9 @@ def _lesson(text: str) -> str:
     if text.lower().startswith("file:"):
         return f"{text!r} is not what browsers send: a page opened from a file sends 'null', so write 'null'"
     faults, corrected = _corrected(text)
-    wildcard_misplaced = "*" in corrected.replace("://*.", "://", 1)
-    if wildcard_misplaced or (corrected != text and normalised(corrected.replace("://*.", "://", 1)) is None):
-        corrected = ""
-    if faults and corrected:
+    if faults and _parsed(corrected) is not None:
         return f"{text!r} is not an origin because it {' and '.join(faults)}: write {corrected!r}"
-    if wildcard_misplaced:
+    if "*" in text:
         return (
             f"{text!r} is not an origin: an asterisk stands only for the first labels of a host name, as in "
             "'https://*.client.com', or alone for every origin, '*'"
@@ -129,21 +134,20 @@ def _lesson(text: str) -> str:
 def _corrected(text: str) -> tuple[list[str], str]:
     """What keeps `text` from being an origin, and `text` without those faults."""
     faults: list[str] = []
-    rest = text.strip()
-    if rest != text:
+    if text != text.strip():
         faults.append("has white space around it")
-    scheme, separator, rest = rest.partition("://") if "://" in rest else ("", "", rest)
-    scheme = scheme.lower()
+    scheme, separator, rest = text.strip().partition("://")
+    if not separator:
+        damaged = _DAMAGED_SCHEME.match(scheme)
+        faults.append("has no :// behind its scheme" if damaged else "has no scheme")
+        rest = scheme[damaged.end() :] if damaged else scheme.lstrip("/")
+        scheme = damaged.group(1) if damaged else ""
     authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     tail = rest[len(authority) :]
-    _, at, host = authority.rpartition("@")
-    if not separator:
-        faults.append("has no scheme")
-        local = re.match(r"(localhost|127\.|\[::1\])", host.lower()) or host.endswith(":80")
-        scheme = "http" if local else "https"
-    elif scheme in _WEBSOCKET_SCHEMES:
-        faults.append(f"has the scheme {scheme} of the WebSocket, not that of the page that opens it")
-        scheme = _WEBSOCKET_SCHEMES[scheme]
+    _, at, host = authority.lower().rpartition("@")
+    scheme = scheme.lower() or ("http" if _LOCAL.match(host) or host.endswith(":80") else "https")
+    if scheme in _PAGE_SCHEMES:
+        faults.append(f"has the WebSocket's scheme {scheme}, not that of the page that opens it")
     if at:
         faults.append("has a user name")
     if tail:
@@ -154,14 +158,18 @@ def _corrected(text: str) -> tuple[list[str], str]:
     name, _, port = host.partition(":")
     if not host.isascii():
         faults.append("is not in the ASCII spelling (punycode) that browsers send")
-        try:
-            host = host.replace(name, name.encode("idna").decode("ascii"), 1)
-        except UnicodeError:
-            pass  # the asterisk label or a name too long: then there is no spelling to offer
+        host = host.replace(name, _punycode(name), 1)
     elif host.count(":") > 1 and not host.startswith("["):
         faults.append("has an IPv6 address without brackets")
         host = f"[{host}]"
     elif port.isdigit() and not 1 <= int(port) <= 65535:
         faults.append("has a port outside 1 to 65535")
         host = name
-    return faults, f"{scheme}://{host.lower()}"
+    return faults, f"{_PAGE_SCHEMES.get(scheme, scheme)}://{host}"
+
+
+def _punycode(name: str) -> str:
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name  # too long, or no name in any alphabet: there is no spelling to suggest

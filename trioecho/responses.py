@@ -16,7 +16,7 @@ from importlib.resources.abc import Traversable
 
 import h11
 
-from trioecho.handshake import RequestRefused, path_and_target, quoted
+from trioecho.handshake import RequestRefused, listed, path_and_target, quoted
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -68,14 +68,13 @@ def respond(request: h11.Request, paths: Collection[str]) -> Response:
         return refusal(RequestRefused(404, _not_found(path, paths)))
     if request.method not in (b"GET", b"HEAD"):
         allow = "GET, HEAD" if file is not None or path == "/healthz" else "GET"
-        sentence = (
-            f"{quoted(path)} is read with {allow.replace(',', ' or')}; received {quoted(request.method)}."
-        )
+        method = quoted(request.method.decode("ascii"))
+        sentence = f"{quoted(path)} takes {allow.replace(',', ' and')}; received {method}."
         return refusal(RequestRefused(405, sentence, (("Allow", allow),)))
     if file is not None:
         return _page(request, file)
     if path == "/healthz":
-        return _text(200, "ok\n", (("Cache-Control", "no-store"),))
+        return _text(200, "ok", (("Cache-Control", "no-store"),))
     sentence = (
         f"A WebSocket is served at {quoted(path)}; received a request without the headers that ask for one, "
         "'Upgrade: websocket' and 'Connection: Upgrade', which a proxy on the way may have removed."
@@ -115,8 +114,7 @@ def _page_file(body: bytes, suffix: str) -> PageFile:
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = (
         ("ETag", etag),
-        # Not "do not store" but "ask before use": a page of another version must not meet this version's
-        # script.
+        # Keep it, but ask before use: a page of another version must not meet this version's script.
         ("Cache-Control", "no-cache"),
         ("Content-Type", _CONTENT_TYPES[suffix]),
         ("Content-Security-Policy", _PAGE_POLICY),
@@ -144,9 +142,9 @@ def _has_current(request: h11.Request, etag: str) -> bool:
 
 def _not_found(path: str, paths: Collection[str]) -> str:
     page = "the page is at '/', " if "/" in page_files() else ""
-    sockets = ", ".join(quoted(each) for each in paths)
     return (
-        f"Nothing is served at {quoted(path)}; {page}the health check at '/healthz', WebSockets at {sockets}."
+        f"Nothing is served at {quoted(path)}; {page}the health check at '/healthz', "
+        f"WebSockets at {listed(paths)}."
     )
 
 
