@@ -1,0 +1,6 @@
+"""``python -m trioecho``: the command line."""
+
+from trioecho.cli import main
+
+if __name__ == "__main__":
+    main()

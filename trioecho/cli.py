@@ -1,0 +1,243 @@
+"""The command line: ``python -m trioecho``, or ``trioecho``: the options, their help, and what is made of them.
+
+What the program then does, its output, signals and exit statuses, is in `process.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from trioecho.handlers import echo
+from trioecho.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
+from trioecho.option_types import ENVIRONMENT_PREFIX, Command, Option, Refusal, seconds, size, whole_number
+from trioecho.options import WebSocketOptions
+from trioecho.process import serve_until_signal, tls_context, warn_if_open_to_every_page
+from trioecho.server import serve
+
+FIELDS = tuple(field.name for field in dataclasses.fields(WebSocketOptions) if field.init)
+# What may be given more than once is named in the singular here and in the plural there.
+OPTION_OF_FIELD = {name: f"--{name.replace('_', '-')}" for name in FIELDS} | {
+    "allowed_origins": "--allowed-origin",
+    "subprotocols": "--subprotocol",
+}
+
+EPILOG = """\b
+Environment:
+  Every option can also be set as TRIOECHO_ and its name; several values are
+  separated by spaces. What is typed wins.
+    TRIOECHO_PORT=8080 TRIOECHO_LOG_FORMAT=json python -m trioecho
+    TRIOECHO_ALLOWED_ORIGIN="https://client.com https://www.client.com"
+
+\b
+Examples:
+  Any free port; the first line of the output tells which:
+    python -m trioecho --port 0
+  On every address, for the pages of one site only:
+    python -m trioecho --host 0.0.0.0 --allowed-origin https://client.com
+  With TLS, https and wss:
+    python -m trioecho --tls-cert cert.pem --tls-key key.pem
+  Behind a proxy that cuts connections idle for 60 seconds:
+    python -m trioecho --keep-alive-interval 30
+
+\b
+Exit status:
+  0 stopped by a signal, 1 crash, 2 bad option, 3 could not start
+"""
+
+
+def version() -> str:
+    """The line that ``--version`` prints: what a bug report needs."""
+    trioecho, *below = (f"{name} {_installed(name)}" for name in ("trioecho", "trio", "trio-websocket"))
+    return f"{trioecho} ({', '.join(below)}, Python {platform.python_version()})"
+
+
+def _installed(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(version())
+        context.exit()
+
+
+option = functools.partial(click.option, cls=Option)
+where = functools.partial(option, section="Where")
+who = functools.partial(option, section="Who may connect")
+time_limit = functools.partial(option, section="Time limits")
+size_limit = functools.partial(option, section="Size limits")
+tls = functools.partial(option, section="TLS")
+log = functools.partial(option, section="Log (on standard error)")
+
+
+@click.command(
+    cls=Command,
+    epilog=EPILOG,
+    context_settings={
+        "auto_envvar_prefix": ENVIRONMENT_PREFIX,
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    },
+)
+@where(
+    "--host",
+    multiple=True,
+    default=("127.0.0.1",),
+    metavar="HOST",
+    help="Address or name to listen on. Repeatable.",
+)
+@where("--port", type=whole_number(0, 65535), default="5000", help="TCP port; 0 takes any free one.")
+@where("--path", default="/ws", metavar="PATH", help="Path of the WebSocket endpoint.")
+@who(
+    "--allowed-origin",
+    multiple=True,
+    metavar="ORIGIN",
+    show_default="every origin",
+    help="Web page that may connect, such as https://client.com or https://*.client.com. Repeatable. "
+    "Programs that are no browser send any Origin they like: this is no authentication.",
+)
+@who(
+    "--subprotocol",
+    multiple=True,
+    metavar="NAME",
+    show_default="none",
+    help="Subprotocol that may be agreed on, the preferred one first. Repeatable.",
+)
+@time_limit(
+    "--keep-alive-interval",
+    type=seconds(zero="off"),
+    default="120",
+    help="Ping a client from which nothing came for so long. 0 is off.",
+)
+@time_limit(
+    "--keep-alive-timeout",
+    type=seconds(),
+    default="20",
+    help="Take a client for gone from which nothing came for so long after the Ping.",
+)
+@time_limit(
+    "--idle-timeout",
+    type=seconds(zero="off"),
+    default="off",
+    help="Close a connection whose client sent no message, and no Ping of its own, for so long. 0 is off.",
+)
+@time_limit(
+    "--handshake-timeout",
+    type=seconds(),
+    default="10",
+    help="From the TCP connection to the end of the request's head, TLS included.",
+)
+@time_limit(
+    "--close-timeout",
+    type=seconds(),
+    default="5",
+    help="How long the end of a connection may take before the rest is cut off.",
+)
+@time_limit(
+    "--shutdown-timeout",
+    type=seconds(zero="at once"),
+    default="10",
+    help="How long handlers may take to finish after Ctrl-C or SIGTERM. 0 is at once.",
+)
+@size_limit(
+    "--max-message-size",
+    type=size,
+    default="1MiB",
+    help="Longest message accepted; bytes, or with a unit, such as 65536, 64KiB or 16MiB.",
+)
+@size_limit(
+    "--max-connections",
+    type=whole_number(1),
+    show_default="no limit",
+    help="Connections open at once; one more is refused with 503.",
+)
+@tls(
+    "--tls-cert",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Certificate chain (PEM). Serves https and wss instead of http and ws.",
+)
+@tls(
+    "--tls-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Private key (PEM, no password), if it is not in the certificate's file.",
+)
+@log(
+    "--log-level",
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
+    default="info",
+    metavar="LEVEL",
+    help=f"{', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}; info is one line for each connection.",
+)
+@log(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    default="text",
+    metavar="FORMAT",
+    help="text, or json: one object a line.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    allow_from_autoenv=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def main(
+    *,
+    host: tuple[str, ...],
+    port: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    shutdown_timeout: float,
+    log_level: str,
+    log_format: str,
+    allowed_origin: tuple[str, ...],
+    subprotocol: tuple[str, ...],
+    **settings: Any,
+) -> None:
+    """A WebSocket echo server: the echo at /ws, a page to try it at /, and /healthz.
+
+    Serves until SIGINT (Ctrl-C) or SIGTERM, then says goodbye to everyone; a second signal stops at once.
+    """
+    options = _options(allowed_origins=allowed_origin, subprotocols=subprotocol, **settings)
+    if tls_key is not None and tls_cert is None:
+        raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
+    configure_logging(log_level, log_format)
+    start = functools.partial(
+        serve,
+        echo,
+        host=host,
+        port=port,
+        options=options,
+        ssl_context=None if tls_cert is None else tls_context(tls_cert, tls_key),
+    )
+    warn_if_open_to_every_page(host, options.allowed_origins)
+    address = f"{' '.join(host)} port {port}"
+    trio.run(functools.partial(serve_until_signal, start, shutdown_timeout=shutdown_timeout, address=address))
+
+
+def _options(**settings: Any) -> WebSocketOptions:
+    """The settings as options; what they complain about is said in the command line's words."""
+    try:
+        return WebSocketOptions(**settings)
+    except ValueError as error:
+        names = "|".join(OPTION_OF_FIELD)
+        raise Refusal(
+            re.sub(rf"\b(?:{names})\b", lambda name: OPTION_OF_FIELD[name[0]], str(error), count=1), 2
+        ) from None

@@ -1,0 +1,115 @@
+"""What the command line adds to click: seconds, sizes, headings in ``--help``, and mistakes said in one line.
+
+click answers a mistake with three lines, of which two are about how to ask for help. Here the one line says
+what was typed, where (the environment is easily forgotten), and what would be right.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+ENVIRONMENT_PREFIX = "TRIOECHO"
+UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class Refusal(click.ClickException):
+    """One line on standard error and an exit status: 2 for what was typed, 3 for what the machine refuses."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(" ".join(sentence.split()))
+        # click declares it on the class, one status per kind of error.
+        self.exit_code = exit_code  # type: ignore[misc]
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"trioecho: {self.message}", err=True)
+
+
+def seconds(*, zero: str | None = None) -> Callable[[Any], float]:
+    """A click type: a finite number of seconds, more than 0. `zero` tells what 0 means, if it is allowed.
+
+    With ``zero="off"``, ``0`` and ``off`` become infinity; with any other text 0 stays 0.
+    """
+
+    def seconds(value: Any) -> float:
+        try:
+            number = 0.0 if zero == value == "off" else float(value)
+        except ValueError:
+            number = math.nan
+        if number == 0 and zero is not None:
+            return math.inf if zero == "off" else 0.0
+        if not 0 < number < math.inf:
+            or_zero = f", or 0 for {zero}" if zero else ""
+            raise click.BadParameter(
+                f"{value!r} is not a time in seconds: write a number such as 30 or 0.5{or_zero}"
+            )
+        return number
+
+    return seconds
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[Any], int]:
+    """A click type: a whole number from `least` to `most`, both included; no `most`, no end."""
+
+    def number(value: Any) -> int:
+        text = str(value)
+        found = int(text) if re.fullmatch(r"[0-9]{1,15}", text) else -1
+        if found < least or (most is not None and found > most):
+            accepted = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise click.BadParameter(f"{text!r} does not fit: write a whole number {accepted}")
+        return found
+
+    return number
+
+
+def size(value: Any) -> int:
+    """A click type: a number of bytes, at least 1: ``65536``, or with a unit ``64KiB``, ``16MiB``."""
+    written = re.fullmatch(r"([0-9]{1,15}) ?([KMG]iB)?", str(value), re.IGNORECASE)
+    number = int(written[1]) * UNITS[(written[2] or "").lower()] if written else 0
+    if number < 1:
+        raise click.BadParameter(
+            f"{value!r} is not a size in bytes: write a number such as 65536, 64KiB or 16MiB"
+        )
+    return number
+
+
+class Option(click.Option):
+    """An option that knows under which heading of ``--help`` it stands."""
+
+    def __init__(self, *args: Any, section: str, **attributes: Any) -> None:
+        super().__init__(*args, **{"show_default": True, **attributes})
+        self.section = section
+
+
+class Command(click.Command):
+    """Help under headings, and mistakes as a `Refusal` with exit status 2."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **extra)
+        except click.UsageError as error:
+            raise Refusal(_describe(error), 2) from None
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            row = param.get_help_record(ctx)
+            if row is not None:
+                sections.setdefault(getattr(param, "section", "This program"), []).append(row)
+        for heading, rows in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+def _describe(error: click.UsageError) -> str:
+    if not isinstance(error, click.BadParameter) or error.param is None or error.ctx is None:
+        return f"{error.format_message()} (--help lists the options)"
+    culprit = error.param.opts[0]
+    if error.ctx.get_parameter_source(str(error.param.name)) is ParameterSource.ENVIRONMENT:
+        culprit += f" (from {ENVIRONMENT_PREFIX}_{str(error.param.name).upper()})"
+    return f"{culprit}: {error.message}"
