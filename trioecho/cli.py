@@ -1,4 +1,4 @@
-"""The command line: ``python -m trioecho``, or ``trioecho``: the options, their help, and what is made of them.
+"""The command line: ``python -m trioecho``, or ``trioecho``: the options and what is made of them.
 
 What the program then does, its output, signals and exit statuses, is in `process.py`.
 """

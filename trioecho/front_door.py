@@ -23,7 +23,9 @@ MAX_HEAD_BYTES = 16 * 1024
 # The end of a head as h11 sees it; RFC 9112 §2.2 lets a recipient take a lone LF for a line's end.
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/[0-9]\.[0-9]\r?")
-_REQUEST_LINE_BEGUN = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: [\x21-\x7e]*(?: [HTP/0-9.]*)?)?)?\r?")
+_REQUEST_LINE_BEGUN = re.compile(
+    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: (?:[\x21-\x7e]+(?: [HTP/0-9.]*)?)?)?)?\r?"
+)
 _LINE_FEED = 0x0A
 # RFC 8446 §5.1: a TLS connection begins with a record of type 22, handshake. No HTTP request does.
 _TLS_HANDSHAKE_RECORD = 0x16

@@ -5,8 +5,8 @@ The first fault found is the one that is told, so the order is part of the behav
 1. origin: 403. First and before routing, as in ASP.NET: a page that may not connect learns nothing else.
 2. path: 404.
 3. the handshake itself (RFC 6455 §4.2.1): method 405, HTTP version, Upgrade and Connection 400, version 426,
-   body 400, key 400, subprotocols 400. Nobody should be told to come back later with a request that could never be
-   accepted.
+   body, key and subprotocols 400. Nobody should be told to come back later with a request that
+   can never be accepted.
 4. room: 503, last.
 """
 

@@ -198,6 +198,10 @@ def _origin_pattern(origin: str) -> OriginPattern:
 
 
 def _subprotocols(value: object) -> tuple[str, ...]:
+    if isinstance(value, (set, frozenset)):
+        raise TypeError(
+            f"subprotocols takes a list, the preferred one first; a set has no order: you gave {value!r}"
+        )
     subprotocols = _strings("subprotocols", "subprotocols", value)
     for index, each in enumerate(subprotocols):
         if TOKEN.fullmatch(each) is None:

@@ -69,7 +69,7 @@ async def _stop_on_signal(signals: AsyncIterator[int], server: Server, shutdown_
 
 
 def tls_context(cert: Path, key: Path | None) -> ssl.SSLContext:
-    """A server's TLS context for HTTP/1.1. Raises `Refusal` (3) when the files are not readable or do not fit."""
+    """A server's TLS context for HTTP/1.1; `Refusal` (3) when the files cannot be read or do not fit."""
     for file in filter(None, (cert, key)):
         try:
             file.open("rb").close()

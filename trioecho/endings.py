@@ -1,0 +1,190 @@
+"""Every way a connection ends, as one table.
+
+A connection ends for exactly one cause, and the cause alone decides what is said to the peer, how long we wait for an
+answer, and how loudly the record is logged. `connection.py` obeys this table, the tests walk through it, and the
+README's table is printed from it by `as_markdown`. To add a way of ending, add a row.
+
+Close codes: RFC 6455 §7.4.1. Where ASP.NET Core's echo sample sets an example (mirrored code and reason, an empty
+Close answered 1000), the row follows it.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from dataclasses import dataclass
+
+
+class Farewell(enum.Enum):
+    """How the last frames are handled once the goodbye has been said."""
+
+    HANDSHAKE = "Close, then the peer's Close is awaited"
+    """The closing handshake of RFC 6455 §7.1.2, under `close_timeout`."""
+
+    LINGER = "Close, then TCP is shut down for writing and drained"
+    """The byte stream is out of step, so no further frame can be understood; reading on until the peer hangs up keeps
+    the kernel from answering its bytes with a reset, which would destroy the goodbye on its way."""
+
+    ABORT = "Close if there is room for it, then TCP is closed at once"
+    """Nobody is expected to answer."""
+
+    SILENT = "nothing: there is nobody to say it to"
+    """The peer ended its half of the TCP connection without a Close, or reset it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One row of the table.
+
+    `code` and `reason` are what the Close frame says; ``None`` stands for "as given": the peer's own, mirrored, or
+    the application's. `clean` tells whether this ending can be clean in the sense of RFC 6455 §7.1.4; the record says
+    whether it was.
+    """
+
+    cause: str
+    when: str
+    code: int | None
+    reason: str | None
+    farewell: Farewell
+    clean: bool
+    log_level: int
+
+
+HANDLER_RETURNED = Ending(
+    "handler returned", "the handler returned", 1000, "", Farewell.HANDSHAKE, True, logging.INFO
+)
+APPLICATION_CLOSED = Ending(
+    "application closed",
+    "the handler called `aclose(code, reason)`",
+    None,
+    None,
+    Farewell.HANDSHAKE,
+    True,
+    logging.INFO,
+)
+PEER_CLOSED = Ending(
+    "peer closed",
+    "the peer sent Close (an empty one is answered 1000)",
+    None,
+    None,
+    Farewell.HANDSHAKE,
+    True,
+    logging.INFO,
+)
+PEER_VANISHED = Ending(
+    "peer vanished",
+    "TCP ended or was reset without a Close",
+    None,
+    None,
+    Farewell.SILENT,
+    False,
+    logging.INFO,
+)
+HANDLER_RAISED = Ending(
+    "handler raised",
+    "an exception left the handler",
+    1011,
+    "internal error",
+    Farewell.HANDSHAKE,
+    True,
+    logging.ERROR,
+)
+PROTOCOL_ERROR = Ending(
+    "protocol error",
+    "the peer broke RFC 6455",
+    1002,
+    None,
+    Farewell.LINGER,
+    False,
+    logging.WARNING,
+)
+INVALID_TEXT = Ending(
+    "invalid text",
+    "a text message, or the reason of a Close, is not UTF-8",
+    1007,
+    None,
+    Farewell.LINGER,
+    False,
+    logging.WARNING,
+)
+MESSAGE_TOO_BIG = Ending(
+    "message too big",
+    "a message exceeds `max_message_size` or `max_fragments`",
+    1009,
+    None,
+    Farewell.LINGER,
+    False,
+    logging.WARNING,
+)
+IDLE_TIMEOUT = Ending(
+    "idle timeout",
+    "no message and no Ping came for `idle_timeout`",
+    1001,
+    "idle timeout",
+    Farewell.HANDSHAKE,
+    True,
+    logging.INFO,
+)
+KEEP_ALIVE_TIMEOUT = Ending(
+    "keep-alive timeout",
+    "nothing came for `keep_alive_timeout` after a Ping",
+    1011,
+    "keep-alive timeout",
+    Farewell.ABORT,
+    False,
+    logging.WARNING,
+)
+SERVER_STOPPING = Ending(
+    "server stopping",
+    "the server stops, or its nursery was cancelled",
+    1001,
+    "server is stopping",
+    Farewell.HANDSHAKE,
+    True,
+    logging.INFO,
+)
+SERVER_ABORTED = Ending(
+    "server aborted",
+    "the server was told to stop at once",
+    1001,
+    "server is stopping",
+    Farewell.ABORT,
+    False,
+    logging.INFO,
+)
+
+ENDINGS: tuple[Ending, ...] = (
+    HANDLER_RETURNED,
+    APPLICATION_CLOSED,
+    PEER_CLOSED,
+    PEER_VANISHED,
+    HANDLER_RAISED,
+    PROTOCOL_ERROR,
+    INVALID_TEXT,
+    MESSAGE_TOO_BIG,
+    IDLE_TIMEOUT,
+    KEEP_ALIVE_TIMEOUT,
+    SERVER_STOPPING,
+    SERVER_ABORTED,
+)
+
+BY_FRAME_ERROR = {1002: PROTOCOL_ERROR, 1007: INVALID_TEXT, 1009: MESSAGE_TOO_BIG}
+"""Which ending a `frames.FrameError` is, by its close code."""
+
+
+def as_markdown() -> str:
+    """The table as the README shows it: one line per ending, in the order of `ENDINGS`."""
+    lines = ["| cause | when | close code | reason | then | log |", "|---|---|---|---|---|---|"]
+    for ending in ENDINGS:
+        if ending.farewell is Farewell.SILENT:
+            code = reason = "none"
+        else:
+            code = "as given" if ending.code is None else str(ending.code)
+            reason = "as given" if ending.reason is None else ending.reason or "(empty)"
+            if ending.code is not None and ending.reason is None:
+                reason = "what was wrong"
+        level = logging.getLevelName(ending.log_level)
+        lines.append(
+            f"| {ending.cause} | {ending.when} | {code} | {reason} | {ending.farewell.value} | {level} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,66 @@
+"""Small parts of taking leave of a stream: half-closing it, lingering, and naming who was there."""
+
+from __future__ import annotations
+
+import trio
+
+LINGER_BYTES = 1_048_576
+"""Bytes that are read and thrown away after a refusal. Picked arbitrarily: a request body, not an upload."""
+
+
+async def half_close(transport: trio.abc.Stream) -> None:
+    """Tell the peer that nothing more will come, and keep reading open, where the transport can do that.
+
+    Under TLS it is the TCP connection that is half-closed. A checkpoint.
+    """
+    stream = transport.transport_stream if isinstance(transport, trio.SSLStream) else transport
+    if isinstance(stream, trio.abc.HalfCloseableStream):
+        try:
+            await stream.send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+    else:
+        await trio.lowlevel.checkpoint()
+
+
+async def linger(transport: trio.abc.Stream) -> None:
+    """Half-close, then read and discard until the peer hangs up, or `LINGER_BYTES` have come.
+
+    Closing a socket with unread bytes makes the kernel send a reset, which can destroy the last thing said on its
+    way (RFC 9112 §9.6). The caller sets the deadline.
+    """
+    await half_close(transport)
+    stream = transport.transport_stream if isinstance(transport, trio.SSLStream) else transport
+    left = LINGER_BYTES
+    while left > 0:
+        try:
+            data = await stream.receive_some(65_536)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+        if not data:
+            return
+        left -= len(data)
+
+
+def address(transport: trio.abc.Stream) -> str:
+    """The peer's address and port, or what the stream says of itself."""
+    stream = transport.transport_stream if isinstance(transport, trio.SSLStream) else transport
+    if isinstance(stream, trio.SocketStream):
+        try:
+            host, port, *_ = stream.socket.getpeername()
+        except OSError:
+            return "a client that has gone"
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return type(stream).__name__
+
+
+def shortened(reason: str) -> str:
+    """As much of `reason` as a Close frame has room for: 123 bytes of UTF-8, cut between characters."""
+    return reason.encode()[:123].decode(errors="ignore")
+
+
+def summary(error: BaseException) -> str:
+    """Type and text of the first plain exception in `error`, which may be a nest of groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"

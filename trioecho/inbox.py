@@ -1,0 +1,123 @@
+"""Messages waiting for the handler: in order, bounded, and waking one task.
+
+The frame stream puts messages in as they are decoded; the handler takes them out. The end of the conversation (the
+peer's Close, an error, the server stopping) is put in behind them and takes effect only when the handler has taken
+what came before it.
+
+Bound: when `WAITING_BYTES` have come in since the handler last caught up, the inbox is full and the frame stream stops
+reading the socket, so that the backpressure reaches the peer's TCP window. Counting "since it last caught up" instead
+of keeping the size of every waiting message overestimates what is waiting, costs nothing per message, and makes the
+reader start again with a whole inbox free instead of one message's worth.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from trioecho.endings import Ending
+
+WAITING_BYTES = 65_536
+"""Bytes on the wire (headers included, so that empty messages count) after which reading stops: one received chunk."""
+
+BURST = 256
+"""Messages that a handler may take before it has to let other tasks run. A received chunk of 64 KiB can hold ten
+thousand messages; without this, one connection could hold the loop for all of them."""
+
+
+class Inbox:
+    """One connection's waiting messages. All methods but `wait` are synchronous and return at once."""
+
+    __slots__ = ("_burst", "_bytes", "_task", "ending", "messages", "on_caught_up", "on_taken", "taken_any")
+
+    def __init__(self) -> None:
+        self.messages: deque[str | bytes] = deque()
+        self.ending: Ending | None = None
+        """What ends the conversation behind the waiting messages, once that is known."""
+        self.on_caught_up: Callable[[], None] | None = None
+        """Called when the handler has taken everything and waits; set while reading is paused, or sends are held."""
+        self.on_taken: Callable[[], None] | None = None
+        """Called for each message taken; set while somebody counts on the handler to make progress."""
+        self.taken_any = False
+        """Whether the handler has ever taken a message."""
+        self._task: trio.lowlevel.Task | None = None
+        self._bytes = 0
+        self._burst = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether reading should stop until the handler has caught up."""
+        return self._bytes >= WAITING_BYTES
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a task waits in `wait` this moment."""
+        return self._task is not None
+
+    def put(self, messages: list[str | bytes], size: int) -> None:
+        """Add `messages`, which took `size` bytes on the wire, and wake the task that waits."""
+        self.messages.extend(messages)
+        self._bytes += size
+        task = self._task
+        if task is not None:
+            self._task = None
+            trio.lowlevel.reschedule(task)
+
+    def end(self, ending: Ending) -> None:
+        """Say that nothing will come behind what is waiting. The first ending stands."""
+        if self.ending is None:
+            self.ending = ending
+        task = self._task
+        if task is not None:
+            self._task = None
+            trio.lowlevel.reschedule(task)
+
+    def discard(self) -> int:
+        """Throw away what is waiting; returns how many messages that were, for the record."""
+        count = len(self.messages)
+        self.messages.clear()
+        return count
+
+    async def take(self) -> str | bytes | None:
+        """The next message, or None at the end.
+
+        A checkpoint only when it has to wait, and once every `BURST` messages. Cancelled: no message is lost.
+        Raises `trio.BusyResourceError` when another task waits already.
+        """
+        if not self.messages:
+            await self._wait()
+            if not self.messages:
+                return None
+        elif self._burst >= BURST:
+            # The checkpoint comes first, so that a cancellation loses no message.
+            self._burst = 0
+            await trio.lowlevel.checkpoint()
+            if not self.messages:
+                return await self.take()
+        self._burst += 1
+        self.taken_any = True
+        if self.on_taken is not None:
+            self.on_taken()
+        return self.messages.popleft()
+
+    async def _wait(self) -> None:
+        if self._task is not None:
+            raise trio.BusyResourceError("another task is already in receive() on this WebSocket")
+        self._bytes = 0
+        self._burst = 0
+        if self.on_caught_up is not None:
+            self.on_caught_up()
+        # on_caught_up may have read more from the socket, straight into the inbox.
+        if self.messages or self.ending is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED

@@ -1,0 +1,115 @@
+"""Notices a dead peer, never a slow one; and the idle deadline.
+
+The rule of keep-alive, and what others do:
+
+- Any byte received is a sign of life, not only the Pong. A peer in the middle of a long message, over a slow line,
+  cannot answer a Ping before that message is through.
+- While the server itself does not read (the handler is slow, the inbox is full), the clock stands still: the Pong may
+  have arrived long ago and lie unread in the kernel. websockets' Trio server closes a client that answers every Ping
+  with 1011 after 40 s when 40 messages wait for a slow handler; trio-websocket's ``ping()`` times out likewise.
+- A Ping is sent only after `keep_alive_interval` of silence. Today's ASP.NET does the same once `KeepAliveTimeout` is
+  set; before, it sent an unsolicited Pong and never noticed a dead peer.
+
+The idle timeout is another thing: ASP.NET's article has the *client* send a message every X seconds and the server end
+the connection when none came for 2 × X. So only what the client sent of its own accord counts: a data message or a
+Ping. The Pong that answers our Ping does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from trioecho.endings import IDLE_TIMEOUT, KEEP_ALIVE_TIMEOUT, Ending
+
+
+class Activity:
+    """When the peer was last heard, on Trio's clock, in seconds; pauses in our reading are not held against it."""
+
+    __slots__ = ("_heard_at", "_message_at", "_pause_began", "chunks", "latency")
+
+    def __init__(self, now: float) -> None:
+        self._heard_at = now
+        self._message_at = now
+        self._pause_began: float | None = None
+        self.chunks = 0
+        """How often bytes have arrived."""
+        self.latency: float | None = None
+        """Seconds from the last answered Ping to its Pong."""
+
+    def heard(self, now: float) -> None:
+        """Bytes have arrived."""
+        self._heard_at = now
+        self.chunks += 1
+
+    def message(self, now: float) -> None:
+        """The client said something of its own accord: a data message or a Ping."""
+        self._message_at = now
+
+    def pause(self, now: float) -> None:
+        """We stop reading: the clock stands still."""
+        if self._pause_began is None:
+            self._pause_began = now
+
+    def resume(self, now: float) -> None:
+        """We read again: the clock goes on from where it stood."""
+        if self._pause_began is not None:
+            standing = now - self._pause_began
+            self._heard_at += standing
+            self._message_at += standing
+            self._pause_began = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the clock stands still this moment."""
+        return self._pause_began is not None
+
+    def silent_since(self, now: float) -> float:
+        """When the last byte came, moved forward by the time that we did not read."""
+        return self._heard_at + (now - self._pause_began if self._pause_began is not None else 0.0)
+
+    def idle_since(self, now: float) -> float:
+        """When the last message or Ping came, moved forward likewise."""
+        return self._message_at + (now - self._pause_began if self._pause_began is not None else 0.0)
+
+
+async def keep_alive(
+    activity: Activity,
+    ping: Callable[[], Awaitable[None]],
+    *,
+    interval: float,
+    timeout: float,
+    idle_timeout: float,
+) -> Ending:
+    """Watch one connection; return `IDLE_TIMEOUT` or `KEEP_ALIVE_TIMEOUT` when it has to end.
+
+    `ping` sends a Ping and returns when it is answered. All times in seconds; ``inf`` is off. Cancelled at any time
+    without consequences.
+    """
+    while True:
+        now = trio.current_time()
+        idle_at = activity.idle_since(now) + idle_timeout
+        if now >= idle_at:
+            return IDLE_TIMEOUT
+        probe_at = activity.silent_since(now) + interval
+        if now < probe_at:
+            await trio.sleep_until(min(idle_at, probe_at))
+        elif not await _answers(activity, ping, now, timeout, idle_at):
+            return KEEP_ALIVE_TIMEOUT
+
+
+async def _answers(
+    activity: Activity, ping: Callable[[], Awaitable[None]], sent: float, timeout: float, idle_at: float
+) -> bool:
+    """Ping the peer. False only if we listened for `timeout` seconds without a break and not one byte came."""
+    chunks = activity.chunks
+    listening_since = activity.silent_since(sent)
+    with trio.CancelScope(deadline=min(sent + timeout, idle_at)):
+        await ping()
+        activity.latency = trio.current_time() - sent
+        return True
+    now = trio.current_time()
+    was_deaf = activity.silent_since(now) != listening_since
+    return activity.chunks != chunks or was_deaf or now < sent + timeout or math.isinf(timeout)

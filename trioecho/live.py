@@ -1,0 +1,234 @@
+"""LiveServer: a server in a thread of its own, for notebooks and for tests of code that is not Trio.
+
+Its laws:
+
+- One daemon thread, one `trio.run`. It survives a notebook's Interrupt, and it never keeps a program from
+  ending: at exit it is stopped, clients included, within a second or two.
+- Ready means ready: `start` returns when connections are accepted. Nothing sleeps and hopes.
+- A crash is never silent: `start`, `stop`, `url` and everything else that needs the server raise what crashed
+  it, the exception itself and not the group around it, which IPython would not show.
+- Running a notebook's cell again replaces: `start` on a running LiveServer starts it afresh, a LiveServer
+  takes over the port that an older one of this program holds, and one that nobody refers to any more is
+  stopped.
+- It never prints, and its repr holds no port: which cell would get the text is arbitrary, and a notebook's
+  output should be the same each time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import ssl
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Self, TypeVar
+
+import trio
+
+from trioecho.handlers import Handler, echo
+from trioecho.options import WebSocketOptions
+from trioecho.record import ConnectionRecord
+from trioecho.server import Server, serve
+
+T = TypeVar("T")
+
+AT_EXIT = 1.0
+"""Seconds that handlers get when the program ends: a kernel that is shut down is killed soon after."""
+
+
+class LiveServer:
+    """A WebSocket server in a daemon thread, usable from plain functions, asyncio, Trio and notebooks.
+
+    The parameters are those of `trioecho.serve`, except that `port` is 0 by default: any free one. Use it
+    as a context manager, or call `start` and `stop`. The handler runs in the server's thread, so what it
+    shares with other threads needs a lock or `run`.
+
+    Raises what `serve` raises for wrong arguments, when it is started.
+    """
+
+    def __init__(
+        self,
+        handler: Handler | Mapping[str, Handler] = echo,
+        *,
+        options: WebSocketOptions | None = None,
+        host: str | Sequence[str] = "127.0.0.1",
+        port: int = 0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._serve = functools.partial(
+            serve, handler, host=host, port=port, options=options, ssl_context=ssl_context
+        )
+        self._address = (host if isinstance(host, str) else tuple(host), port)
+        self._thread: _ServerThread | None = None
+
+    def start(self) -> Self:
+        """Starts the server and returns when it accepts connections; returns the LiveServer itself.
+
+        If it runs already, or an older LiveServer of this program listens on the same port, that one is
+        stopped first. Raises OSError if it cannot listen.
+        """
+        self.stop()
+        for thread in tuple(_running):
+            if self._address[1] != 0 and thread.address == self._address:
+                thread.stop(AT_EXIT)
+        thread = _ServerThread(self._serve, self._address)
+        thread.start()
+        self._thread = thread
+        weakref.finalize(self, thread.abandon).atexit = False
+        return self
+
+    def stop(self, *, timeout: float = 10.0) -> None:
+        """Stops gracefully, returns when the server has ended: 1001 to everyone, `timeout` s for the
+        handlers.
+
+        Does nothing if it was not started or has been stopped. If the server crashed, raises what crashed it,
+        once. Must not be called from a handler: it waits for the handler.
+        """
+        thread = self._thread
+        if thread is not None:
+            thread.stop(timeout)
+            failure, thread.failure = thread.failure, None
+            if failure is not None:
+                raise failure
+
+    def run(self, async_fn: Callable[..., Awaitable[T]], *args: object) -> T:
+        """Runs ``await async_fn(*args)`` inside the server's own Trio run, and returns or raises what it
+        does.
+
+        For looking at the server from inside, such as `trio.lowlevel.current_root_task`. Blocks the calling
+        thread, so call it from a plain function. Raises trio.RunFinishedError if the server has ended.
+        """
+        return trio.from_thread.run(async_fn, *args, trio_token=self._running_thread().token)
+
+    @property
+    def server(self) -> Server:
+        """The `Server`. It belongs to the other thread: read what does not change, or use `run`."""
+        return self._running_thread().server
+
+    @property
+    def url(self) -> str:
+        """The page's URL, ``http://127.0.0.1:41234``."""
+        return self.server.url
+
+    @property
+    def websocket_url(self) -> str:
+        """The WebSocket's URL, ``ws://127.0.0.1:41234/ws``."""
+        return self.server.websocket_url
+
+    @property
+    def records(self) -> tuple[ConnectionRecord, ...]:
+        """The records of the connections that have ended, the oldest first, at most the last 1000.
+
+        They stay readable after `stop`.
+        """
+        thread = self._thread
+        return () if thread is None else thread.ask(lambda: tuple(thread.server.records))
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        except BaseException:
+            # The body's own failure is the one to show; with none, the server's is.
+            if error is None:
+                raise
+
+    def __repr__(self) -> str:
+        state = "running" if self._thread is not None and self._thread.is_alive() else "not running"
+        return f"<trioecho.LiveServer {state}>"
+
+    def _running_thread(self) -> _ServerThread:
+        if self._thread is not None:
+            self._thread.raise_failure()
+            if self._thread.is_alive():
+                return self._thread
+        raise RuntimeError("the LiveServer is not running: call start(), or use it in a with statement")
+
+
+class _ServerThread:
+    """One run of one server. Does not know its LiveServer, so that a forgotten LiveServer can be noticed."""
+
+    server: Server
+    token: trio.lowlevel.TrioToken
+
+    def __init__(self, serve: Callable[..., Awaitable[None]], address: tuple[object, int]) -> None:
+        self.serve = serve
+        self.address = address
+        self.failure: BaseException | None = None
+        self._settled = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="trioecho.LiveServer", daemon=True)
+        self.is_alive = self._thread.is_alive
+        self.join = self._thread.join
+
+    def start(self) -> None:
+        self._thread.start()
+        self._settled.wait()
+        self.raise_failure()
+        _running.add(self)
+
+    def stop(self, timeout: float) -> None:
+        self._tell(lambda: self.server.stop(timeout=timeout))
+        self.join()
+
+    def abandon(self) -> None:
+        """Stops without waiting: the garbage collector may call this in any thread, even the server's."""
+        self._tell(lambda: self.server.stop(timeout=AT_EXIT))
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """Answers `question` in the server's thread, from whichever thread it is asked."""
+        if threading.current_thread() is self._thread:
+            return question()
+        answer: Future[T] = Future()
+        if not self._tell(lambda: answer.set_result(question())):
+            return question()
+        return answer.result()
+
+    def raise_failure(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def _tell(self, action: Callable[[], object]) -> bool:
+        try:
+            self.token.run_sync_soon(action)
+        except trio.RunFinishedError:
+            return False
+        return True
+
+    def _main(self) -> None:
+        try:
+            trio.run(self._run)
+        except BaseException as error:
+            self.failure = _leaf(error)
+        finally:
+            self._settled.set()
+
+    async def _run(self) -> None:
+        self.token = trio.lowlevel.current_trio_token()
+        async with trio.open_nursery() as nursery:
+            self.server = await nursery.start(self.serve)
+            self._settled.set()
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+# Weak: a thread that runs refers to its _ServerThread, one that has ended need not be stopped.
+_running: weakref.WeakSet[_ServerThread] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    for thread in tuple(_running):
+        thread.abandon()
+    for thread in tuple(_running):
+        thread.join(2 * AT_EXIT)

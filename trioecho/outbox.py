@@ -1,0 +1,241 @@
+"""Bytes on their way to the peer: in order, gathered while that helps, bounded, never cut by a cancellation.
+
+Who may write: everybody on the connection (the handler, its children, trio-websocket's Pongs, the goodbye) calls
+`put`, synchronously, so the order of the calls is the order on the wire and a frame is queued whole or not at all.
+
+On plain TCP `put` writes to the non-blocking socket at once. What the kernel does not take, and what is gathered while
+more received messages wait for the handler, is written by the drain task, which starts when it is first needed and is
+shielded: cancelling a handler in the middle of a large send must not leave half a frame on the wire. On any other
+stream (TLS, memory) the drain task writes everything.
+
+Bound: a sender waits for room *before* its frame is queued. So a cancelled send has sent nothing, and besides what
+the kernel holds, at most one frame per sending task, or `GATHERED_BYTES`, waits here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import trio
+
+GATHERED_BYTES = 65_536
+"""Bytes after which gathered frames are written, whether or not more messages wait."""
+
+
+class Outbox:
+    """One connection's bytes to send, over `stream`, or straight to the file number `fd` of a non-blocking socket.
+
+    `start_drain` is called, once at most, to start the task `drain` in the connection's nursery.
+    """
+
+    __slots__ = (
+        "_drain_task",
+        "_draining",
+        "_fd",
+        "_finishing",
+        "_room",
+        "_scope",
+        "_size",
+        "_start_drain",
+        "_stream",
+        "_unsent_bytes",
+        "_unsent_messages",
+        "_waiting",
+        "blocked",
+        "broken",
+        "messages",
+        "payload_bytes",
+    )
+
+    def __init__(
+        self, stream: trio.abc.SendStream, fd: int | None, start_drain: Callable[[], object] | None = None
+    ) -> None:
+        self._stream = stream
+        self._fd = fd
+        self._start_drain = start_drain
+        self._waiting: list[bytes | memoryview] = []
+        self._size = 0
+        self._room: trio.Event | None = None
+        self._scope: trio.CancelScope | None = None
+        self._draining = False
+        self._drain_task: trio.lowlevel.Task | None = None
+        self._finishing = False
+        self._unsent_messages = 0
+        self._unsent_bytes = 0
+        self.blocked = False
+        """The peer does not read as fast as we write: senders wait in `room`."""
+        self.broken = False
+        """Nothing more can be sent: TCP was reset, or a frame was cut off midway at a deadline."""
+        self.messages = 0
+        self.payload_bytes = 0
+
+    @property
+    def sent_messages(self) -> int:
+        """Messages handed to the kernel whole."""
+        return self.messages - self._unsent_messages
+
+    @property
+    def sent_bytes(self) -> int:
+        """Payload bytes of those messages."""
+        return self.payload_bytes - self._unsent_bytes
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything put has been handed to the kernel."""
+        return not self._size
+
+    async def room(self) -> None:
+        """Wait until a frame may be put. A checkpoint only if it has to wait."""
+        while self.blocked and not self.broken:
+            if self._room is None:
+                self._room = trio.Event()
+            await self._room.wait()
+
+    def put_message(self, frame: bytes, size: int, *, gather: bool) -> None:
+        """Queue a data frame with `size` bytes of payload; with `gather`, more frames are likely to follow at once."""
+        self.messages += 1
+        self.payload_bytes += size
+        if gather or self._waiting or self._fd is None:
+            self._unsent_messages += 1
+            self._unsent_bytes += size
+            self._append(frame)
+            return
+        # The same as in _write: a call less for each message.
+        try:
+            written = os.write(self._fd, frame)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            written = 0
+            self._break()
+        if written != len(frame):
+            self._unsent_messages += 1
+            self._unsent_bytes += size
+            self._keep(frame, written)
+
+    def put(self, frame: bytes) -> None:
+        """Queue a control frame, or the response to the handshake, and write as much as the kernel takes."""
+        if self._waiting or self._fd is None:
+            self._append(frame)
+            self.write_now()
+        else:
+            self._write(frame)
+
+    def write_now(self) -> None:
+        """Hand what is gathered to the kernel, as far as that goes without waiting."""
+        if self.blocked or self._fd is None or not self._waiting or self.broken:
+            return
+        self._write(self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting))
+
+    async def flush(self) -> None:
+        """Write until nothing waits.
+
+        Called by one task at a time: the drain task, or the connection's own when that has ended. Cancelled on a
+        stream that is not a plain socket, the stream is left in an unknown state and counts as broken.
+        """
+        while self._waiting and not self.broken:
+            if self._fd is not None:
+                # Waiting comes first where the kernel has just refused.
+                if self.blocked:
+                    await trio.lowlevel.wait_writable(self._fd)
+                    self.blocked = False
+                self.write_now()
+                continue
+            data, self._waiting = b"".join(self._waiting), []
+            try:
+                await self._stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._break()
+            except trio.Cancelled:
+                self._break()
+                raise
+            else:
+                self._size -= len(data)
+                if not self._waiting:
+                    self._sent_all()
+
+    async def drain(self) -> None:
+        """The task that writes what waits, until `finish`."""
+        with trio.CancelScope(shield=True) as self._scope:
+            while True:
+                await self.flush()
+                if self._finishing or self.broken:
+                    return
+                self._drain_task = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort_drain)
+
+    def finish(self, deadline: float) -> None:
+        """Let the drain task write what waits, and end, at `deadline` (Trio's clock) at the latest."""
+        self._finishing = True
+        if self._scope is not None:
+            self._scope.deadline = min(self._scope.deadline, deadline)
+        self._wake_drain()
+
+    def break_off(self) -> None:
+        """Count nothing more as sendable: TCP is known to be gone."""
+        self._break()
+
+    def _write(self, data: bytes | memoryview) -> None:
+        assert self._fd is not None
+        try:
+            written = os.write(self._fd, data)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            self._break()
+            return
+        if written == len(data):
+            self._sent_all()
+        else:
+            self._keep(data, written)
+
+    def _append(self, frame: bytes) -> None:
+        if self.broken:
+            return
+        self._waiting.append(frame)
+        self._size += len(frame)
+        if self._fd is None:
+            self.blocked = self._size >= GATHERED_BYTES
+            self._wake_drain()
+        elif self._size >= GATHERED_BYTES:
+            self.write_now()
+        elif not self.blocked and len(self._waiting) == 1:
+            self._wake_drain()
+
+    def _keep(self, data: bytes | memoryview, written: int) -> None:
+        if self.broken:
+            return
+        self._waiting = [memoryview(data)[written:]]
+        self._size = len(data) - written
+        self.blocked = True
+        self._wake_drain()
+
+    def _sent_all(self) -> None:
+        self._waiting.clear()
+        self._size = 0
+        self._unsent_messages = self._unsent_bytes = 0
+        self.blocked = False
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    def _break(self) -> None:
+        self.broken = True
+        self._waiting.clear()
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+        self._wake_drain()
+
+    def _wake_drain(self) -> None:
+        if self._drain_task is not None:
+            task, self._drain_task = self._drain_task, None
+            trio.lowlevel.reschedule(task)
+        elif not self._draining and self._start_drain is not None and not self._finishing and not self.broken:
+            self._draining = True
+            self._start_drain()
+
+    def _abort_drain(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._drain_task = None
+        return trio.lowlevel.Abort.SUCCEEDED

@@ -1,0 +1,102 @@
+/** The Communication Log: a table that only ever grows at its end and, when full, loses its oldest row. */
+
+import { count, sizeOf, toHex } from "./binary.js";
+import { milliseconds } from "./roundtrips.js";
+
+const MAX_ROWS = 1000;
+
+/** How much of one long message is worth reading in a table. */
+const SHOWN_CHARACTERS = 5000;
+const SHOWN_BYTES = 256;
+
+export class Log {
+  #follow = true;
+  #top = 0;
+  #frame = 0;
+
+  /** region is the scrolling element around the table. */
+  constructor(region) {
+    this.region = region;
+    this.table = region.querySelector("table");
+    this.rows = this.table.tBodies[0];
+    region.addEventListener("scroll", () => {
+      const { scrollTop, scrollHeight, clientHeight } = region;
+      // Only a person scrolls up; away from the end without that, it was the log that grew.
+      this.#follow = scrollTop + clientHeight > scrollHeight - 9 || (this.#follow && scrollTop >= this.#top);
+      this.#top = scrollTop;
+    });
+  }
+
+  event(kind, text) {
+    const cell = td("data", text);
+    cell.colSpan = 5;
+    this.#append(kind, cell);
+  }
+
+  message(from, to, data, time) {
+    const trip = time === undefined ? "" : milliseconds(time);
+    const size = `${sizeOf(data).toLocaleString("en")} B`;
+    this.#append(from.toLowerCase(), td("from", from), td("to", to), dataCell(data), td("size", size), td("trip", trip));
+  }
+
+  clear() {
+    this.rows.replaceChildren();
+    this.#follow = true;
+  }
+
+  /** A line for each row, with tabs between the columns. */
+  text() {
+    return Array.from(this.table.rows, line).join("");
+  }
+
+  #append(kind, ...cells) {
+    const row = document.createElement("tr");
+    row.className = kind;
+    row.append(td("time", clock(new Date())), ...cells);
+    this.rows.append(row);
+    if (this.rows.rows.length > MAX_ROWS) this.rows.rows[0].remove();
+    // Once a frame, however many messages come: asking for a height makes the browser lay out the table.
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (this.#follow) this.region.scrollTop = this.region.scrollHeight;
+    });
+  }
+}
+
+function dataCell(data) {
+  if (typeof data !== "string") {
+    return td("data", make("span", "tag", "binary"), " ", make("code", "", toHex(data.subarray(0, SHOWN_BYTES))), rest(data.length - SHOWN_BYTES, "byte"));
+  }
+  // The style sheet shows an empty message for what it is: no text may stand in for it.
+  const cell = td(data ? "data" : "data empty", data.slice(0, SHOWN_CHARACTERS), rest(data.length - SHOWN_CHARACTERS, "character"));
+  cell.dir = "auto";
+  return cell;
+}
+
+/** Says how much is not shown. */
+function rest(number, unit) {
+  return number > 0 ? make("span", "rest", ` … and ${count(number, `more ${unit}`)}`) : "";
+}
+
+/** Content that is a string becomes text, never markup. */
+function make(tag, name, ...content) {
+  const element = document.createElement(tag);
+  element.className = name;
+  element.append(...content);
+  return element;
+}
+
+function td(name, ...content) {
+  return make("td", name, ...content);
+}
+
+function clock(now) {
+  const local = new Date(now - now.getTimezoneOffset() * 60_000);
+  return local.toISOString().slice(11, 23);
+}
+
+function line(row) {
+  const cells = Array.from(row.cells, (cell) => cell.textContent.replace(/[\\\t\n\r]/g, (mark) => JSON.stringify(mark).slice(1, -1)));
+  if (cells.length === 2) cells.splice(1, 0, "", "");
+  return `${cells.join("\t").trimEnd()}\n`;
+}

@@ -1,0 +1,253 @@
+/** The page: what its fields and buttons do, and what is shown when. */
+
+import { count, parseHex, sizeOf } from "./binary.js";
+import { Conversation } from "./code.js";
+import { explain } from "./endings.js";
+import { ownUrl, parseCloseCode, parseCloseReason, parseSubprotocols, parseUrl } from "./fields.js";
+import { Log } from "./log.js";
+import { probe } from "./probe.js";
+import { Reconnect } from "./reconnect.js";
+import { milliseconds, RoundTrips } from "./roundtrips.js";
+import { Connection } from "./socket.js";
+import { sparkline } from "./sparkline.js";
+
+const STATES = { connecting: "Connecting…", open: "Open", closing: "Closing…", closed: "Closed" };
+const TITLE = document.title;
+
+/** How long Connecting… may last before the page offers to stop it. */
+const PATIENCE_MS = 2000;
+
+const $ = (id) => document.getElementById(id);
+const dialog = document.querySelector("dialog");
+const program = document.querySelector("pre");
+const log = new Log($("log"));
+
+/** What Connect was pressed for; then, of the latest connection, its conversation, its echoes and its last message's bytes. */
+let target;
+let talk;
+let trips;
+let lastSize;
+let slow;
+
+const connection = new Connection({
+  state(state) {
+    $("state").textContent = STATES[state];
+    $("state").dataset.state = state;
+    document.title = `${STATES[state]} · ${TITLE}`;
+    $("connect").disabled = state !== "closed";
+    for (const id of ["text", "send", "close", "send-hex", "send-file"]) $(id).disabled = state !== "open";
+    showRetry("");
+    clearTimeout(slow);
+    if (state === "connecting") slow = setTimeout(showRetry, PATIENCE_MS, "Still connecting.");
+    if (state === "open") rescueFocus("text");
+    if (state === "closed") rescueFocus("connect");
+  },
+
+  opened(subprotocol) {
+    talk = new Conversation(target.url.href, target.subprotocols);
+    trips = new RoundTrips();
+    lastSize = 0;
+    reconnect.opened();
+    notify();
+    $("trips").replaceChildren();
+    $("subprotocol").textContent = subprotocol ? `Subprotocol: ${subprotocol}` : "No subprotocol agreed";
+    $("subprotocol").hidden = !target.subprotocols.length;
+    record("opened", "Connection opened");
+  },
+
+  received(data, at) {
+    const time = trips.received(data, at);
+    talk.received(data);
+    log.message("Server", "Client", data, time);
+    if (time !== undefined) showTrips();
+  },
+
+  async ended(ending) {
+    const { opened, asked, code, reason } = ending;
+    if (opened) talk.ending = ending;
+    $("subprotocol").hidden = true;
+    record(code === 1006 ? "broken" : "closed", `Connection closed. Code: ${code}. Reason: ${reason || "(none)"}`);
+    if ($("reconnect").checked && !asked && code !== 1000) reconnect.later();
+    const { url } = target;
+    const words = explain(ending, url, code === 1006 && (await probe(url)), lastSize);
+    if (connection.state === "closed") notify(words, code === 1000);
+  },
+});
+
+const reconnect = new Reconnect(
+  () => connection.connect(target.url, target.subprotocols),
+  (seconds) => showRetry(`Trying again in ${count(seconds, "second")}.`),
+);
+
+function record(kind, text) {
+  log.event(kind, text);
+  $("copy").disabled = $("clear").disabled = false;
+  $("code").disabled = !talk;
+}
+
+/** A control that is disabled loses the focus to nowhere, and with it a person at the keyboard. */
+function rescueFocus(id) {
+  const at = document.activeElement;
+  if (at === document.body || at.disabled || at === $("url")) $(id).focus();
+}
+
+/** Says what happened and what to do, until the next connection. */
+function notify(words, calm) {
+  $("notice").replaceChildren();
+  $("notice").className = "";
+  if (!words) return;
+  const what = document.createElement("strong");
+  what.append(words[0]);
+  $("notice").append(what, ` ${words[1]}`);
+  $("notice").className = calm ? "notice calm" : "notice";
+}
+
+function showRetry(text) {
+  $("retry").firstChild.textContent = text;
+  $("retry").hidden = !text;
+}
+
+function showTrips() {
+  const { times, median } = trips;
+  const label = `The last ${count(times.length, "round trip")}, at most ${milliseconds(Math.max(...times))}`;
+  $("trips").replaceChildren(`Round trip ${milliseconds(times.at(-1))}, median ${milliseconds(median)}`, sparkline(times, label));
+}
+
+/** The value of a field; or undefined, and the field says why. */
+function checked(id, parse) {
+  try {
+    const value = parse($(id).value);
+    complain(id, "");
+    return value;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    complain(id, error.message);
+    const panel = $(id).closest("details");
+    if (panel) panel.open = true;
+    $(id).focus();
+    return undefined;
+  }
+}
+
+function complain(id, sentence) {
+  const field = $(id);
+  $(`${id}-error`)?.remove();
+  field.ariaInvalid = sentence ? "true" : null;
+  if (!sentence) return;
+  const error = document.createElement("p");
+  error.id = `${id}-error`;
+  error.className = "error";
+  error.role = "alert";
+  error.append(sentence);
+  field.parentElement.append(error);
+  field.setAttribute("aria-describedby", error.id);
+}
+
+function send(data) {
+  const at = performance.now();
+  if (!connection.send(data)) return notify(["Not sent: the connection is no longer open.", "Connect again, then send."]);
+  lastSize = sizeOf(data);
+  trips.sent(data, at);
+  talk.sent(data);
+  return log.message("Client", "Server", data);
+}
+
+function sendHex() {
+  const bytes = checked("hex", parseHex);
+  if (bytes) send(bytes);
+}
+
+async function copy(what, text) {
+  const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  const said = document.createElement("span");
+  said.append(copied ? `${what} copied` : "The browser does not allow copying here");
+  // A modal dialog covers all that is not inside it.
+  (dialog.open ? dialog : document.body).append($("said"));
+  $("said").replaceChildren(said);
+  setTimeout(() => said.remove(), 3000);
+}
+
+function showCode() {
+  program.textContent = dialog.querySelector("[value=python]").checked ? talk.python() : talk.javascript();
+}
+
+/** Enter in a field does what its button does; an input method's Enter only picks a word. */
+function onEnter(id, action) {
+  $(id).addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    if (connection.state === "open") action();
+  });
+}
+
+$("connection").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const url = checked("url", parseUrl);
+  const subprotocols = url && checked("subprotocols", parseSubprotocols);
+  if (!subprotocols) return;
+  target = { url, subprotocols };
+  notify();
+  reconnect.afresh();
+});
+
+$("close").addEventListener("click", () => {
+  const code = checked("close-code", parseCloseCode);
+  const reason = code && checked("close-reason", parseCloseReason);
+  if (reason !== undefined) connection.close(code, reason);
+});
+
+$("stop").addEventListener("click", () => {
+  if (reconnect.waiting) reconnect.stop();
+  else connection.close();
+  showRetry("");
+  rescueFocus("connect");
+});
+
+$("reconnect").addEventListener("change", ({ target: { checked: wanted } }) => {
+  if (wanted || !reconnect.waiting) return;
+  reconnect.stop();
+  showRetry("");
+});
+
+$("message").addEventListener("submit", (event) => {
+  event.preventDefault();
+  send($("text").value);
+});
+
+onEnter("text", () => {
+  send($("text").value);
+  $("text").select();
+});
+
+onEnter("hex", sendHex);
+$("send-hex").addEventListener("click", sendHex);
+
+$("send-file").addEventListener("click", async () => {
+  const [file] = $("file").files;
+  complain("file", file ? "" : "Choose a file first.");
+  const buffer = await file?.arrayBuffer().catch(() => complain("file", "The browser cannot read this file: choose it again."));
+  if (buffer) send(new Uint8Array(buffer));
+});
+
+$("clear").addEventListener("click", () => {
+  log.clear();
+  $("copy").disabled = $("clear").disabled = true;
+  $("log").focus();
+});
+
+$("copy").addEventListener("click", () => copy("Log", log.text()));
+$("copy-code").addEventListener("click", () => copy("Code", program.textContent));
+$("done").addEventListener("click", () => dialog.close());
+$("code").addEventListener("click", () => {
+  showCode();
+  dialog.showModal();
+});
+dialog.addEventListener("change", showCode);
+
+addEventListener("offline", () => {
+  if (connection.state !== "open") return;
+  notify(["This computer has lost its network.", "Unless the server runs on this computer, the connection is probably dead: send something to find out."]);
+});
+addEventListener("online", () => connection.state === "open" && notify());
+
+$("url").value = ownUrl;

@@ -1,0 +1,192 @@
+"""`serve`: listeners, room for one more connection, and the graceful stop."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import ssl
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import trio
+
+from trioecho.connection import Service, serve_connection
+from trioecho.handlers import Handler, echo
+from trioecho.options import WebSocketOptions, checked_path
+from trioecho.poller import Poller
+from trioecho.record import ConnectionRecord
+from trioecho.websocket import WebSocket
+
+
+class Server:
+    """A running server: where it listens, who is connected, and how to stop it. Made by `serve`."""
+
+    def __init__(
+        self, service: Service, listeners: Sequence[trio.SocketListener], *, encrypted: bool
+    ) -> None:
+        self._service = service
+        self._listeners = listeners
+        self._encrypted = encrypted
+        self._accepting = trio.CancelScope()
+        host: str
+        self._port: int
+        host, self._port = listeners[0].socket.getsockname()[:2]
+        # A wildcard address is no address to connect to.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        self._authority = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+
+    def __repr__(self) -> str:
+        return f"<trioecho.Server with {len(self.connections)} connections>"
+
+    @property
+    def port(self) -> int:
+        """The TCP port, the same at every address; the real one if port 0 was asked for."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Where the page is: ``"http://127.0.0.1:5000"``."""
+        return f"http{'s' if self._encrypted else ''}://{self._authority}"
+
+    @property
+    def websocket_url(self) -> str:
+        """Where the (first) handler is: ``"ws://127.0.0.1:5000/ws"``."""
+        return f"ws{'s' if self._encrypted else ''}://{self._authority}{next(iter(self._service.handlers))}"
+
+    @property
+    def connections(self) -> Collection[WebSocket]:
+        """The open WebSocket connections, oldest first: a snapshot."""
+        return tuple(self._service.connections)
+
+    @property
+    def records(self) -> Collection[ConnectionRecord]:
+        """The records of the last 1,000 connections that have ended, oldest first: a snapshot."""
+        return tuple(self._service.records)
+
+    def stop(self, *, timeout: float = 10.0) -> None:
+        """Begin a graceful stop and return at once; `serve` returns when the last connection has ended.
+
+        No new connection is accepted. Each handler still gets the messages that have arrived; then `receive` raises
+        `trio.EndOfChannel`. One that has not returned after `timeout` seconds is cancelled. Every client is sent
+        1001. Calling it again can only shorten the time.
+        """
+        self._accepting.cancel()
+        self._service.stop(trio.current_time() + timeout)
+
+    def abort(self) -> None:
+        """Stop at once: handlers are cancelled, a Close 1001 is sent where there is room for it, nobody is awaited."""
+        self.stop(timeout=0)
+        for connection in tuple(self._service.connections.values()):
+            connection.abort()
+
+
+async def serve(
+    handler: Handler | Mapping[str, Handler] = echo,
+    *,
+    host: str | Sequence[str] = "127.0.0.1",
+    port: int = 5000,
+    options: WebSocketOptions | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve WebSockets, and the sample page at ``/``, until cancelled or until `Server.stop`.
+
+    `handler` is an async function of one `WebSocket`, served at ``options.path``, or a mapping of path to such
+    functions. `host` is an address or name, or several; `port` 0 takes a free one. With `ssl_context`, https and wss.
+
+    With ``server = await nursery.start(serve, handler)`` the `Server` is there as soon as connections are accepted.
+
+    Raises `OSError` if it cannot listen, `TypeError` or `ValueError` with a sentence for a handler or path that will
+    not do. No failure of one connection or handler leaves this function. Cancelled: handlers are cancelled, every
+    client is sent 1001 and has ``options.close_timeout`` to answer, then the cancellation goes on.
+    """
+    options = options if options is not None else WebSocketOptions()
+    service = Service(_checked_handlers(handler, options), options)
+    listeners = await _listen([host] if isinstance(host, str) else list(host), port)
+    async with trio.open_nursery() as poller_nursery:
+        if Poller.available and ssl_context is None:
+            service.poller = Poller()
+            poller_nursery.start_soon(service.poller.run)
+        try:
+            async with trio.open_nursery() as nursery:
+                server = Server(service, listeners, encrypted=ssl_context is not None)
+                task_status.started(server)
+                with server._accepting:
+                    await trio.serve_listeners(
+                        functools.partial(_serve_stream, service=service, ssl_context=ssl_context),
+                        listeners,
+                        handler_nursery=nursery,
+                    )
+        finally:
+            if service.poller is not None:
+                service.poller.close()
+
+
+async def _serve_stream(
+    stream: trio.SocketStream, *, service: Service, ssl_context: ssl.SSLContext | None
+) -> None:
+    transport: trio.abc.Stream = stream
+    if ssl_context is not None:
+        transport = trio.SSLStream(stream, ssl_context, server_side=True)
+    await serve_connection(transport, service)
+
+
+async def _listen(hosts: Sequence[str], port: int) -> list[trio.SocketListener]:
+    """Listen at every address of every host, all on one port."""
+    if not hosts:
+        raise ValueError("host is empty; give an address to listen at, such as '127.0.0.1'")
+    listeners: list[trio.SocketListener] = []
+    try:
+        for host in hosts:
+            found = await trio.socket.getaddrinfo(
+                host, port, type=trio.socket.SOCK_STREAM, flags=trio.socket.AI_PASSIVE
+            )
+            for address in dict.fromkeys(sockaddr[0] for *_, sockaddr in found):
+                opened = await trio.open_tcp_listeners(port, host=str(address))
+                listeners += opened
+                # Port 0 takes a free port at the first address and the same one at all others.
+                port = opened[0].socket.getsockname()[1]
+    except BaseException:
+        for listener in listeners:
+            await trio.aclose_forcefully(listener)
+        raise
+    return listeners
+
+
+def _checked_handlers(
+    handler: Handler | Mapping[str, Handler], options: WebSocketOptions
+) -> Mapping[str, Handler]:
+    """Path to handler. The beginner's mistakes are answered with a lesson."""
+    if isinstance(handler, Mapping):
+        if not handler:
+            raise ValueError("the mapping of handlers is empty; give at least one, such as {'/ws': echo}")
+        return {checked_path(path): _checked_handler(one) for path, one in handler.items()}
+    return {options.path: _checked_handler(handler)}
+
+
+def _checked_handler(handler: Callable[..., Awaitable[Any]]) -> Handler:
+    if inspect.iscoroutine(handler):
+        name = handler.__name__
+        handler.close()
+        raise TypeError(
+            f"serve takes the async function itself: write serve({name}), without calling it, not serve({name}(...))"
+        )
+    if not callable(handler):
+        raise TypeError(f"a handler is an async function of one WebSocket, not {type(handler).__name__}")
+    function = inspect.unwrap(handler)
+    while isinstance(function, functools.partial):
+        function = function.func
+    call = function if inspect.isroutine(function) else type(function).__call__
+    if inspect.isasyncgenfunction(call):
+        raise TypeError(
+            f"the handler {_name(handler)} contains 'yield'; a handler sends with 'await ws.send(...)'"
+        )
+    if inspect.isfunction(function) and not inspect.iscoroutinefunction(call):
+        raise TypeError(
+            f"the handler {_name(handler)} is a plain function; write 'async def {_name(handler)}(ws):'"
+        )
+    return handler
+
+
+def _name(handler: object) -> str:
+    return getattr(handler, "__name__", type(handler).__name__)

@@ -1,0 +1,218 @@
+"""What a handler holds: one WebSocket connection as a Trio channel of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NoReturn
+
+import trio
+
+from trioecho.endings import APPLICATION_CLOSED, PEER_CLOSED, SERVER_STOPPING
+from trioecho.frames import BINARY, TEXT, close_code_allowed, data_header
+from trioecho.inbox import BURST, Inbox
+from trioecho.outbox import Outbox
+from trioecho.record import ConnectionRecord
+
+if TYPE_CHECKING:
+    from trioecho.handshake import Handshake
+    from trioecho.keep_alive import Activity
+
+
+class WebSocketEnded(trio.EndOfChannel):
+    """`WebSocket.receive`: the conversation ended with a Close, or the server stops; nothing more will come."""
+
+
+class WebSocketBroken(trio.BrokenResourceError):
+    """`WebSocket.send` or `receive`: the peer vanished, broke the protocol, or has closed."""
+
+
+class WebSocketClosed(trio.ClosedResourceError):
+    """`WebSocket.send` or `receive`: this side has closed the connection."""
+
+
+OWN_ENDINGS = (WebSocketEnded, WebSocketBroken, WebSocketClosed)
+"""What a WebSocket raises when its connection has ended; leaving that connection's handler it is no failure."""
+
+
+class WebSocket(trio.abc.Channel["str | bytes"]):
+    """One accepted connection. The server makes it and passes it to the handler; it lives as long as the handler.
+
+    Text messages are ``str``, binary messages are ``bytes``. One task may receive at a time; any number may send.
+
+        async for message in ws:         # until the peer closes
+            await ws.send(message)
+
+    `nursery` is the connection's own: what is started in it is cancelled when the handler returns or the connection
+    ends, and no goodbye is said before it has finished.
+    """
+
+    def __init__(
+        self,
+        *,
+        handshake: Handshake,
+        remote_address: str,
+        inbox: Inbox,
+        outbox: Outbox,
+        activity: Activity,
+        nursery: trio.Nursery,
+        record: ConnectionRecord,
+        refresh: Callable[[], None],
+        close: Callable[[int, str], Awaitable[None]],
+    ) -> None:
+        self._handshake = handshake
+        self._remote_address = remote_address
+        self._inbox = inbox
+        self._messages = inbox.messages
+        self._outbox = outbox
+        self._activity = activity
+        self._nursery = nursery
+        self._record = record
+        self._refresh = refresh
+        self._close = close
+        self._burst = 0
+        self._told = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<trioecho.WebSocket {self.path} from {self._remote_address}>"
+
+    async def receive(self) -> str | bytes:
+        """The next message, in the order in which the peer sent them.
+
+        Messages that arrived before the end are delivered before the end is told. Not always a checkpoint: only when
+        it has to wait, and once every 256 messages. Cancelled: no message is lost.
+
+        Raises `trio.EndOfChannel` after the peer's Close or when the server stops, `trio.BrokenResourceError` when
+        the peer vanished or broke the protocol, `trio.ClosedResourceError` after our own `aclose`, and
+        `trio.BusyResourceError` if another task is receiving.
+        """
+        if self._closed:
+            self._raise_end()
+        message = await self._inbox.take()
+        if message is None:
+            self._raise_end()
+        return message
+
+    async def send(self, value: str | bytes) -> None:
+        """Send one message: ``str`` as text, ``bytes``, ``bytearray`` or ``memoryview`` as binary.
+
+        Waits while the peer does not read. While received messages wait for the handler, small messages gather and go
+        out in one write, at the latest when the handler waits for anything at all. Not always a checkpoint: only when
+        it has to wait, and once every 256 messages. Cancelled: the message has not been sent, and the connection is
+        as good as before. Returning means that the message is in order behind the earlier ones, not that it arrived.
+
+        Raises `trio.BrokenResourceError` when the peer has vanished or closed, `trio.ClosedResourceError` after our
+        own `aclose`, `TypeError` for anything but text or bytes.
+        """
+        if isinstance(value, str):
+            payload: bytes = value.encode()
+            size = len(payload)
+            frame = data_header(TEXT, size) + payload
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            size = value.nbytes if isinstance(value, memoryview) else len(value)
+            frame = data_header(BINARY, size) + value
+        else:
+            raise TypeError(f"a message is str or bytes, not {type(value).__name__}")
+        outbox = self._outbox
+        if self._burst >= BURST or outbox.blocked:
+            self._burst = 0
+            if outbox.blocked:
+                await outbox.room()
+            else:
+                await trio.lowlevel.checkpoint()
+        self._burst += 1
+        if self._told or self._closed or outbox.broken:
+            self._raise_cannot_send()
+        outbox.put_message(frame, size, gather=bool(self._messages))
+        if outbox.broken:
+            self._raise_cannot_send()
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Close: say `code` and `reason`, wait for the peer's Close, at most `close_timeout` seconds.
+
+        Messages that wait are discarded, and counted in the record. Calling it again, or after the peer has closed or
+        vanished, does nothing more. Always a checkpoint. Cancelled: the Close may have been sent; nothing more is
+        waited for.
+
+        Raises `ValueError` for a code that no Close frame may carry (RFC 6455 §7.4: 1000-1003, 1007-1014, 3000-4999
+        are good) or a reason of more than 123 bytes.
+        """
+        if not close_code_allowed(code):
+            raise ValueError(
+                f"close code {code} may not be sent; 1000-1003, 1007-1014 and 3000-4999 may (RFC 6455 section 7.4)"
+            )
+        size = len(reason.encode())
+        if size > 123:
+            raise ValueError(f"close reason has {size} bytes of UTF-8; a Close frame has room for 123")
+        if self._closed or self._told or self._outbox.broken:
+            self._closed = True
+            await trio.lowlevel.checkpoint()
+            return
+        self._closed = True
+        await self._close(code, reason)
+
+    def refuse_sends(self) -> None:
+        """Let `send` raise from now on: the peer is gone, and nothing is owed to it."""
+        self._told = True
+
+    def _raise_end(self) -> NoReturn:
+        ending = self._inbox.ending
+        # When it is the server that stops, the handler may still finish what it owes.
+        self._told = ending is not SERVER_STOPPING
+        if self._closed or ending is APPLICATION_CLOSED:
+            raise WebSocketClosed("this side has closed the WebSocket")
+        if ending is PEER_CLOSED or ending is SERVER_STOPPING:
+            raise WebSocketEnded(ending.when)
+        raise WebSocketBroken(ending.when if ending is not None else "the connection has ended")
+
+    def _raise_cannot_send(self) -> NoReturn:
+        if self._closed:
+            raise WebSocketClosed("this side has closed the WebSocket")
+        ending = self._inbox.ending
+        raise WebSocketBroken(ending.when if ending is not None else "TCP was reset")
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """The connection's nursery, for background work that must not outlive the connection."""
+        return self._nursery
+
+    @property
+    def path(self) -> str:
+        """The path asked for, without the query: ``"/ws"``."""
+        return self._handshake.path
+
+    @property
+    def target(self) -> str:
+        """The path with the query, as the client sent it: ``"/ws?room=1"``."""
+        return self._handshake.target
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The request's header fields in order, names in lower case."""
+        return self._handshake.headers
+
+    @property
+    def origin(self) -> str | None:
+        """The Origin header; None where there was none. Anything but a browser can forge it."""
+        return self._handshake.origin
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol agreed on, or None."""
+        return self._handshake.subprotocol
+
+    @property
+    def remote_address(self) -> str:
+        """The client's address and port, ``"127.0.0.1:41234"``."""
+        return self._remote_address
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds that the last keep-alive Ping took to be answered; None before the first."""
+        return self._activity.latency
+
+    @property
+    def record(self) -> ConnectionRecord:
+        """What has happened on this connection until now; complete once it has ended."""
+        self._refresh()
+        return self._record
