@@ -1,0 +1,292 @@
+"""The front door: one request head in, one response out, however the network cuts the bytes."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import h11
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trioecho.front_door import MAX_HEAD_BYTES, read_request, send_response
+from trioecho.handshake import RequestRefused
+from trioecho.responses import Response
+
+HEAD = b"GET /ws?a=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Name: Zo\xeb\r\n\r\n"
+
+
+class Pieces(trio.abc.Stream):
+    """A peer that sends these pieces, each in its own packet, and then closes its side."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self.left = [piece for piece in pieces if piece]
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        piece = self.left.pop(0) if self.left else b""
+        if max_bytes is not None and len(piece) > max_bytes:
+            self.left.insert(0, piece[max_bytes:])
+            piece = piece[:max_bytes]
+        return piece
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        raise AssertionError("reading a request sends nothing")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise AssertionError("reading a request sends nothing")
+
+    async def aclose(self) -> None:
+        raise AssertionError("reading a request closes nothing")
+
+
+async def outcome(pieces: Sequence[bytes]) -> object:
+    """What comes of reading a request, as a value: all that was read and sent behind it, or the error."""
+    stream = Pieces(pieces)
+    try:
+        request, behind = await read_request(stream)
+    except RequestRefused as refused:
+        return refused.status, refused.sentence, refused.headers
+    except trio.BrokenResourceError as broken:
+        return str(broken)
+    fields = tuple(request.headers.raw_items())
+    behind += b"".join(stream.left)
+    return request.method, request.target, request.http_version, fields, behind
+
+
+async def refusal_of(received: bytes) -> tuple[int, str]:
+    """How a request is refused while the peer keeps its side open: nothing may depend on its end."""
+    ours, peer = trio.testing.memory_stream_pair()
+    await peer.send_all(received)
+    with trio.fail_after(1), pytest.raises(RequestRefused) as refused:
+        await read_request(ours)
+    assert refused.value.headers == ()
+    return refused.value.status, refused.value.sentence
+
+
+async def test_a_request_is_read_with_what_was_sent_behind_it():
+    """The first frames of a fast client are handed over untouched."""
+    ours, peer = trio.testing.memory_stream_pair()
+    await peer.send_all(HEAD + b"\x81\x80frames\r\n\r\n")
+    request, behind = await read_request(ours)
+    assert (request.method, request.target, request.http_version) == (b"GET", b"/ws?a=1", b"1.1")
+    assert list(request.headers) == [(b"host", b"127.0.0.1"), (b"x-name", b"Zo\xeb")]
+    assert behind == b"\x81\x80frames\r\n\r\n"
+    assert type(behind) is bytes
+
+
+async def test_a_request_is_read_byte_by_byte():
+    """Nothing is lost or added when every byte comes alone."""
+    whole = HEAD + b"\x81\x80"
+    assert await outcome([bytes([byte]) for byte in whole]) == await outcome([whole])
+
+
+async def test_lines_may_end_without_a_carriage_return():
+    """A lone LF ends a line, as RFC 9112 §2.2 allows and h11 does."""
+    assert await outcome([HEAD.replace(b"\r", b"") + b"x"]) == await outcome([HEAD + b"x"])
+
+
+EXPECTED = "An HTTP/1.1 request begins with a line like 'GET / HTTP/1.1'; received "
+INVALID = "The request is not valid HTTP/1.1: "
+
+
+@pytest.mark.parametrize(
+    ("received", "status", "sentence"),
+    [
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            400,
+            "This port speaks plain HTTP; received what looks like a TLS hello: use http:// and ws:// here.",
+        ),
+        (b"\x81\x85", 400, f"{EXPECTED}'\\x81'."),
+        (b"\x00" * 20_000, 400, f"{EXPECTED}'\\x00'."),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", 400, f"{EXPECTED}'SSH-2.0-OpenSSH_9.6'."),
+        (b"SSH-2.0-<b> x", 400, f"{EXPECTED}'SSH-2.0-\\x3c'."),
+        (b"GET /\r\n", 400, f"{EXPECTED}'GET /'."),
+        (b"\r\nGET / HTTP/1.1\r\n", 400, f"{EXPECTED}''."),
+        (b" GET / HTTP/1.1\r\n", 400, f"{EXPECTED}' '."),
+        (b"GET  / HTTP/1.1\r\n", 400, f"{EXPECTED}'GET  '."),
+        (b"GET /\xff", 400, f"{EXPECTED}'GET /\\xff'."),
+        (b"GET / http/1.1", 400, f"{EXPECTED}'GET / h'."),
+        (b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400, f"{EXPECTED}'GET / HTTP/1.1 '."),
+        (b"GET / HTTP/11\nHost: a\r\n\r\n", 400, f"{EXPECTED}'GET / HTTP/11'."),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, f"{INVALID}Missing mandatory Host: header."),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, f"{INVALID}Found multiple Host: headers."),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n<b>\r\n\r\n", 400, f"{INVALID}illegal header line: '\\x3cb\\x3e'."),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n", 400, f"{INVALID}illegal header line: 'X : a'."),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400, f"{INVALID}bad Content-Length."),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "This server speaks HTTP/1.1; received HTTP/2.0."),
+        (b"GET / HTTP/0.9\r\n\r\n", 505, "This server speaks HTTP/1.1; received HTTP/0.9."),
+        (
+            b"GET / HTTP/1.1\r\nCookie: " + b"x" * MAX_HEAD_BYTES,
+            431,
+            "The head of a request may have 16384 bytes; received more.",
+        ),
+        (b"GET /" + b"x" * MAX_HEAD_BYTES, 431, "The head of a request may have 16384 bytes; received more."),
+    ],
+)
+async def test_what_is_no_request_is_refused_at_once(received, status, sentence):
+    """As soon as the bytes cannot become a request any more, it is refused, and by what they look like."""
+    assert await refusal_of(received) == (status, sentence)
+
+
+async def test_a_long_message_of_h11_is_shortened():
+    """A header line of many kilobytes is not sent back."""
+    _, sentence = await refusal_of(b"GET / HTTP/1.1\r\n" + b"x" * 10_000 + b"\r\n\r\n")
+    assert sentence.startswith(f"{INVALID}illegal header line: 'xxx")
+    assert sentence.endswith("xxx....")
+    assert len(sentence) < 300
+
+
+@pytest.mark.parametrize(("length", "fits"), [(MAX_HEAD_BYTES, True), (MAX_HEAD_BYTES + 1, False)])
+async def test_a_head_may_have_16_kib_and_no_more(length, fits):
+    """The limit holds to the byte, whether the head comes at once or in two pieces."""
+    start, end = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: ", b"\r\n\r\n"
+    head = start + b"x" * (length - len(start) - len(end)) + end
+    for pieces in (
+        [head, b"behind"],
+        [head + b"behind"],
+        [head[:9], head[9:], b"behind"],
+        [head[:-1], head[-1:] + b"behind"],
+    ):
+        result = await outcome(pieces)
+        assert isinstance(result, tuple)
+        if fits:
+            assert result[-1] == b"behind"
+        else:
+            assert result[0] == 431
+
+
+async def test_a_peer_that_closes_before_its_first_byte_is_not_answered():
+    """A port scan is not a bad request: there is nobody to tell."""
+    with pytest.raises(trio.BrokenResourceError, match="before sending a request"):
+        await read_request(Pieces([]))
+
+
+async def test_a_peer_that_stops_in_the_middle_is_told_so():
+    """A half-closed connection can still read why its request was refused."""
+    assert await outcome([b"GET / HT", b"TP/1.1\r\nHost: a\r\n"]) == (
+        400,
+        "A request head ends with a blank line; received 25 bytes without one.",
+        (),
+    )
+
+
+class Resetting(Pieces):
+    """A peer that sends its pieces and then resets the connection."""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if not self.left:
+            raise trio.BrokenResourceError("reset")
+        return await super().receive_some(max_bytes)
+
+
+async def test_a_reset_while_reading_is_trios_error():
+    """A connection that breaks raises what Trio raises."""
+    with pytest.raises(trio.BrokenResourceError, match="reset"):
+        await read_request(Resetting([b"GET / HT"]))
+
+
+async def test_the_deadline_is_the_callers(autojump_clock):
+    """A peer that sends half a head and waits is waited for, until the caller's deadline."""
+    ours, peer = trio.testing.memory_stream_pair()
+    await peer.send_all(HEAD[:-1])
+    with trio.move_on_after(10) as scope:
+        await read_request(ours)
+    assert scope.cancelled_caught
+    assert trio.current_time() == pytest.approx(scope.deadline)
+
+
+FRAGMENTS_OF_HTTP = [
+    *(
+        b"GET",
+        b" ",
+        b"/ws",
+        b"HTTP/1.1",
+        b"HTTP/2.0",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"Host: a",
+        b":",
+        b"\x16\x03",
+        b"\x00",
+    ),
+    *(b"Content-Length: 5", b"Transfer-Encoding: gzip", b" folded", b"\xff", b"x" * 5_000, HEAD),
+]
+ALMOST_HTTP = st.lists(st.sampled_from(FRAGMENTS_OF_HTTP) | st.binary(max_size=4), max_size=12).map(b"".join)
+
+
+@settings(deadline=None)
+@given(ALMOST_HTTP, st.lists(st.integers(0, 20_000), max_size=6))
+def test_the_answer_does_not_depend_on_how_the_network_cuts_the_bytes(received, cuts):
+    """Any bytes, cut anywhere, give what they give in one piece, and only the promised errors come out."""
+    places = [0, *sorted(min(cut, len(received)) for cut in cuts), len(received)]
+    pieces = [received[start:end] for start, end in pairwise(places)]
+
+    async def both() -> tuple[object, object]:
+        return await outcome([received]), await outcome(pieces)
+
+    whole, cut = trio.run(both)
+    assert cut == whole
+
+
+PAGE = Response(
+    200, (("Content-Type", "text/plain"), ("Content-Length", "5"), ("Connection", "close")), b"hello"
+)
+PAGE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+
+
+async def sent(response: Response, *, head_only: bool) -> bytes:
+    ours, peer = trio.testing.memory_stream_pair()
+    await send_response(ours, response, head_only=head_only)
+    return bytes(await peer.receive_some())
+
+
+async def test_a_response_is_sent_whole():
+    """Status line, headers, body: byte by byte."""
+    assert await sent(PAGE, head_only=False) == PAGE_HEAD + b"hello"
+
+
+async def test_a_head_request_is_answered_without_the_body():
+    """HEAD gets what GET gets, up to the blank line."""
+    assert await sent(PAGE, head_only=True) == PAGE_HEAD
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (304, b"HTTP/1.1 304 Not Modified"),
+        (408, b"HTTP/1.1 408 Request Timeout"),
+        (426, b"HTTP/1.1 426 Upgrade Required"),
+        (431, b"HTTP/1.1 431 Request Header Fields Too Large"),
+        (501, b"HTTP/1.1 501 Not Implemented"),
+        (503, b"HTTP/1.1 503 Service Unavailable"),
+        (505, b"HTTP/1.1 505 HTTP Version Not Supported"),
+    ],
+)
+async def test_a_status_has_its_phrase(status, line):
+    """Every status that we send has its standard words."""
+    response = Response(status, (("Connection", "close"),), b"")
+    assert await sent(response, head_only=False) == line + b"\r\nConnection: close\r\n\r\n"
+
+
+async def test_a_peer_that_is_gone_is_trios_error():
+    """A response that cannot be sent raises BrokenResourceError, and the caller lets it pass."""
+    ours, peer = trio.testing.memory_stream_pair()
+    await peer.aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        await send_response(ours, PAGE, head_only=False)
+
+
+async def test_h11_understands_what_was_sent():
+    """A client's HTTP library reads the response as it was meant."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    client.receive_data(await sent(PAGE, head_only=False))
+    head, body, end = client.next_event(), client.next_event(), client.next_event()
+    assert isinstance(head, h11.Response)
+    assert isinstance(body, h11.Data)
+    assert isinstance(end, h11.EndOfMessage)
+    assert (head.status_code, bytes(body.data), client.their_state) == (200, b"hello", h11.MUST_CLOSE)

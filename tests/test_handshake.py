@@ -1,0 +1,400 @@
+"""The judge of handshakes: tables of requests, and the whole sentence that each bad one hears."""
+
+import base64
+import os
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, Request
+
+from trioecho.handshake import (
+    Handshake,
+    RequestRefused,
+    judge,
+    listed,
+    path_and_target,
+    quoted,
+    vetted_request,
+    wants_websocket,
+)
+from trioecho.options import WebSocketOptions
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 §1.3
+GOOD = {
+    "Host": "server.example.com",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": KEY,
+    "Sec-WebSocket-Version": "13",
+}
+Changes = dict[str, str | list[str] | None]
+
+
+def request(
+    changes: Changes | None = None, *, target: str = "/ws", method: str = "GET", version: str = "1.1"
+) -> h11.Request:
+    """The handshake of RFC 6455 §1.2, some headers changed, repeated (a list) or removed (None)."""
+    headers: list[tuple[bytes, bytes]] = []
+    for name, value in {**GOOD, **(changes or {})}.items():
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        headers.extend((name.encode(), each.encode("latin-1")) for each in values)
+    return h11.Request(method=method, target=target, headers=headers, http_version=version)
+
+
+def accepted(changes: Changes | None = None, **options: object) -> Handshake:
+    return judge(request(changes), WebSocketOptions(**options), ("/ws",), room=True)
+
+
+def refused(bad: h11.Request, *, room: bool = True, **options: object) -> tuple[int, str, dict[str, str]]:
+    with pytest.raises(RequestRefused) as caught:
+        judge(bad, WebSocketOptions(**options), ("/ws",), room=room)
+    assert str(caught.value) == caught.value.sentence
+    return caught.value.status, caught.value.sentence, dict(caught.value.headers)
+
+
+def test_a_good_handshake_is_accepted_and_told_whole():
+    """What the handler may want to know of the request is in the Handshake."""
+    good = request({"Origin": "https://client.com", "X-Name": "Zoë"}, target="/ws?room=1&name=a%20b")
+    assert judge(good, WebSocketOptions(), ("/chat", "/ws"), room=True) == Handshake(
+        path="/ws",
+        target="/ws?room=1&name=a%20b",
+        headers=(
+            ("host", "server.example.com"),
+            ("upgrade", "websocket"),
+            ("connection", "Upgrade"),
+            ("sec-websocket-key", KEY),
+            ("sec-websocket-version", "13"),
+            ("origin", "https://client.com"),
+            ("x-name", "Zoë"),
+        ),
+        origin="https://client.com",
+        subprotocol=None,
+        key=KEY,
+        host="server.example.com",
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Upgrade": "WebSocket", "Connection": "UPGRADE"},
+        {"Upgrade": "h2c, websocket", "Connection": "keep-alive, Upgrade"},
+        {"Upgrade": ["h2c", "websocket"], "Connection": ["keep-alive", "upgrade"]},
+        {"Connection": "keep-alive ,\tUpgrade , x"},
+        {"Content-Length": "0"},
+        {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"},
+        {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZZ=="},  # the four left-over bits are not zero
+    ],
+)
+def test_a_handshake_may_be_written_in_other_ways(changes):
+    """Case, comma-separated lists, several lines and offers that are declined do not matter."""
+    assert accepted(changes).key == changes.get("Sec-WebSocket-Key", KEY)
+
+
+PROXY = "which a proxy may have removed"
+NO_KEY = "Sec-WebSocket-Key must be one header with 16 bytes in base64; received "
+NO_VERSION = "Sec-WebSocket-Version must be 13; received "
+VERSION_13 = {"Sec-WebSocket-Version": "13"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "status", "sentence", "headers"),
+    [
+        (request({"Sec-WebSocket-Version": None}), 426, f"{NO_VERSION}none.", VERSION_13),
+        (request({"Sec-WebSocket-Version": "8"}), 426, f"{NO_VERSION}'8'.", VERSION_13),
+        (request({"Sec-WebSocket-Version": "013"}), 426, f"{NO_VERSION}'013'.", VERSION_13),
+        (request({"Sec-WebSocket-Version": "13, 8"}), 426, f"{NO_VERSION}'13, 8'.", VERSION_13),
+        (request({"Sec-WebSocket-Version": ["13", "13"]}), 426, f"{NO_VERSION}'13', '13'.", VERSION_13),
+        (request({"Sec-WebSocket-Key": None}), 400, f"{NO_KEY}none.", {}),
+        (request({"Sec-WebSocket-Key": ""}), 400, f"{NO_KEY}''.", {}),
+        (request({"Sec-WebSocket-Key": "short"}), 400, f"{NO_KEY}'short'.", {}),
+        (request({"Sec-WebSocket-Key": KEY[:-1]}), 400, f"{NO_KEY}'{KEY[:-1]}'.", {}),
+        (request({"Sec-WebSocket-Key": f"{KEY}="}), 400, f"{NO_KEY}'{KEY}='.", {}),
+        (request({"Sec-WebSocket-Key": "_" * 22 + "=="}), 400, f"{NO_KEY}'{'_' * 22}=='.", {}),
+        (request({"Sec-WebSocket-Key": [KEY, KEY]}), 400, f"{NO_KEY}'{KEY}', '{KEY}'.", {}),
+        (
+            request({"Upgrade": None}),
+            400,
+            f"A WebSocket handshake has 'websocket' in its Upgrade header, {PROXY}; received none.",
+            {},
+        ),
+        (
+            request({"Upgrade": "websockets"}),
+            400,
+            f"A WebSocket handshake has 'websocket' in its Upgrade header, {PROXY}; received 'websockets'.",
+            {},
+        ),
+        (
+            request({"Connection": None}),
+            400,
+            f"A WebSocket handshake has 'upgrade' in its Connection header, {PROXY}; received none.",
+            {},
+        ),
+        (
+            request({"Connection": ["keep-alive", "close"]}),
+            400,
+            f"A WebSocket handshake has 'upgrade' in its Connection header, {PROXY}; "
+            "received 'keep-alive', 'close'.",
+            {},
+        ),
+        (
+            request(method="POST"),
+            405,
+            "A WebSocket handshake is a GET request; received 'POST'.",
+            {"Allow": "GET"},
+        ),
+        (
+            request(version="1.0"),
+            400,
+            "A WebSocket handshake needs HTTP/1.1; received HTTP/1.0, perhaps from a proxy.",
+            {},
+        ),
+        (
+            request({"Content-Length": "5"}),
+            400,
+            "A WebSocket handshake has no body; received the Content-Length '5'.",
+            {},
+        ),
+        (
+            request({"Transfer-Encoding": "chunked"}),
+            400,
+            "A WebSocket handshake has no body; received the Transfer-Encoding 'chunked'.",
+            {},
+        ),
+        (
+            request(target="/chat?room=1"),
+            404,
+            "No WebSocket is served at '/chat'; WebSockets are served at '/ws'.",
+            {},
+        ),
+        (
+            request(target="/ws/"),
+            404,
+            "No WebSocket is served at '/ws/'; WebSockets are served at '/ws'.",
+            {},
+        ),
+        (request(target="/WS"), 404, "No WebSocket is served at '/WS'; WebSockets are served at '/ws'.", {}),
+        (
+            request({"Sec-WebSocket-Protocol": "chat room"}),
+            400,
+            "Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'; received 'chat room'.",
+            {},
+        ),
+        (
+            request({"Sec-WebSocket-Protocol": ["chat", '"a"']}),
+            400,
+            "Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'; received '\"a\"'.",
+            {},
+        ),
+        (
+            request({"Origin": ["https://a.com", "https://b.com"]}),
+            400,
+            "A request has at most one Origin header; received 'https://a.com', 'https://b.com'.",
+            {},
+        ),
+    ],
+)
+def test_a_bad_handshake_hears_what_was_received_and_what_would_do(bad, status, sentence, headers):
+    """Each fault has its status, its sentence and its headers, whole."""
+    assert refused(bad) == (status, sentence, headers)
+
+
+def test_an_origin_that_is_not_listed_is_refused_by_name():
+    """A page that may not connect gets 403, and its author reads the origin that the browser sent."""
+    assert refused(
+        request({"Origin": "https://evil.com"}),
+        allowed_origins=["https://client.com", "https://*.client.com"],
+    ) == (
+        403,
+        "The origin 'https://evil.com' may not connect; allowed: 'https://client.com', 'https://*.client.com'.",
+        {},
+    )
+
+
+def test_an_origin_cannot_smuggle_markup_into_the_sentence():
+    """What was received is quoted: no control character, no HTML, no megabyte."""
+    status, sentence, _ = refused(
+        request({"Origin": "<script>\x01é" + "x" * 200}), allowed_origins=["https://client.com"]
+    )
+    assert status == 403
+    assert sentence == (
+        f"The origin '\\x3cscript\\x3e\\x01\\xe9{'x' * 90}'... (210 characters) may not connect; "
+        "allowed: 'https://client.com'."
+    )
+
+
+def test_a_request_without_an_origin_passes_any_list():
+    """What is not a browser connects, whichever pages may."""
+    assert accepted(allowed_origins=["https://client.com"]).origin is None
+
+
+def test_a_server_that_is_full_says_when_to_come_back():
+    """A request for which there is no room gets 503 with Retry-After."""
+    full = "connections are taken; try again in 5 seconds."
+    assert refused(request(), room=False, max_connections=9) == (503, f"All 9 {full}", {"Retry-After": "5"})
+    assert refused(request(), room=False) == (
+        503,
+        "This server takes no new connections; try again in 5 seconds.",
+        {"Retry-After": "5"},
+    )
+
+
+def test_the_first_fault_in_order_is_told():
+    """Origin, path, method, HTTP version, upgrade, version, body, key, subprotocols, room: in this order."""
+    wrong: Changes = {"Origin": "https://evil.com"}
+    changes: Changes = {
+        **wrong,
+        "Upgrade": "h2c",
+        "Connection": "close",
+        "Sec-WebSocket-Version": "8",
+        "Content-Length": "1",
+        "Sec-WebSocket-Key": "short",
+        "Sec-WebSocket-Protocol": "a b",
+    }
+    target, method, version = "/elsewhere", "POST", "1.0"
+    heard: list[tuple[int, str]] = []
+
+    def listen() -> None:
+        status, sentence, _ = refused(
+            request(changes, target=target, method=method, version=version),
+            room=False,
+            allowed_origins=["https://client.com"],
+        )
+        heard.append((status, sentence.split(";")[0]))
+
+    listen()
+    changes["Origin"] = "https://client.com"
+    listen()
+    target = "/ws"
+    listen()
+    method = "GET"
+    listen()
+    version = "1.1"
+    for name in list(changes)[1:]:
+        listen()
+        changes[name] = GOOD.get(name)
+    listen()
+    assert heard == [
+        (403, "The origin 'https://evil.com' may not connect"),
+        (404, "No WebSocket is served at '/elsewhere'"),
+        (405, "A WebSocket handshake is a GET request"),
+        (400, "A WebSocket handshake needs HTTP/1.1"),
+        (400, "A WebSocket handshake has 'websocket' in its Upgrade header, which a proxy may have removed"),
+        (400, "A WebSocket handshake has 'upgrade' in its Connection header, which a proxy may have removed"),
+        (426, "Sec-WebSocket-Version must be 13"),
+        (400, "A WebSocket handshake has no body"),
+        (400, "Sec-WebSocket-Key must be one header with 16 bytes in base64"),
+        (400, "Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'"),
+        (503, "This server takes no new connections"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "offered", "agreed"),
+    [
+        ((), None, None),
+        ((), "chat", None),
+        (("chat",), None, None),
+        (("chat",), "chat", "chat"),
+        (("chat",), "superchat", None),
+        (("chat",), "Chat", None),
+        (("v2", "v1"), "v1, v2", "v2"),
+        (("v2", "v1"), ["v1", "v0,v2"], "v2"),
+        (("v2", "v1"), "v1", "v1"),
+        (("chat",), "a,, chat ,", "chat"),
+        (("chat",), "", None),
+    ],
+)
+def test_the_subprotocol_is_ours_in_our_order_of_preference(ours, offered, agreed):
+    """The first of our subprotocols that the client offers is agreed on; if none fits, none."""
+    assert accepted({"Sec-WebSocket-Protocol": offered}, subprotocols=ours).subprotocol == agreed
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"Upgrade": "WEBSOCKET", "Sec-WebSocket-Key": None}, True),
+        ({"Upgrade": "h2c, websocket", "Sec-WebSocket-Key": None}, True),
+        # a proxy has removed what concerns only its own connection
+        ({"Upgrade": None, "Connection": "close"}, True),
+        ({"Upgrade": None, "Sec-WebSocket-Key": None}, False),
+        ({"Upgrade": "h2c", "Sec-WebSocket-Key": None}, False),
+    ],
+)
+def test_who_means_a_websocket_is_judged_as_one(changes, expected):
+    """A request is taken for a handshake if it asks for a WebSocket or brings a key for one."""
+    assert wants_websocket(request(changes)) is expected
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "origin_form"),
+    [
+        ("/ws", "/ws", "/ws"),
+        ("/ws?", "/ws", "/ws?"),
+        ("/ws?a=/x?b", "/ws", "/ws?a=/x?b"),
+        ("/%77s", "/ws", "/%77s"),
+        ("/caf%C3%A9", "/café", "/caf%C3%A9"),
+        ("/a%2Fb%2f%41", "/a%2Fb%2fA", "/a%2Fb%2f%41"),
+        ("/%ff", "/%ff", "/%ff"),
+        ("/100%", "/100%", "/100%"),
+        ("http://server.example.com/ws?a=1", "/ws", "/ws?a=1"),
+        ("HTTPS://server.example.com:5000/ws", "/ws", "/ws"),
+        ("http://server.example.com", "/", "/"),
+        ("http://server.example.com?a=1", "/", "/?a=1"),
+        ("//ws", "//ws", "//ws"),
+        ("*", "*", "*"),
+        ("server.example.com:443", "server.example.com:443", "server.example.com:443"),
+    ],
+)
+def test_the_path_is_what_the_target_means(target, path, origin_form):
+    """The query is split off, the path decoded, the absolute form understood."""
+    assert path_and_target(target.encode()) == (path, origin_form)
+
+
+@pytest.mark.parametrize("subprotocol", [None, "chat.v1"])
+def test_the_vetted_request_is_all_that_wsproto_needs(subprotocol):
+    """wsproto accepts the vetted request, and answers the client's own key and the subprotocol agreed on."""
+    handshake = accepted(
+        {"Host": "xn--" + "a" * 80 + "..", "Sec-WebSocket-Protocol": "other, chat.v1"},
+        subprotocols=[] if subprotocol is None else [subprotocol],
+    )
+    connection = WSConnection(ConnectionType.SERVER)
+    connection.receive_data(vetted_request(handshake))
+    (event,) = connection.events()
+    assert isinstance(event, Request)
+    assert event.subprotocols == ([] if subprotocol is None else [subprotocol])
+    answer = connection.send(AcceptConnection(subprotocol=subprotocol))
+    assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer  # RFC 6455 §1.3
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_every_key_of_16_bytes_is_accepted(key):
+    """Sixteen bytes in base64 are a key, whichever they are."""
+    encoded = base64.b64encode(key).decode()
+    assert accepted({"Sec-WebSocket-Key": encoded}).key == encoded
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 17, 18, 32])
+def test_a_key_of_another_length_is_refused(length):
+    """A key must have 16 bytes."""
+    assert refused(request({"Sec-WebSocket-Key": base64.b64encode(os.urandom(length)).decode()}))[0] == 400
+
+
+@given(st.text())
+def test_a_quoted_value_is_printable_and_no_html(value):
+    """Whatever was received, its quotation is a short piece of printable ASCII without angle brackets."""
+    shown = quoted(value)
+    assert shown.isascii()
+    assert shown.isprintable()
+    assert not {"<", ">"} & set(shown)
+    assert len(shown) < 1_100
+
+
+def test_a_long_list_names_five():
+    """Of many values five are named, and the others counted."""
+    assert listed(["a", "b"]) == "'a', 'b'"
+    assert listed([str(number) for number in range(9)]) == "'0', '1', '2', '3', '4' and 4 more"
