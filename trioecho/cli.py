@@ -10,6 +10,7 @@ import functools
 import importlib.metadata
 import platform
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -227,9 +228,14 @@ def main(
         options=options,
         ssl_context=None if tls_cert is None else tls_context(tls_cert, tls_key),
     )
-    warn_if_open_to_every_page(host, options.allowed_origins)
-    address = f"{' '.join(host)} port {port}"
-    trio.run(functools.partial(serve_until_signal, start, shutdown_timeout=shutdown_timeout, address=address))
+    run = functools.partial(
+        serve_until_signal,
+        start,
+        shutdown_timeout=shutdown_timeout,
+        address=f"{shlex.join(host)} port {port}",
+        listening=functools.partial(warn_if_open_to_every_page, host, options.allowed_origins),
+    )
+    trio.run(run)
 
 
 def _options(**settings: Any) -> WebSocketOptions:

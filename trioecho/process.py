@@ -31,12 +31,15 @@ from trioecho.server import Server
 logger = logging.getLogger("trioecho")
 
 
-async def serve_until_signal(start: Callable[..., Any], *, shutdown_timeout: float, address: str) -> None:
+async def serve_until_signal(
+    start: Callable[..., Any], *, shutdown_timeout: float, address: str, listening: Callable[[], object]
+) -> None:
     """Runs a server until it is told to stop by a signal, and has stopped.
 
-    `start` is called as `nursery.start` calls it, and its started value is the `Server`. Raises `Refusal` (3)
-    if it cannot listen at `address`, which is said in the words of this argument. What crashes the server
-    leaves as Trio raised it. Cancelling it cancels the server.
+    `start` is called as `nursery.start` calls it, and its started value is the `Server`. `listening` is called
+    just before the banner is printed. Raises `Refusal` (3) if it cannot listen at `address`, which is said in
+    the words of this argument. What crashes the server leaves as Trio raised it. Cancelling it cancels the
+    server.
     """
     refusal: Refusal | None = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -47,6 +50,7 @@ async def serve_until_signal(start: Callable[..., Any], *, shutdown_timeout: flo
                 except (OSError, UnicodeError) as error:
                     refusal = Refusal(f"cannot listen on {address}: {_why(error)}", 3)
                 else:
+                    listening()
                     click.echo(f"trioecho serves {server.url} and {server.websocket_url} (Ctrl-C stops it)")
                     watching.start_soon(_stop_on_signal, signals, server, shutdown_timeout)
             watching.cancel_scope.cancel()
