@@ -270,7 +270,7 @@ class Connection:
             self._activity,
             self._ping,
             interval=options.keep_alive_interval,
-            timeout=options.keep_alive_timeout,
+            patience=options.keep_alive_timeout,
             idle_timeout=options.idle_timeout,
         )
         assert self._nursery is not None

@@ -17,7 +17,6 @@ Ping. The Pong that answers our Ping does not.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -80,7 +79,7 @@ async def keep_alive(
     ping: Callable[[], Awaitable[None]],
     *,
     interval: float,
-    timeout: float,
+    patience: float,
     idle_timeout: float,
 ) -> Ending:
     """Watch one connection; return `IDLE_TIMEOUT` or `KEEP_ALIVE_TIMEOUT` when it has to end.
@@ -96,20 +95,20 @@ async def keep_alive(
         probe_at = activity.silent_since(now) + interval
         if now < probe_at:
             await trio.sleep_until(min(idle_at, probe_at))
-        elif not await _answers(activity, ping, now, timeout, idle_at):
+        elif not await _answers(activity, ping, now, patience, idle_at):
             return KEEP_ALIVE_TIMEOUT
 
 
 async def _answers(
-    activity: Activity, ping: Callable[[], Awaitable[None]], sent: float, timeout: float, idle_at: float
+    activity: Activity, ping: Callable[[], Awaitable[None]], sent: float, patience: float, idle_at: float
 ) -> bool:
-    """Ping the peer. False only if we listened for `timeout` seconds without a break and not one byte came."""
+    """Ping the peer. False only if we listened for `patience` seconds without a break and not one byte came."""
     chunks = activity.chunks
     listening_since = activity.silent_since(sent)
-    with trio.CancelScope(deadline=min(sent + timeout, idle_at)):
+    with trio.CancelScope(deadline=min(sent + patience, idle_at)):
         await ping()
         activity.latency = trio.current_time() - sent
         return True
     now = trio.current_time()
     was_deaf = activity.silent_since(now) != listening_since
-    return activity.chunks != chunks or was_deaf or now < sent + timeout or math.isinf(timeout)
+    return activity.chunks != chunks or was_deaf or now < sent + patience

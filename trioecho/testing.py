@@ -1,0 +1,259 @@
+"""Clients for tests: of this project, of its notebooks, and of code that uses `trioecho`.
+
+    async def test_shout():
+        async with trioecho.testing.open_client(shout) as client:
+            await client.send("hello")
+            assert await client.receive() == "HELLO"
+
+`open_client` runs a handler against a client over memory streams, in one Trio run and without a socket, so that
+virtual time (pytest-trio's ``autojump_clock``) works. `RawClient` speaks frames, right or wrong ones, over any stream:
+it does what it is told and nothing by itself, so it can be the peer that a well-behaved client library cannot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import trio
+import trio.testing
+
+from trioecho.connection import Service, serve_connection
+from trioecho.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
+from trioecho.handlers import Handler, echo
+from trioecho.options import WebSocketOptions
+from trioecho.record import ConnectionRecord
+
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "CONTINUATION",
+    "PING",
+    "PONG",
+    "TEXT",
+    "Frame",
+    "RawClient",
+    "check_channel",
+    "connect_raw",
+    "encode_frame",
+    "open_client",
+]
+
+SAMPLE_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+"""The key of RFC 6455 §1.3; its accept token is ``s3pPLMBiTxaQ9kYGzzhZRbK+xOo=``."""
+
+
+class Frame(NamedTuple):
+    """One frame as the server sent it; `payload` is unmasked."""
+
+    fin: bool
+    opcode: int
+    payload: bytes
+
+    @property
+    def close(self) -> tuple[int, str]:
+        """Code and reason of a Close frame; (1005, "") for an empty one."""
+        assert self.opcode == CLOSE, f"not a Close frame: {self}"
+        if not self.payload:
+            return 1005, ""
+        return int.from_bytes(self.payload[:2]), self.payload[2:].decode()
+
+
+class RawClient:
+    """A WebSocket client that answers nothing by itself: no Pong, no Close, no end of TCP.
+
+    `stream` is any connected stream. After `handshake`, use `send` and `receive` for messages, `send_frame` and
+    `receive_frame` for frames, `stream` for bytes. All methods pass on what the stream raises.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, key: bytes | None = b"\x12\x34\x56\x78") -> None:
+        self.stream = stream
+        self.key = key
+        """The masking key of every frame; None sends them unmasked, which no server may accept."""
+        self.response = b""
+        """The response head, status line and fields, once the handshake is done."""
+        self.record: ConnectionRecord | None = None
+        """`open_client`: the connection's record, once it has ended."""
+        self._received = b""
+
+    async def handshake(self, path: str = "/ws", *, headers: str = "", behind: bytes = b"") -> bytes:
+        """Ask to upgrade; returns the response head. `headers` are further lines ending in CRLF; the bytes `behind`
+        are sent in the same write. Raises AssertionError, with the response, if the answer is not 101."""
+        request = (
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {SAMPLE_KEY}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
+        )
+        await self.stream.send_all(request.encode("latin-1") + behind)
+        while b"\r\n\r\n" not in self._received:
+            if not await self._receive_more():
+                break
+        self.response, _, self._received = self._received.partition(b"\r\n\r\n")
+        assert self.response.startswith(b"HTTP/1.1 101"), (self.response + self._received).decode("latin-1")
+        return self.response
+
+    def frame(self, opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
+        """The bytes of one frame, masked with `key`."""
+        return encode_frame(opcode, payload, fin=fin, key=self.key)
+
+    async def send_frame(self, opcode: int, payload: bytes = b"", *, fin: bool = True) -> None:
+        """Send one frame."""
+        await self.stream.send_all(self.frame(opcode, payload, fin=fin))
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one whole message in one frame."""
+        if isinstance(message, str):
+            await self.send_frame(TEXT, message.encode())
+        else:
+            await self.send_frame(BINARY, message)
+
+    async def close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Send Close; an empty one for None. Waits for nothing."""
+        await self.send_frame(CLOSE, b"" if code is None else code.to_bytes(2) + reason.encode())
+
+    async def receive_frame(self) -> Frame | None:
+        """The next frame, whatever it is; None at the end of the stream. Cancelled: no byte is lost."""
+        while (parsed := self._parse()) is None:
+            if not await self._receive_more():
+                return None
+        return parsed
+
+    async def receive(self) -> str | bytes:
+        """The next message, put together from its frames; raises AssertionError at any control frame or the end."""
+        opcode, payload = None, b""
+        while True:
+            frame = await self.receive_frame()
+            assert frame is not None, "expected a message, received the end of the stream"
+            assert frame.opcode < CLOSE, f"expected a message, received {frame}"
+            opcode = frame.opcode if opcode is None else opcode
+            payload += frame.payload
+            if frame.fin:
+                return payload.decode() if opcode == TEXT else payload
+
+    async def receive_close(self) -> tuple[int, str]:
+        """Code and reason of the next frame, which has to be Close."""
+        frame = await self.receive_frame()
+        assert frame is not None, "expected Close, received the end of the stream"
+        return frame.close
+
+    async def receive_rest(self) -> list[Frame]:
+        """All frames up to the end of the stream, or its loss."""
+        frames = []
+        with contextlib.suppress(trio.BrokenResourceError):
+            while (frame := await self.receive_frame()) is not None:
+                frames.append(frame)
+        return frames
+
+    async def _receive_more(self) -> bool:
+        data = await self.stream.receive_some()
+        self._received += data
+        return bool(data)
+
+    def _parse(self) -> Frame | None:
+        data = self._received
+        if len(data) < 2:
+            return None
+        length, start = data[1] & 0x7F, 2
+        if length >= 126:
+            start += 2 if length == 126 else 8
+            length = int.from_bytes(data[2:start])
+        if len(data) < start + length:
+            return None
+        self._received = data[start + length :]
+        return Frame(bool(data[0] & 0x80), data[0] & 0x0F, data[start : start + length])
+
+
+@contextlib.asynccontextmanager
+async def open_client(
+    handler: Handler = echo,
+    *,
+    options: WebSocketOptions | None = None,
+    path: str | None = None,
+    headers: str = "",
+) -> AsyncIterator[RawClient]:
+    """A `RawClient` connected to `handler` over memory streams, the handshake done.
+
+    On leaving, the client's end is closed if it still is open, and the connection's end is awaited; then
+    ``client.record`` is its record. `path` is asked for with its query; the default is ``options.path``.
+    """
+    options = options if options is not None else WebSocketOptions()
+    service = Service({options.path: handler}, options)
+    client_stream, server_stream = trio.testing.memory_stream_pair()
+    client = RawClient(client_stream)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_connection, server_stream, service)
+        try:
+            await client.handshake(path if path is not None else options.path, headers=headers)
+            yield client
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(client_stream)
+    client.record = service.records[-1] if service.records else None
+
+
+async def connect_raw(port: int, host: str = "127.0.0.1", **handshake: str) -> RawClient:
+    """A `RawClient` over TCP, the handshake done; `handshake` takes `path` and `headers` as `RawClient.handshake`."""
+    client = RawClient(await trio.open_tcp_stream(host, port))
+    await client.handshake(**handshake)  # type: ignore[arg-type]
+    return client
+
+
+async def check_channel(one: trio.abc.Channel[bytes], other: trio.abc.Channel[bytes]) -> None:
+    """Check that two connected channels keep the contract of `trio.abc.Channel`, both ways.
+
+    `one` and `other` are the two ends. What is checked: messages arrive in order and unchanged; a cancelled receive
+    loses none; two tasks in receive at once are told so; after `aclose`, which may be called twice, sending and
+    receiving raise `trio.ClosedResourceError`, and the other end's receive ends with `trio.EndOfChannel`, after what
+    was sent before. Both channels are closed at the end. Raises AssertionError; wrap it in `trio.fail_after`, for a
+    faulty channel may never return.
+    """
+    for sender, receiver in ((one, other), (other, one)):
+        messages = [os.urandom(size) for size in (0, 1, 125, 126, 65_535, 65_536)]
+        async with trio.open_nursery() as nursery:
+
+            nursery.start_soon(_send_all, sender, messages)
+            assert [await receiver.receive() for _ in messages] == messages, (
+                "messages changed, or their order"
+            )
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await receiver.receive()
+        assert scope.cancelled_caught, "receive was not cancelled while nothing was there to receive"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receiver.receive)
+            await trio.testing.wait_all_tasks_blocked()
+            try:
+                await receiver.receive()
+            except trio.BusyResourceError:
+                nursery.cancel_scope.cancel()
+            else:
+                raise AssertionError("two tasks could receive at once")
+        await sender.send(b"after a cancelled receive")
+        assert await receiver.receive() == b"after a cancelled receive", "a cancelled receive lost a message"
+
+    await one.send(b"last words")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.aclose)
+        assert await other.receive() == b"last words", "a message sent before aclose was lost"
+        try:
+            await other.receive()
+        except trio.EndOfChannel:
+            pass
+        else:
+            raise AssertionError("receive went on after the other end had closed")
+        await other.aclose()
+    for channel in (one, other):
+        await channel.aclose()
+        for operation in (channel.receive, lambda channel=channel: channel.send(b"too late")):
+            try:
+                await operation()
+            except trio.ClosedResourceError:
+                pass
+            else:
+                raise AssertionError("a closed channel could be used")
+
+
+async def _send_all(channel: trio.abc.Channel[bytes], messages: list[bytes]) -> None:
+    for message in messages:
+        await channel.send(message)
