@@ -91,7 +91,8 @@ def test_iterables_become_tuples():
 MISTAKES = [
     # lists
     ("allowed_origins", "https://client.com", TypeError,
-     "allowed_origins takes a list of origins; you gave the string 'https://client.com': write ['https://client.com']"),
+     "allowed_origins takes a list of origins; you gave the string 'https://client.com': "
+     "write ['https://client.com']"),
     ("allowed_origins", None, TypeError, "allowed_origins takes a list of origins; you gave None"),
     ("allowed_origins", [1], TypeError,
      "allowed_origins takes a list of origins, each a string; it contains 1"),

@@ -120,91 +120,66 @@ ASTERISK = (
 
 
 @pytest.mark.parametrize(
-    ("configured", "sentence"),
+    ("configured", "lesson"),
     [
-        ("", f"'' is not an origin: {SHAPE}; leave the list empty to allow every origin"),
-        ("client.com", "'client.com' is not an origin because it has no scheme: write 'https://client.com'"),
+        ("", f"not an origin: {SHAPE}; leave the list empty to allow every origin"),
+        ("client.com", "not an origin because it has no scheme: write 'https://client.com'"),
+        ("localhost:3000", "not an origin because it has no scheme: write 'http://localhost:3000'"),
+        ("//a.com", "not an origin because it has no scheme: write 'https://a.com'"),
+        ("http:/a.com", "not an origin because it has no :// behind its scheme: write 'http://a.com'"),
+        ("https://a.com/", "not an origin because it ends with a slash: write 'https://a.com'"),
         (
-            "localhost:3000",
-            "'localhost:3000' is not an origin because it has no scheme: write 'http://localhost:3000'",
-        ),
-        ("//a.com", "'//a.com' is not an origin because it has no scheme: write 'https://a.com'"),
-        (
-            "http:/a.com",
-            "'http:/a.com' is not an origin because it has no :// behind its scheme: write 'http://a.com'",
-        ),
-        (
-            "https://a.com/",
-            "'https://a.com/' is not an origin because it ends with a slash: write 'https://a.com'",
+            "https://a.com/x",
+            "not an origin because it has more than a host and a port: write 'https://a.com'",
         ),
         (
-            "https://a.com/chat",
-            "'https://a.com/chat' is not an origin because it has more than a host and a port: write 'https://a.com'",
+            "https://a.com?x",
+            "not an origin because it has more than a host and a port: write 'https://a.com'",
         ),
-        (
-            "https://a.com?x=1",
-            "'https://a.com?x=1' is not an origin because it has more than a host and a port: write 'https://a.com'",
-        ),
-        (
-            "https://me:secret@a.com",
-            "'https://me:secret@a.com' is not an origin because it has a user name: write 'https://a.com'",
-        ),
+        ("https://me:secret@a.com", "not an origin because it has a user name: write 'https://a.com'"),
         (
             "ws://a.com",
-            "'ws://a.com' is not an origin because it has the WebSocket's scheme ws, not that of the page that "
-            "opens it: write 'http://a.com'",
+            "not an origin because it has the WebSocket's scheme ws, not that of the page that opens it: "
+            "write 'http://a.com'",
         ),
         (
             "wss://*.a.com/ws",
-            "'wss://*.a.com/ws' is not an origin because it has the WebSocket's scheme wss, not that of the page "
-            "that opens it and has more than a host and a port: write 'https://*.a.com'",
+            "not an origin because it has the WebSocket's scheme wss, not that of the page that opens it "
+            "and has more than a host and a port: write 'https://*.a.com'",
         ),
+        (" https://a.com", "not an origin because it has white space around it: write 'https://a.com'"),
+        ("https://a.com:", "not an origin because it ends with a colon: write 'https://a.com'"),
         (
-            " https://a.com",
-            "' https://a.com' is not an origin because it has white space around it: write 'https://a.com'",
-        ),
-        (
-            "https://a.com:",
-            "'https://a.com:' is not an origin because it ends with a colon: write 'https://a.com'",
-        ),
-        (
-            "https://a.com:65536",
-            "'https://a.com:65536' is not an origin because it has a port outside 1 to 65535: write 'https://a.com'",
+            "http://a.com:65536",
+            "not an origin because it has a port outside 1 to 65535: write 'http://a.com'",
         ),
         (
             "https://bücher.example:8443",
-            "'https://bücher.example:8443' is not an origin because it is not in the ASCII spelling (punycode) that "
-            "browsers send: write 'https://xn--bcher-kva.example:8443'",
+            "not an origin because it is not in the ASCII spelling (punycode) that browsers send: "
+            "write 'https://xn--bcher-kva.example:8443'",
         ),
-        (
-            "http://::1",
-            "'http://::1' is not an origin because it has an IPv6 address without brackets: write 'http://[::1]'",
-        ),
-        (
-            "file:///home/me",
-            "'file:///home/me' is not what browsers send: a page opened from a file sends 'null', so write 'null'",
-        ),
+        ("http://::1", "not an origin because it has an IPv6 address without brackets: write 'http://[::1]'"),
+        ("file:///x", "not what browsers send: a page opened from a file sends 'null', so write 'null'"),
         (
             "https://a.com, https://b.com",
-            "'https://a.com, https://b.com' is not an origin but a list in one string: "
-            "write 'https://a.com', 'https://b.com'",
+            "not an origin but a list in one string: write 'https://a.com', 'https://b.com'",
         ),
-        ("https://*", f"'https://*' is not an origin: {ASTERISK}"),
-        ("https://*a.com", f"'https://*a.com' is not an origin: {ASTERISK}"),
-        ("https://www.*.com", f"'https://www.*.com' is not an origin: {ASTERISK}"),
-        ("https://a.com:*", f"'https://a.com:*' is not an origin: {ASTERISK}"),
-        ("https://*.[::1]", f"'https://*.[::1]' is not an origin: {ASTERISK}"),
-        ("https://", f"'https://' is not an origin: {SHAPE}"),
-        ("https://a..com", f"'https://a..com' is not an origin: {SHAPE}"),
-        ("https://a b.com", f"'https://a b.com' is not an origin: {SHAPE}"),
-        (f"https://{'ü' * 70}.com", f"'https://{'ü' * 70}.com' is not an origin: {SHAPE}"),
+        ("https://*", f"not an origin: {ASTERISK}"),
+        ("https://*a.com", f"not an origin: {ASTERISK}"),
+        ("https://www.*.com", f"not an origin: {ASTERISK}"),
+        ("https://a.com:*", f"not an origin: {ASTERISK}"),
+        ("https://*.[::1]", f"not an origin: {ASTERISK}"),
+        ("https://", f"not an origin: {SHAPE}"),
+        ("https://a..com", f"not an origin: {SHAPE}"),
+        ("https://a b.com", f"not an origin: {SHAPE}"),
+        (f"https://{'ü' * 70}.com", f"not an origin: {SHAPE}"),
     ],
 )
-def test_what_no_browser_sends_is_refused_with_the_right_spelling(configured, sentence):
+def test_what_no_browser_sends_is_refused_with_the_right_spelling(configured, lesson):
     """A configured origin that could never match is refused, with the spelling that was probably meant."""
     with pytest.raises(ValueError) as refused:  # noqa: PT011 (the whole sentence is compared below)
         parse_origin_pattern(configured)
-    assert str(refused.value) == sentence
+    assert str(refused.value) == f"{configured!r} is {lesson}"
 
 
 @pytest.mark.parametrize(

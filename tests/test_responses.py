@@ -5,7 +5,7 @@ import pytest
 
 from trioecho import responses
 from trioecho.handshake import RequestRefused
-from trioecho.responses import Response, read_page, refusal, respond
+from trioecho.responses import Response, page_files, read_page, refusal, respond
 
 PATHS = ("/ws", "/chat")
 POLICY = (
@@ -111,6 +111,11 @@ def test_a_package_without_a_page_has_no_files(tmp_path):
     assert read_page(tmp_path / "missing") == {}
 
 
+def test_the_package_ships_its_page():
+    """The installed package has the sample page at `/`."""
+    assert dict(page_files()["/"].headers)["Content-Type"] == "text/html; charset=utf-8"
+
+
 def test_the_health_check_is_ok():
     """/healthz answers `ok`, and nobody may keep that answer."""
     response = ask("/healthz")
@@ -150,7 +155,7 @@ def test_an_unknown_path_hears_what_there_is():
         ("/", "GET, HEAD", b"'/' takes GET and HEAD; received 'POST'.\n"),
         ("/page.js", "GET, HEAD", b"'/page.js' takes GET and HEAD; received 'POST'.\n"),
         ("/healthz", "GET, HEAD", b"'/healthz' takes GET and HEAD; received 'POST'.\n"),
-        ("/ws", "GET", b"'/ws' takes GET; received 'POST'.\n"),
+        ("/ws", "GET", b"'/ws' takes WebSocket handshakes, which are GET; received 'POST'.\n"),
     ],
 )
 def test_another_method_hears_which_are_allowed(path, allow, sentence):

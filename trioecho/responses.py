@@ -67,9 +67,11 @@ def respond(request: h11.Request, paths: Collection[str]) -> Response:
     if file is None and path != "/healthz" and path not in paths:
         return refusal(RequestRefused(404, _not_found(path, paths)))
     if request.method not in (b"GET", b"HEAD"):
-        allow = "GET, HEAD" if file is not None or path == "/healthz" else "GET"
-        method = quoted(request.method.decode("ascii"))
-        sentence = f"{quoted(path)} takes {allow.replace(',', ' and')}; received {method}."
+        plain = file is not None or path == "/healthz"
+        allow, takes = (
+            ("GET, HEAD", "GET and HEAD") if plain else ("GET", "WebSocket handshakes, which are GET")
+        )
+        sentence = f"{quoted(path)} takes {takes}; received {quoted(request.method.decode('ascii'))}."
         return refusal(RequestRefused(405, sentence, (("Allow", allow),)))
     if file is not None:
         return _page(request, file)
@@ -94,7 +96,7 @@ def page_files() -> Mapping[str, PageFile]:
 
 
 def read_page(folder: Traversable) -> Mapping[str, PageFile]:
-    """The files in a folder (not in folders below it) by path; a folder that does not exist has none.
+    """The files in a folder by path: those of a known type, none in folders below; no folder, no files.
 
     Everything that can be asked for is in this mapping, so no request ever names a file on the disk.
     """
