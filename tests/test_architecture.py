@@ -31,10 +31,13 @@ FENCES: dict[str, set[str]] = {
     "trio_websocket": {"connection", "frame_stream"},
     "wsproto": set(),
     "h11": {"front_door", "responses", "handshake"},
-    "trio.lowlevel": {"inbox", "frame_stream", "poller", "live"},
+    "trio.lowlevel": {"inbox", "outbox", "frame_stream", "poller", "live"},
     "click": {"cli", "option_types", "process"},
 }
 """Who alone may know a module. `live` needs trio.lowlevel for the token that other threads reach a run by."""
+
+HARMLESS = {"trio.lowlevel", "trio.lowlevel.checkpoint"}
+"""Every function that may return without waiting needs a checkpoint. The name before the last dot is no use of it."""
 
 LONGEST_FILE = 300
 
@@ -55,10 +58,10 @@ def imports(module: str, *, for_types: bool = False) -> set[str]:
             case ast.ImportFrom(module=source, names=names, level=level):
                 base = ".".join(filter(None, ("trioecho" if level else "", source)))
                 found |= {base} | {f"{base}.{name.name}" for name in names}
-            case ast.Attribute(value=ast.Name(id=name), attr=attribute):
+            case ast.Attribute():
                 # `import trio` gives `trio.lowlevel` too.
-                found.add(f"{name}.{attribute}")
-    return found
+                found.add(ast.unparse(node))
+    return found - HARMLESS
 
 
 class WithoutTypeChecking(ast.NodeTransformer):
