@@ -1,0 +1,170 @@
+"""The contenders, and how one is started, found ready, and ended."""
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loads import Group, Load
+
+SERVERS = Path(__file__).parent / "servers"
+REPOSITORY = Path(__file__).parents[2]
+
+#: Seconds for a contender to say that it is ready, or to go when told.
+START_TIMEOUT = 15.0
+END_TIMEOUT = 3.0
+
+WEBSOCKET = frozenset({Group.WEBSOCKET})
+
+
+class StartError(Exception):
+    """A contender is not installed or did not become ready; the message says what it printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One server: a program in `servers/` with its arguments, and the packages whose versions matter."""
+
+    name: str
+    title: str
+    program: str
+    packages: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
+    groups: frozenset[Group] = WEBSOCKET
+
+    @property
+    def protocol(self) -> str:
+        """`tcp` for a raw echo, else `ws`."""
+        return "tcp" if self.groups & {Group.TCP_CEILING, Group.TCP_TRIO} else "ws"
+
+    def takes(self, load: Load) -> bool:
+        """Whether this contender takes part in `load`."""
+        return bool(self.groups & load.groups)
+
+
+CONTENDERS = (
+    Contender(
+        "trioecho",
+        "trioecho",
+        "trioecho_server.py",
+        ("trioecho", "trio", "trio-websocket"),
+        groups=WEBSOCKET | {Group.TLS},
+    ),
+    Contender(
+        "trio-websocket",
+        "trio-websocket",
+        "trio_websocket_server.py",
+        ("trio-websocket", "wsproto", "trio"),
+        groups=WEBSOCKET | {Group.TLS},
+    ),
+    Contender("websockets-trio", "websockets, Trio", "websockets_trio.py", ("websockets", "trio")),
+    Contender("websockets-asyncio", "websockets, asyncio", "websockets_asyncio.py", ("websockets",)),
+    Contender(
+        "websockets-uvloop",
+        "websockets, uvloop",
+        "websockets_asyncio.py",
+        ("websockets", "uvloop"),
+        ("uvloop",),
+    ),
+    Contender("aiohttp-uvloop", "aiohttp, uvloop", "aiohttp_uvloop.py", ("aiohttp", "uvloop")),
+    Contender("ws-node", "ws, Node", "ws_node.js", ()),
+    Contender("picows-uvloop", "picows, uvloop", "picows_uvloop.py", ("picows", "aiofastnet", "uvloop")),
+    Contender("tcp-trio", "raw TCP, Trio", "tcp_trio.py", ("trio",), groups=frozenset({Group.TCP_TRIO})),
+    Contender("tcp-epoll", "raw TCP, epoll", "tcp_epoll.py", (), groups=frozenset({Group.TCP_CEILING})),
+)
+
+
+def node_modules() -> Path:
+    """Where the Node contender's packages are, installed there by npm on first use, outside the repository.
+
+    Raises StartError if there is no npm, or if it fails.
+    """
+    wanted = SERVERS / "package.json"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "trioecho-benchmark"
+    installed = cache / "package.json"
+    if not installed.exists() or installed.read_bytes() != wanted.read_bytes():
+        if shutil.which("npm") is None:
+            raise StartError("npm is not installed")
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            shutil.copy(wanted, scratch)
+            command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]
+            done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=300)
+            if done.returncode:
+                raise StartError(f"npm install failed: {done.stderr.strip()[-500:]}")
+            shutil.rmtree(cache / "node_modules", ignore_errors=True)
+            shutil.move(Path(scratch) / "node_modules", cache / "node_modules")
+        shutil.copy(wanted, installed)
+    return cache / "node_modules"
+
+
+def command(contender: Contender, certificate: Path | None) -> tuple[list[str], dict[str, str]]:
+    """The command that starts a contender, and its environment."""
+    program = str(SERVERS / contender.program)
+    environment = dict(os.environ)
+    if program.endswith(".js"):
+        environment["NODE_PATH"] = str(node_modules())
+        return ["node", program], environment
+    # The tree is measured as it stands, whether or not it is installed.
+    paths = [str(REPOSITORY), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    tls = ["--certificate", str(certificate)] if certificate else []
+    return [sys.executable, program, *contender.arguments, *tls], environment
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Processes started inside run on `core` only, with all their threads; this process returns to where it was."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def running(contender: Contender, core: int, certificate: Path | None = None) -> Iterator[tuple[int, int]]:
+    """A contender's process id and port while it runs on `core`.
+
+    Raises StartError if it does not print a port within `START_TIMEOUT`.
+    """
+    arguments, environment = command(contender, certificate)
+    with tempfile.TemporaryFile() as errors:
+        with pinned(core):
+            process = subprocess.Popen(
+                arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+            )
+        try:
+            port = first_line(process)
+            if not port.isdigit():
+                errors.seek(0)
+                raise StartError(f"{contender.name} printed {port!r}: {errors.read().decode()[-500:]}")
+            yield process.pid, int(port)
+        finally:
+            end(process)
+
+
+def first_line(process: "subprocess.Popen[bytes]") -> bytes:
+    """The first line a process prints, without its end; nothing if it has not begun one within `START_TIMEOUT`."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT)
+    return process.stdout.readline().strip() if ready else b""
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process: politely, then not."""
+    process.terminate()
+    try:
+        process.wait(END_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    assert process.stdout is not None
+    process.stdout.close()

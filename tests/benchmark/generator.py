@@ -1,0 +1,202 @@
+"""The load generator: `python generator.py JSON` loads one contender and prints what it measured as JSON.
+
+It is a process of its own, started by `run.py` on another core than the contender's. The JSON has the fields of `Task`.
+Exit code 1 and a sentence on stderr mean that the contender failed; then there is no number.
+"""
+
+import json
+import os
+import resource
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from exchange import Exchange, Sample
+from opening import PATIENCE, ContenderError, Opener, say_goodbye
+from prebuilt import CLOSE, client_frame, frame_pool
+
+#: Before the clock starts: part of the measured time, for JIT compilers, caches and the kernel's buffers to settle.
+WARM_UP = 0.2
+
+#: Handshakes are timed in stretches of so many, all closed in between, outside the timed part.
+STRETCH = 200
+
+CLOSE_FRAME = client_frame(CLOSE, (1000).to_bytes(2), b"\x21\x43\x65\x87")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One measurement. `kind` is the name of a function of this module; `seconds` is the time under load."""
+
+    kind: str
+    port: int
+    server: int  # process id
+    seconds: float
+    connections: int
+    depth: int = 1
+    size: int = 64
+    text: bool = True
+    idle: int = 0
+    protocol: str = "ws"
+    authority: str | None = None
+
+
+def cpu_seconds(process: int) -> float:
+    """CPU time of a process with all its threads so far (proc(5): fields 14 and 15 of /proc/PID/stat)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_bytes(process: int) -> int:
+    """Proportional set size of a process: resident memory, shared pages by share (proc(5): smaps_rollup)."""
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise ContenderError(f"process {process} has no memory map")
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """The value below which `share` of the values lie, in microseconds."""
+    return ordered[int((len(ordered) - 1) * share)] * 1e6
+
+
+def summary(sample: Sample, task: Task, server_cpu: float) -> dict[str, float]:
+    """The numbers of one stretch under load. Latency is a batch's: from its first byte sent to its last received."""
+    ordered = sorted(sample.latencies)
+    if not ordered:
+        raise ContenderError(f"no echo in {sample.elapsed:.1f} s")
+    return {
+        "value": len(ordered) * task.depth / sample.elapsed,
+        "p50": percentile(ordered, 0.5),
+        "p99": percentile(ordered, 0.99),
+        "server_cpu": server_cpu / sample.elapsed,
+        "client_cpu": sample.cpu / sample.elapsed,
+    }
+
+
+def under_load(exchange: Exchange, task: Task) -> dict[str, float]:
+    """Warm up, then measure."""
+    exchange.run(task.seconds * WARM_UP)
+    before = cpu_seconds(task.server)
+    sample = exchange.run(task.seconds)
+    return summary(sample, task, cpu_seconds(task.server) - before)
+
+
+def loaded_exchange(task: Task, opener: Opener) -> Exchange:
+    """The task's busy connections, all open before the first of them sends."""
+    pool = frame_pool(size=task.size, depth=task.depth, text=task.text, protocol=task.protocol)
+    exchange = Exchange(pool)
+    for connection in [opener.open() for _ in range(task.connections)]:
+        exchange.busy(connection)
+    return exchange
+
+
+def throughput(task: Task, opener: Opener) -> dict[str, float]:
+    """Messages per second with `connections` × `depth` messages in flight."""
+    exchange = loaded_exchange(task, opener)
+    result = under_load(exchange, task)
+    exchange.finish()
+    return result
+
+
+def latency(task: Task, opener: Opener) -> dict[str, float]:
+    """Like `throughput`; the value is the median latency in microseconds."""
+    result = throughput(task, opener)
+    return result | {"value": result["p50"]}
+
+
+def crowd(task: Task, opener: Opener) -> dict[str, float]:
+    """Throughput among `idle` other connections, as a share of the same contender's just before without them."""
+    exchange = loaded_exchange(task, opener)
+    alone = under_load(exchange, task)
+    exchange.finish()
+    for _ in range(task.idle):
+        exchange.idle(opener.open())
+    for connection in [opener.open() for _ in range(task.connections)]:
+        exchange.busy(connection)
+    result = under_load(exchange, task)
+    exchange.finish()
+    return result | {
+        "value": result["value"] / alone["value"],
+        "alone": alone["value"],
+        "among": result["value"],
+    }
+
+
+def handshakes(task: Task, opener: Opener) -> dict[str, float]:
+    """Connections opened per second one after the other: TCP connect, request, checked answer."""
+    times: list[float] = []
+    stretch(opener, max(1, STRETCH // 4))
+    before, cpu = cpu_seconds(task.server), time.process_time()
+    start = time.perf_counter()
+    while time.perf_counter() - start < task.seconds:
+        times += stretch(opener, STRETCH)
+    elapsed = time.perf_counter() - start
+    ordered = sorted(times)
+    return {
+        "value": len(times) / sum(times),
+        "p50": percentile(ordered, 0.5),
+        "p99": percentile(ordered, 0.99),
+        "server_cpu": (cpu_seconds(task.server) - before) / elapsed,
+        "client_cpu": (time.process_time() - cpu) / elapsed,
+    }
+
+
+def stretch(opener: Opener, count: int) -> list[float]:
+    """The seconds each of `count` handshakes took; the connections are closed afterwards."""
+    times: list[float] = []
+    opened: list[socket.socket] = []
+    for _ in range(count):
+        start = time.perf_counter()
+        opened.append(opener.open())
+        times.append(time.perf_counter() - start)
+    for connection in opened:
+        say_goodbye(connection, CLOSE_FRAME)
+    return times
+
+
+def memory(task: Task, opener: Opener) -> dict[str, float]:
+    """KiB of server memory per connection that has echoed one message and idles since."""
+    pool = frame_pool(size=task.size, depth=1, text=task.text, protocol=task.protocol)
+    exchange = Exchange(pool)
+
+    def open_and_echo(count: int) -> None:
+        for _ in range(count):
+            exchange.busy(opener.open())
+            exchange.finish()
+
+    open_and_echo(task.connections)
+    before = settled_memory(task.server)
+    open_and_echo(task.idle)
+    return {"value": (settled_memory(task.server) - before) / task.idle / 1024}
+
+
+def settled_memory(process: int) -> int:
+    """Memory of a process once it no longer changes, measured ten times a second for at most `PATIENCE`."""
+    deadline = time.perf_counter() + PATIENCE
+    last = -1
+    while last != (now := memory_bytes(process)) and time.perf_counter() < deadline:
+        last = now
+        time.sleep(0.1)
+    return now
+
+
+KINDS = {kind.__name__: kind for kind in (throughput, latency, crowd, handshakes, memory)}
+
+
+def main() -> None:
+    """Run the task of the command line."""
+    task = Task(**json.loads(sys.argv[1]))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    try:
+        opener = Opener(task.port, protocol=task.protocol, authority=task.authority)
+        print(json.dumps(KINDS[task.kind](task, opener)))
+    except (ContenderError, OSError) as failure:
+        sys.exit(f"{type(failure).__name__}: {failure}")
+
+
+if __name__ == "__main__":
+    main()

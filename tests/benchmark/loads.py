@@ -1,0 +1,156 @@
+"""The loads: each row of the benchmark's tables, what is measured under it, and what trioecho is to reach."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Group(StrEnum):
+    """Which contenders take part in a load."""
+
+    WEBSOCKET = "websocket"
+    TCP_CEILING = "tcp ceiling"
+    TCP_TRIO = "tcp trio"
+    TLS = "tls"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """One load.
+
+    `kind` is how `generator.py` measures it, and `unit` what its value then is. `goals` are the ratios to reach, by
+    contender: with `higher_is_better` at least so many times the peer's value, otherwise at most. A contender's own
+    name as its goal is a bound on the value itself.
+    """
+
+    name: str
+    title: str
+    kind: str
+    unit: str
+    connections: int
+    depth: int = 1
+    size: int = 64
+    text: bool = True
+    idle: int = 0
+    tls: bool = False
+    higher_is_better: bool = True
+    groups: frozenset[Group] = frozenset({Group.WEBSOCKET})
+    goals: Mapping[str, float] = field(default_factory=dict)
+
+    def task(self) -> dict[str, Any]:
+        """The part of `generator.Task` that the load decides."""
+        fields = ("kind", "connections", "depth", "size", "text", "idle")
+        return {name: getattr(self, name) for name in fields}
+
+
+WITH_CEILING = frozenset({Group.WEBSOCKET, Group.TCP_CEILING, Group.TCP_TRIO})
+
+LOADS = (
+    Load(
+        name="small",
+        title="50 connections × 1 in flight × 64 B text",
+        kind="throughput",
+        unit="messages/s",
+        connections=50,
+        groups=WITH_CEILING,
+        goals={"aiohttp-uvloop": 1.0, "ws-node": 1.0, "websockets-uvloop": 1.4, "trio-websocket": 4.5},
+    ),
+    Load(
+        name="pipelined",
+        title="50 × 16 in flight × 64 B text",
+        kind="throughput",
+        unit="messages/s",
+        connections=50,
+        depth=16,
+        groups=WITH_CEILING,
+        goals={"picows-uvloop": 2.5, "trio-websocket": 15.0},
+    ),
+    Load(
+        name="many",
+        title="500 × 1 × 64 B text",
+        kind="throughput",
+        unit="messages/s",
+        connections=500,
+        groups=WITH_CEILING,
+        goals={"aiohttp-uvloop": 1.0},
+    ),
+    Load(
+        name="medium",
+        title="50 × 1 × 4 KiB binary",
+        kind="throughput",
+        unit="messages/s",
+        connections=50,
+        size=4096,
+        text=False,
+        groups=WITH_CEILING,
+        goals={"aiohttp-uvloop": 0.9},
+    ),
+    Load(
+        name="large-binary",
+        title="4 × 1 × 1 MB binary",
+        kind="throughput",
+        unit="messages/s",
+        connections=4,
+        size=1_000_000,
+        text=False,
+        groups=WITH_CEILING,
+        goals={"aiohttp-uvloop": 1.0},
+    ),
+    Load(
+        name="large-text",
+        title="4 × 1 × 1 MB text",
+        kind="throughput",
+        unit="messages/s",
+        connections=4,
+        size=1_000_000,
+        goals={"aiohttp-uvloop": 1.0},
+    ),
+    Load(
+        name="handshakes",
+        title="handshakes, one after the other",
+        kind="handshakes",
+        unit="handshakes/s",
+        connections=1,
+        goals={"websockets-asyncio": 1.0},
+    ),
+    Load(
+        name="memory",
+        title="memory per idle connection, of 2,000",
+        kind="memory",
+        unit="KiB",
+        connections=50,
+        idle=2000,
+        higher_is_better=False,
+        goals={"websockets-asyncio": 1.0},
+    ),
+    Load(
+        name="crowd",
+        title="50 × 1 × 64 B among 10,000 idle",
+        kind="crowd",
+        unit="share of throughput kept",
+        connections=50,
+        idle=10_000,
+        goals={"trioecho": 0.9},
+    ),
+    Load(
+        name="tls",
+        title="TLS, 50 × 1 × 64 B text",
+        kind="throughput",
+        unit="messages/s",
+        connections=50,
+        tls=True,
+        groups=frozenset({Group.TLS}),
+        goals={"trio-websocket": 1.5},
+    ),
+    Load(
+        name="latency",
+        title="1 × 1 × 64 B text: median latency",
+        kind="latency",
+        unit="µs",
+        connections=1,
+        higher_is_better=False,
+        groups=WITH_CEILING,
+        goals={"tcp-trio": 1.1},
+    ),
+)

@@ -1,0 +1,33 @@
+"""aiohttp on uvloop."""
+
+import asyncio
+
+import uvloop
+from aiohttp import WSMsgType, web
+from contract import HOST, MAX_MESSAGE_SIZE, announce
+
+
+async def echo(request: web.Request) -> web.WebSocketResponse:
+    """Send every message back."""
+    ws = web.WebSocketResponse(compress=False, max_msg_size=MAX_MESSAGE_SIZE)
+    await ws.prepare(request)
+    async for message in ws:
+        if message.type is WSMsgType.TEXT:
+            await ws.send_str(message.data)
+        elif message.type is WSMsgType.BINARY:
+            await ws.send_bytes(message.data)
+    return ws
+
+
+async def main() -> None:
+    """Serve until ended."""
+    app = web.Application()
+    app.router.add_get("/ws", echo)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, 0).start()
+    announce(runner.addresses[0][1])
+    await asyncio.Event().wait()
+
+
+uvloop.run(main())
