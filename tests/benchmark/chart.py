@@ -42,12 +42,8 @@ def draw(results: Results, path: Path) -> None:
         if column == 0:
             bottom -= TITLE + tall
         left = MARGIN + column * ADVANCE
-        panel(
-            figure.add_axes((left / width, bottom / height, WIDTH / width, tall / height)),
-            results,
-            load,
-            fullest[row],
-        )
+        axes = figure.add_axes((left / width, bottom / height, WIDTH / width, tall / height))
+        panel(axes, results, load, fullest[row])
     figure.savefig(path, dpi=130)
 
 
@@ -103,15 +99,22 @@ def panel(axes: Axes, results: Results, load: Load, places: int) -> None:
         )
     axes.set_yticks(range(len(present)), [contender.title for contender in present], size=9, color=INK)
     for tick, contender in zip(axes.get_yticklabels(), present, strict=True):
-        tick.set_weight("bold" if contender.name == OURS else "normal")
+        tick.set_fontweight("bold" if contender.name == OURS else "normal")
     axes.set_ylim(places - 0.5, -0.5)
     axes.set_xlim(0, longest / LONGEST)
     axes.set_xticks([])
     axes.tick_params(left=False)
     axes.spines[:].set_visible(False)
     axes.set_title(load.title, loc="left", size=10.5, color=INK, weight="bold", pad=21)
-    beside = {"xycoords": "axes fraction", "textcoords": "offset points", "size": 8.5, "color": QUIET_INK}
-    axes.annotate(headline(results, load), (0, 1), (0, 7), **beside)
+    axes.annotate(
+        headline(results, load),
+        (0, 1),
+        (0, 7),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        size=8.5,
+        color=QUIET_INK,
+    )
 
 
 def colour(contender: Contender) -> str:

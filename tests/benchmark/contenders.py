@@ -133,7 +133,8 @@ def pinned(core: int) -> Iterator[None]:
 def running(contender: Contender, core: int, certificate: Path | None = None) -> Iterator[tuple[int, int]]:
     """A contender's process id and port while it runs on `core`.
 
-    Raises StartError if it does not print a port within `START_TIMEOUT`.
+    Raises StartError if it does not print a port within `START_TIMEOUT`. Whatever is raised inside gets a note with the
+    end of what the contender wrote to stderr.
     """
     arguments, environment = command(contender, certificate)
     with tempfile.TemporaryFile() as errors:
@@ -144,9 +145,12 @@ def running(contender: Contender, core: int, certificate: Path | None = None) ->
         try:
             port = first_line(process)
             if not port.isdigit():
-                errors.seek(0)
-                raise StartError(f"{contender.name} printed {port!r}: {errors.read().decode()[-500:]}")
+                raise StartError(f"{contender.name} printed {port.decode()!r} where its port was expected")
             yield process.pid, int(port)
+        except Exception as failure:
+            errors.seek(0)
+            failure.add_note(errors.read().decode(errors="replace")[-1000:])
+            raise
         finally:
             end(process)
 

@@ -111,8 +111,9 @@ def contest(results: Results, load: Load, contenders: Sequence[Contender], pems:
                 sample = measure(load, contender, results.seconds, *pems)
                 said = f"{sample['value']:,.2f} {load.unit}"
             except (StartError, MeasurementError) as failure:
-                said = f"{type(failure).__name__}: {failure}"
+                said = f"failed: {failure}"
                 results.failures.append(f"{load.name}, round {number + 1}, {contender.name}: {failure}")
+                print(*getattr(failure, "__notes__", ()), sep="\n", file=sys.stderr)
                 if isinstance(failure, StartError):
                     present = [other for other in present if other is not contender]
             results.add(load, contender.name, sample)

@@ -1,0 +1,159 @@
+"""The benchmark runs, notices wrong echoes, and trioecho stays well ahead of the library it is built on."""
+
+import base64
+import hashlib
+import json
+import os
+import select
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="the benchmark needs Linux")
+
+BENCHMARK = Path(__file__).parent / "benchmark"
+
+#: Bytes of the generator's default message, and of its frame with head and mask.
+SIZE = 64
+FRAME = SIZE + 6
+
+
+def run(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program of the benchmark to its end."""
+    command = [sys.executable, str(BENCHMARK / program), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=55)
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the results of a brief run of trioecho and trio-websocket."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    contenders = ("--contender", "trioecho", "--contender", "trio-websocket")
+    loads = ("--only", "small", "--only", "pipelined")
+    done = run("run.py", *contenders, *loads, "--rounds", "3", "--seconds", "0.7", "--output", str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(("load", "margin"), [("small", 2.0), ("pipelined", 5.0)])
+def test_trioecho_is_well_ahead_of_trio_websocket(reports: Path, load: str, margin: float) -> None:
+    """trioecho echoes several times as many messages as trio-websocket does within the same seconds."""
+    samples = json.loads((reports / "results.json").read_text())["samples"][load]
+    pairs = zip(samples["trioecho"], samples["trio-websocket"], strict=True)
+    assert statistics.median(ours["value"] / theirs["value"] for ours, theirs in pairs) >= margin
+
+
+def test_a_run_writes_tables_and_a_chart(reports: Path) -> None:
+    """A run leaves a Markdown report with its goals and a PNG beside it."""
+    report = (reports / "benchmark.md").read_text()
+    assert "### Goals" in report
+    assert "| 50 × 16 in flight × 64 B text | trio-websocket | ≥ 15 |" in report
+    assert (reports / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+@contextmanager
+def serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """The port of a server in a thread that serves one connection with `serve`, which ends when the client is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+
+        def accept_one() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(20)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                try:
+                    serve(connection)
+                except (EOFError, OSError):
+                    pass  # the generator has what it wanted and went away
+
+        thread = threading.Thread(target=accept_one)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+def receive(connection: socket.socket, size: int) -> bytes:
+    """Exactly `size` bytes. Raises EOFError at the end of the connection."""
+    data = b""
+    while len(data) < size:
+        received = connection.recv(size - len(data))
+        if not received:
+            raise EOFError
+        data += received
+    return data
+
+
+def generate(port: int, **task: Any) -> "subprocess.CompletedProcess[str]":
+    """Run the load generator with one connection for a moment."""
+    base = {"kind": "throughput", "port": port, "server": os.getpid(), "seconds": 0.3, "connections": 1}
+    return run("generator.py", json.dumps(base | task))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda frame, last: frame, ""),
+        (lambda frame, last: frame[:-1] + bytes([frame[-1] ^ 1]), "wrong echo"),
+        (lambda frame, last: last, "wrong echo"),
+        (lambda frame, last: frame + frame, "wrong echo"),
+        (lambda frame, last: b"", "hung up"),
+    ],
+    ids=["true", "one bit wrong", "an older message", "doubled", "nothing"],
+)
+def test_the_generator_notices_a_wrong_echo(change: Callable[[bytes, bytes], bytes], complaint: str) -> None:
+    """The load generator fails at an echo that is not, byte for byte, what it sent."""
+
+    def serve(connection: socket.socket) -> None:
+        last = bytes(FRAME)
+        for count in range(10**9):
+            frame = receive(connection, FRAME)
+            echo = change(frame, last) if count >= 3 else frame
+            if not echo:
+                return
+            connection.sendall(echo)
+            last = frame
+
+    with serving(serve) as port:
+        done = generate(port, protocol="tcp")
+    assert done.returncode == (1 if complaint else 0), done.stderr
+    assert complaint in done.stderr
+
+
+def test_the_generator_answers_pings_however_the_bytes_are_cut() -> None:
+    """A Ping before each echo is answered by its Pong, and the echo counts, also when every byte comes alone."""
+    pongs = []
+
+    def serve(connection: socket.socket) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += receive(connection, 1)
+        key = head.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+        while True:
+            frame = receive(connection, FRAME)
+            mask, masked = frame[2:6], frame[6:]
+            payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked))
+            for byte in b"\x89\x03abc" + bytes([0x81, SIZE]) + payload:
+                connection.sendall(bytes([byte]))
+            pong = receive(connection, 9)
+            pongs.append((pong[:2], bytes(byte ^ pong[2 + i % 4] for i, byte in enumerate(pong[6:]))))
+
+    with serving(serve) as port:
+        done = generate(port)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["value"] > 0
+    assert pongs
+    assert set(pongs) == {(b"\x8a\x83", b"abc")}
