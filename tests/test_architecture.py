@@ -12,26 +12,38 @@ import trioecho
 PACKAGE = Path(trioecho.__file__).parent
 
 FLOORS: dict[int, set[str]] = {
-    0: {"endings", "origins", "handlers", "masking", "farewell"},
+    0: {"endings", "origins", "handlers", "masking", "linger"},
     1: {"options", "frames", "record", "logs", "option_types"},
-    2: {"handshake", "inbox", "outbox", "keep_alive", "poller"},
-    3: {"responses", "frame_stream", "websocket"},
-    4: {"front_door"},
-    5: {"connection"},
-    6: {"server"},
-    7: {"live", "testing", "process"},
-    8: {"cli"},
-    9: {"__main__"},
+    2: {"handshake", "frame_decoder", "inbox", "outbox", "keep_alive", "poller"},
+    3: {"responses", "sorter", "websocket"},
+    4: {"front_door", "frame_stream", "service"},
+    5: {"greeting", "goodbye"},
+    6: {"connection"},
+    7: {"server"},
+    8: {"live", "testing", "process", "task_tree"},
+    9: {"cli"},
+    10: {"__main__"},
 }
 """A file imports only from lower floors, so that each can be understood without those above it."""
 
-KNOWS_NO_TRIO = {"endings", "origins", "handlers", "options", "frames", "record", "handshake", "responses"}
+KNOWS_NO_TRIO = {
+    "endings",
+    "origins",
+    "handlers",
+    "masking",
+    "options",
+    "frames",
+    "record",
+    "handshake",
+    "frame_decoder",
+    "responses",
+}
 
 FENCES: dict[str, set[str]] = {
     "trio_websocket": {"connection", "frame_stream"},
     "wsproto": set(),
     "h11": {"front_door", "responses", "handshake"},
-    "trio.lowlevel": {"inbox", "outbox", "frame_stream", "poller", "live"},
+    "trio.lowlevel": {"inbox", "outbox", "frame_stream", "poller", "live", "task_tree"},
     "click": {"cli", "option_types", "process"},
 }
 """Who alone may know a module. `live` needs trio.lowlevel for the token that other threads reach a run by."""

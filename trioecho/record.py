@@ -78,3 +78,10 @@ class ConnectionRecord:
         if code is None:
             return "no Close"
         return f"Close {code} {reason!r}" if reason else f"Close {code}"
+
+
+def summary(error: BaseException) -> str:
+    """Type and text of the first plain exception in `error`, which may be a nest of groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"

@@ -10,11 +10,12 @@ from typing import Any
 
 import trio
 
-from trioecho.connection import Service, serve_connection
+from trioecho.connection import serve_connection
 from trioecho.handlers import Handler, echo
 from trioecho.options import WebSocketOptions, checked_path
 from trioecho.poller import Poller
 from trioecho.record import ConnectionRecord
+from trioecho.service import Service
 from trioecho.websocket import WebSocket
 
 
@@ -75,9 +76,8 @@ class Server:
 
     def abort(self) -> None:
         """Stop at once: handlers are cancelled, a Close 1001 is sent where there is room for it, nobody is awaited."""
-        self.stop(timeout=0)
-        for connection in tuple(self._service.connections.values()):
-            connection.abort()
+        self._accepting.cancel()
+        self._service.abort()
 
 
 async def serve(

@@ -20,11 +20,12 @@ from typing import NamedTuple
 import trio
 import trio.testing
 
-from trioecho.connection import Service, serve_connection
+from trioecho.connection import serve_connection
 from trioecho.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
 from trioecho.handlers import Handler, echo
 from trioecho.options import WebSocketOptions
 from trioecho.record import ConnectionRecord
+from trioecho.service import Service
 
 __all__ = [
     "BINARY",
@@ -211,7 +212,6 @@ async def check_channel(one: trio.abc.Channel[bytes], other: trio.abc.Channel[by
     for sender, receiver in ((one, other), (other, one)):
         messages = [os.urandom(size) for size in (0, 1, 125, 126, 65_535, 65_536)]
         async with trio.open_nursery() as nursery:
-
             nursery.start_soon(_send_all, sender, messages)
             assert [await receiver.receive() for _ in messages] == messages, (
                 "messages changed, or their order"

@@ -50,7 +50,6 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         self,
         *,
         handshake: Handshake,
-        remote_address: str,
         inbox: Inbox,
         outbox: Outbox,
         activity: Activity,
@@ -60,7 +59,6 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         close: Callable[[int, str], Awaitable[None]],
     ) -> None:
         self._handshake = handshake
-        self._remote_address = remote_address
         self._inbox = inbox
         self._messages = inbox.messages
         self._outbox = outbox
@@ -74,7 +72,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<trioecho.WebSocket {self.path} from {self._remote_address}>"
+        return f"<trioecho.WebSocket {self.path} from {self._record.peer}>"
 
     async def receive(self) -> str | bytes:
         """The next message, in the order in which the peer sent them.
@@ -204,7 +202,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     @property
     def remote_address(self) -> str:
         """The client's address and port, ``"127.0.0.1:41234"``."""
-        return self._remote_address
+        return self._record.peer
 
     @property
     def latency(self) -> float | None:

@@ -32,26 +32,24 @@ export class Conversation {
 
   /** In Python, with trio-websocket. */
   python() {
-    const data = (step) => {
-      if (typeof step === "string") return quoted(step);
-      if (step.size) return step.text ? `"x" * ${step.size}` : `bytes(${step.size})`;
-      return `bytes.fromhex("${toHex(step)}")`;
-    };
-    const options = [quoted(this.url)];
-    if (this.subprotocols.length) options.push(`subprotocols=[${this.subprotocols.map(quoted).join(", ")}]`);
+    const { theirs, options, steps, close } = this.#written({
+      offer: (names) => `subprotocols=${names}`,
+      receive: "print(await ws.get_message())",
+      send: (data) => `await ws.send_message(${data})`,
+      bytes: (data) => `bytes.fromhex("${toHex(data)}")`,
+      large: ({ text, size }) => (text ? `"x" * ${size}` : `bytes(${size})`),
+    });
     if (this.#largest > 2 ** 20) options.push(`max_message_size=${4 * this.#largest}`);
-    const steps = this.#steps.map((step) => (step === null ? "print(await ws.get_message())" : `await ws.send_message(${data(step)})`));
-    const program = this.#theirs
-      ? ["try:", ...[...steps, "await ws.get_message()  # the server closes here"].map((step) => `    ${step}`), "except ConnectionClosed as closed:", "    print(closed.reason)"]
-      : [...steps, `await ws.aclose(${this.#close})`];
+    steps.push(theirs ? "await ws.get_message()  # the server closes here" : `await ws.aclose(${close})`);
+    const body = theirs ? ["try:", ...steps.map((step) => `    ${step}`), "except ConnectionClosed as closed:", "    print(closed.reason)"] : steps;
     return `# pip install trio-websocket
 import trio
-from trio_websocket import ${this.#theirs ? "ConnectionClosed, " : ""}open_websocket_url
+from trio_websocket import ${theirs ? "ConnectionClosed, " : ""}open_websocket_url
 
 
 async def main() -> None:
     async with open_websocket_url(${options.join(", ")}) as ws:
-${program.map((step) => `        ${step}`).join("\n")}
+        ${body.join("\n        ")}
 
 
 trio.run(main)
@@ -60,15 +58,14 @@ trio.run(main)
 
   /** In JavaScript, for browsers and Node.js. */
   javascript() {
-    const data = (step) => {
-      if (typeof step === "string") return quoted(step);
-      if (step.size) return step.text ? `"x".repeat(${step.size})` : `new Uint8Array(${step.size})`;
-      return `new Uint8Array([${step.join(", ")}])`;
-    };
-    const options = [quoted(this.url)];
-    if (this.subprotocols.length) options.push(`[${this.subprotocols.map(quoted).join(", ")}]`);
-    const steps = this.#steps.map((step) => (step === null ? "console.log(await message());" : `socket.send(${data(step)});`));
-    steps.push(this.#theirs ? "// the server closes here" : `socket.close(${this.#close});`);
+    const { theirs, options, steps, close } = this.#written({
+      offer: (names) => names,
+      receive: "console.log(await message());",
+      send: (data) => `socket.send(${data});`,
+      bytes: (data) => `new Uint8Array([${data.join(", ")}])`,
+      large: ({ text, size }) => (text ? `"x".repeat(${size})` : `new Uint8Array(${size})`),
+    });
+    steps.push(theirs ? "// the server closes here" : `socket.close(${close});`);
     return `// For a browser's console, or a module in Node.js 22 and later
 const socket = new WebSocket(${options.join(", ")});
 socket.binaryType = "arraybuffer";
@@ -88,13 +85,22 @@ console.log(code, reason);
 `;
   }
 
-  /** Whether the other side ended it: then the program waits to hear that. */
-  get #theirs() {
-    return this.ending && !this.ending.asked && this.#steps.length < MAX_STEPS;
-  }
-
-  get #close() {
-    return this.ending?.asked && this.ending.code !== 1006 ? `${this.ending.code}, ${quoted(this.ending.reason)}` : "1000";
+  /** What both programs say, each in its own words. */
+  #written({ offer, receive, send, bytes, large }) {
+    const { url, subprotocols, ending } = this;
+    const options = [quoted(url)];
+    if (subprotocols.length) options.push(offer(`[${subprotocols.map(quoted).join(", ")}]`));
+    const steps = this.#steps.map((step) => {
+      if (step === null) return receive;
+      return send(typeof step === "string" ? quoted(step) : step.size ? large(step) : bytes(step));
+    });
+    return {
+      options,
+      steps,
+      // Ended by the other side: then the program waits to hear that, unless it is cut short.
+      theirs: ending && !ending.asked && steps.length < MAX_STEPS,
+      close: ending?.asked && ending.code !== 1006 ? `${ending.code}, ${quoted(ending.reason)}` : "1000",
+    };
   }
 }
 

@@ -3,19 +3,16 @@
 import { count } from "./binary.js";
 
 const AGAIN = "Connect again when it is back, or let “Connection options” do that.";
-const GARBLED = "Something in between may be changing the data: try without a proxy or VPN.";
+const GARBLED = "Something in between may change the data: try without a proxy.";
 
 const BY_CODE = {
   1000: ["The server has finished the conversation.", "Nothing is wrong. Connect again for a new one."],
   1001: ["The server is stopping or restarting.", AGAIN],
   1002: ["The server says that this browser broke the protocol.", GARBLED],
-  1003: ["The server does not take this kind of message.", "Try text for binary, or binary for text."],
   1005: ["The server closed without saying why.", "Connect again for a new conversation."],
   1007: ["The server found text that is not valid UTF-8.", GARBLED],
-  1008: ["The server’s rules do not allow this.", "Its reason in the log below, or its own log, may say which rule."],
+  1008: ["The server’s rules do not allow this.", "Its reason, below, or its own log may say which rule."],
   1011: ["The server’s handler failed.", "The server’s own log has the traceback."],
-  1012: ["The server is restarting.", AGAIN],
-  1013: ["The server is too busy.", "Wait a little, then connect again."],
 };
 
 /**
@@ -28,25 +25,25 @@ export function explain(ending, url, server, lastSize) {
   if (!opened) return asked ? null : neverOpened(url, server);
   if (code === 1006) return noGoodbye(asked, server);
   if (reason === "idle timeout") {
-    return ["The server heard nothing from this page for too long (idle timeout).", "Connect again and send something now and then, or give the server a longer idle_timeout."];
+    return ["The server heard nothing from this page for too long (idle timeout).", "Connect again and send something now and then, or start it with a longer --idle-timeout."];
   }
   if (reason === "keep-alive timeout") {
     return ["A ping stayed unanswered, so the server took this page for gone.", "This computer or its network may have been asleep. Connect again."];
   }
   if (code === 1009) {
-    return [`The message was too big for the server: the last one sent had ${count(lastSize, "byte")}.`, "Connect again and send less, or give the server a larger max_message_size."];
+    return [`The message was too big for the server: the last one sent had ${count(lastSize, "byte")}.`, "Connect again and send less, or start it with a larger --max-message-size."];
   }
   return BY_CODE[code] ?? [`The server closed with the code ${code}.`, "What it means is for the application to say."];
 }
 
 function neverOpened(url, server) {
   if (server === "alive") {
-    return ["The server is running, but refused this connection.", `Most likely its allowed origins leave out this page: start it with --allowed-origin ${location.origin}. Or it has as many connections as max_connections allows.`];
+    return ["The server is running, but refused this connection.", `Most likely its allowed origins leave out this page: start it with --allowed-origin ${location.origin}. Or it is full (max_connections).`];
   }
   if (server === "no such path") return [`The server is running, but has no WebSocket at ${url.pathname}.`, "Unless set otherwise, the path is /ws."];
   if (!navigator.onLine) return ["This computer is offline.", "Connect it to its network, then try again."];
   if (server === "silent") return [`The server at ${url.host} does not answer: it is probably stopped.`, "Start it (python -m trioecho), then connect again."];
-  return [`No WebSocket could be opened at ${url}, and the browser does not tell a page why.`, `Check that a server is running there, that the path is right, and that it allows pages from ${location.origin}.`];
+  return [`No WebSocket opened at ${url}, and browsers do not say why.`, `Check that a server runs there, that the path is right, and that it allows the origin ${location.origin}.`];
 }
 
 function noGoodbye(asked, server) {

@@ -17,7 +17,7 @@ export function parseUrl(text) {
   if (url.protocol.startsWith("http")) {
     throw new RangeError(`A WebSocket URL starts with ws:// or wss://. Did you mean “${url.href.replace("http", "ws")}”?`);
   }
-  if (url.hash) throw new RangeError(`A WebSocket URL has no fragment: leave out “${url.hash}”.`);
+  url.hash = "";
   if (location.protocol === "https:" && url.protocol === "ws:") {
     throw new RangeError("This page came over HTTPS, so the browser allows only wss:// from here.");
   }
@@ -28,9 +28,7 @@ export function parseSubprotocols(text) {
   const names = text.split(/[\s,]+/).filter(Boolean);
   const wrong = names.find((name) => !TOKEN.test(name));
   if (wrong) throw new RangeError(`“${wrong}” cannot be a subprotocol: use letters, digits and - . _ with commas between names.`);
-  const twice = names.find((name, place) => names.indexOf(name) < place);
-  if (twice) throw new RangeError(`“${twice}” is offered twice; once is enough.`);
-  return names;
+  return [...new Set(names)];
 }
 
 export function parseCloseCode(text) {

@@ -79,7 +79,7 @@ function rest(number, unit) {
 }
 
 /** Content that is a string becomes text, never markup. */
-function make(tag, name, ...content) {
+export function make(tag, name, ...content) {
   const element = document.createElement(tag);
   element.className = name;
   element.append(...content);

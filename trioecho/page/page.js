@@ -4,7 +4,7 @@ import { count, parseHex, sizeOf } from "./binary.js";
 import { Conversation } from "./code.js";
 import { explain } from "./endings.js";
 import { ownUrl, parseCloseCode, parseCloseReason, parseSubprotocols, parseUrl } from "./fields.js";
-import { Log } from "./log.js";
+import { Log, make } from "./log.js";
 import { probe } from "./probe.js";
 import { Reconnect } from "./reconnect.js";
 import { milliseconds, RoundTrips } from "./roundtrips.js";
@@ -52,7 +52,8 @@ const connection = new Connection({
     $("trips").replaceChildren();
     $("subprotocol").textContent = subprotocol ? `Subprotocol: ${subprotocol}` : "No subprotocol agreed";
     $("subprotocol").hidden = !target.subprotocols.length;
-    record("opened", "Connection opened");
+    $("code").disabled = false;
+    log.event("opened", "Connection opened");
   },
 
   received(data, at) {
@@ -66,7 +67,7 @@ const connection = new Connection({
     const { opened, asked, code, reason } = ending;
     if (opened) talk.ending = ending;
     $("subprotocol").hidden = true;
-    record(code === 1006 ? "broken" : "closed", `Connection closed. Code: ${code}. Reason: ${reason || "(none)"}`);
+    log.event(code === 1006 ? "broken" : "closed", `Connection closed. Code: ${code}. Reason: ${reason || "(none)"}`);
     if ($("reconnect").checked && !asked && code !== 1000) reconnect.later();
     const { url } = target;
     const words = explain(ending, url, code === 1006 && (await probe(url)), lastSize);
@@ -79,12 +80,6 @@ const reconnect = new Reconnect(
   (seconds) => showRetry(`Trying again in ${count(seconds, "second")}.`),
 );
 
-function record(kind, text) {
-  log.event(kind, text);
-  $("copy").disabled = $("clear").disabled = false;
-  $("code").disabled = !talk;
-}
-
 /** A control that is disabled loses the focus to nowhere, and with it a person at the keyboard. */
 function rescueFocus(id) {
   const at = document.activeElement;
@@ -96,9 +91,7 @@ function notify(words, calm) {
   $("notice").replaceChildren();
   $("notice").className = "";
   if (!words) return;
-  const what = document.createElement("strong");
-  what.append(words[0]);
-  $("notice").append(what, ` ${words[1]}`);
+  $("notice").append(make("strong", "", words[0]), ` ${words[1]}`);
   $("notice").className = calm ? "notice calm" : "notice";
 }
 
@@ -133,12 +126,11 @@ function complain(id, sentence) {
   const field = $(id);
   $(`${id}-error`)?.remove();
   field.ariaInvalid = sentence ? "true" : null;
+  field.removeAttribute("aria-describedby");
   if (!sentence) return;
-  const error = document.createElement("p");
+  const error = make("p", "error", sentence);
   error.id = `${id}-error`;
-  error.className = "error";
   error.role = "alert";
-  error.append(sentence);
   field.parentElement.append(error);
   field.setAttribute("aria-describedby", error.id);
 }
@@ -159,8 +151,7 @@ function sendHex() {
 
 async function copy(what, text) {
   const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
-  const said = document.createElement("span");
-  said.append(copied ? `${what} copied` : "The browser does not allow copying here");
+  const said = make("span", "", copied ? `${what} copied` : "The browser does not allow copying here");
   // A modal dialog covers all that is not inside it.
   (dialog.open ? dialog : document.body).append($("said"));
   $("said").replaceChildren(said);
@@ -204,9 +195,7 @@ $("stop").addEventListener("click", () => {
 });
 
 $("reconnect").addEventListener("change", ({ target: { checked: wanted } }) => {
-  if (wanted || !reconnect.waiting) return;
-  reconnect.stop();
-  showRetry("");
+  if (!wanted && reconnect.waiting) $("stop").click();
 });
 
 $("message").addEventListener("submit", (event) => {
@@ -229,12 +218,7 @@ $("send-file").addEventListener("click", async () => {
   if (buffer) send(new Uint8Array(buffer));
 });
 
-$("clear").addEventListener("click", () => {
-  log.clear();
-  $("copy").disabled = $("clear").disabled = true;
-  $("log").focus();
-});
-
+$("clear").addEventListener("click", () => log.clear());
 $("copy").addEventListener("click", () => copy("Log", log.text()));
 $("copy-code").addEventListener("click", () => copy("Code", program.textContent));
 $("done").addEventListener("click", () => dialog.close());

@@ -1,4 +1,4 @@
-"""Small parts of taking leave of a stream: half-closing it, lingering, and naming who was there."""
+"""Taking leave of a byte stream: half-closing it, and lingering until the peer has hung up."""
 
 from __future__ import annotations
 
@@ -40,27 +40,3 @@ async def linger(transport: trio.abc.Stream) -> None:
         if not data:
             return
         left -= len(data)
-
-
-def address(transport: trio.abc.Stream) -> str:
-    """The peer's address and port, or what the stream says of itself."""
-    stream = transport.transport_stream if isinstance(transport, trio.SSLStream) else transport
-    if isinstance(stream, trio.SocketStream):
-        try:
-            host, port, *_ = stream.socket.getpeername()
-        except OSError:
-            return "a client that has gone"
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return type(stream).__name__
-
-
-def shortened(reason: str) -> str:
-    """As much of `reason` as a Close frame has room for: 123 bytes of UTF-8, cut between characters."""
-    return reason.encode()[:123].decode(errors="ignore")
-
-
-def summary(error: BaseException) -> str:
-    """Type and text of the first plain exception in `error`, which may be a nest of groups."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"

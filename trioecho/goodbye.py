@@ -1,0 +1,131 @@
+"""The goodbye: what is said last, how long an answer is awaited, and what the record has to know of it.
+
+It is said when everything else on the connection has finished, by the connection's own task, under one shielded
+deadline: a peer that stopped reading, or never answers, cannot hold the server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from trioecho.endings import APPLICATION_CLOSED, PEER_CLOSED, Ending, Farewell
+from trioecho.frame_stream import FrameStream
+from trioecho.frames import shortened_reason
+from trioecho.inbox import Inbox
+from trioecho.linger import half_close
+from trioecho.outbox import Outbox
+from trioecho.record import ConnectionRecord
+from trioecho.sorter import Sorter
+
+if TYPE_CHECKING:
+    from trio_websocket import WebSocketConnection
+
+ABORT_GRACE = 0.5
+"""Seconds for a last Close to leave, where nobody is expected to answer it."""
+
+
+class Goodbye:
+    """One connection's last words."""
+
+    def __init__(
+        self,
+        transport: trio.abc.Stream,
+        *,
+        sorter: Sorter,
+        stream: FrameStream,
+        inbox: Inbox,
+        outbox: Outbox,
+        record: ConnectionRecord,
+    ) -> None:
+        self._transport = transport
+        self._sorter = sorter
+        self._stream = stream
+        self._inbox = inbox
+        self._outbox = outbox
+        self._record = record
+        self._scope = trio.CancelScope(shield=True)
+        self.protocol: WebSocketConnection | None = None
+        """Who says Close; None until the handshake is done."""
+        self.application_close = (1000, "")
+        """What the application wanted said, if it closed."""
+
+    def end_by(self, deadline: float) -> None:
+        """Whatever is still to be written or awaited, it is over at `deadline` (Trio's clock)."""
+        self._scope.deadline = min(self._scope.deadline, deadline)
+        self._outbox.finish(self._scope.deadline)
+
+    def abort(self) -> None:
+        """Await nobody."""
+        self.end_by(trio.current_time() + ABORT_GRACE)
+
+    async def say(self, ending: Ending) -> None:
+        """Say what the table says, and wait as it says, until the deadline. Cannot be cancelled from outside."""
+        if ending.farewell is Farewell.ABORT:
+            self.abort()
+        with self._scope:
+            if self._record.code_sent is None and ending.farewell is not Farewell.SILENT:
+                await self.send_close(*self._code_and_reason(ending))
+            else:
+                self._stream.begin_goodbye()
+            await self._outbox.flush()
+            if ending.farewell is Farewell.ABORT or self._outbox.broken:
+                return
+            if ending.farewell is Farewell.HANDSHAKE:
+                await self._stream.read_on(self._sorter.peer_done)
+                if self._sorter.peer_close is not None:
+                    # Both sides have said all, so the server closes TCP now (RFC 6455 §7.1.1). Lingering until the
+                    # client hangs up was tried: trio-websocket's client never does.
+                    self._stream.discard_unread()
+                    self._stream.forget()
+                    await self._transport.aclose()
+                    return
+            await half_close(self._transport)
+            await self._stream.read_on(self._stream.hung_up)
+
+    async def send_close(self, code: int, reason: str) -> None:
+        """Have trio-websocket say Close. Its own waiting for the answer is cut short: it never sees the peer's.
+
+        What waits for the handler is discarded, and counted. A checkpoint. Cancelled: the Close may have been sent.
+        """
+        record = self._record
+        record.messages_discarded += self._inbox.discard()
+        self._stream.begin_goodbye()
+        if self.protocol is None:
+            return
+        if record.closed_first is None:
+            record.closed_first = "client" if self._sorter.peer_done.is_set() else "server"
+        reason = shortened_reason(reason)
+        with trio.CancelScope() as sent:
+
+            def close_sent() -> None:
+                record.code_sent = code
+                record.reason_sent = reason
+                sent.cancel()
+
+            self._stream.on_close_sent = close_sent
+            await self.protocol.aclose(code, reason)
+
+    def complete(self, record: ConnectionRecord, ending: Ending) -> None:
+        """Write what only the goodbye knows."""
+        record.messages_discarded += self._inbox.discard() + self._sorter.discarded
+        if self._sorter.peer_close is not None:
+            record.code_received, record.reason_received = self._sorter.peer_close
+        if not self._outbox.empty:
+            # Put behind bytes that the peer never took.
+            record.code_sent = record.reason_sent = None
+        if record.closed_first is None:
+            record.closed_first = "client" if self._inbox.ending is ending else "server"
+        record.clean = ending.clean and record.code_sent is not None and record.code_received is not None
+
+    def _code_and_reason(self, ending: Ending) -> tuple[int, str]:
+        if ending is APPLICATION_CLOSED:
+            return self.application_close
+        if ending is PEER_CLOSED:
+            assert self._sorter.peer_close is not None
+            code, reason = self._sorter.peer_close
+            # An empty Close is answered 1000, as ASP.NET's sample does.
+            return (1000, "") if code == 1005 else (code, reason)
+        assert ending.code is not None
+        return ending.code, ending.reason if ending.reason is not None else (self._sorter.error or "")

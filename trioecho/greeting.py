@@ -1,0 +1,58 @@
+"""The first phase of a connection: one request is read, and answered or accepted."""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from trioecho.front_door import read_request, send_response
+from trioecho.handshake import Handshake, RequestRefused, judge, wants_websocket
+from trioecho.linger import linger
+from trioecho.responses import refusal, respond
+from trioecho.service import Service
+
+logger = logging.getLogger("trioecho")
+
+
+async def greet(transport: trio.abc.Stream, service: Service) -> tuple[Handshake, bytes] | None:
+    """Read one request under `handshake_timeout`; returns the accepted handshake, or None when it was answered."""
+    request = None
+    encrypted = not isinstance(transport, trio.SSLStream)
+    try:
+        with service.phase(service.options.handshake_timeout) as scope:
+            if isinstance(transport, trio.SSLStream):
+                await transport.do_handshake()
+                encrypted = True
+            request, rest = await read_request(transport)
+        if request is None:
+            if not encrypted:
+                return None
+            seconds = service.options.handshake_timeout
+            assert scope.cancelled_caught
+            if service.stopping:
+                return None
+            raise RequestRefused(408, f"No complete request came within {seconds:g} seconds.")
+        if wants_websocket(request):
+            return judge(request, service.options, service.handlers, room=service.room), rest
+        response = respond(request, service.handlers)
+    except RequestRefused as refused:
+        logger.info("%s refused: %d %s", address(transport), refused.status, refused.sentence)
+        response = refusal(refused)
+    with service.phase(service.options.close_timeout):
+        head_only = request is not None and request.method == b"HEAD"
+        await send_response(transport, response, head_only=head_only)
+        await linger(transport)
+    return None
+
+
+def address(transport: trio.abc.Stream) -> str:
+    """The peer's address and port, or what the stream says of itself."""
+    stream = transport.transport_stream if isinstance(transport, trio.SSLStream) else transport
+    if isinstance(stream, trio.SocketStream):
+        try:
+            host, port, *_ = stream.socket.getpeername()
+        except OSError:
+            return "a client that has gone"
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return type(stream).__name__

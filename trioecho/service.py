@@ -1,0 +1,66 @@
+"""What the connections of one server share, and how all of them are told to end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from trioecho.record import ConnectionRecord
+from trioecho.websocket import WebSocket
+
+if TYPE_CHECKING:
+    from trioecho.connection import Connection
+    from trioecho.handlers import Handler
+    from trioecho.options import WebSocketOptions
+    from trioecho.poller import Poller
+
+RECORDS_KEPT = 1000
+"""Ended connections whose records are kept: enough to look back, some hundred kB."""
+
+
+@dataclass(slots=True)
+class Service:
+    """One server's handlers by path, its options, its poller where there is one, and who is connected."""
+
+    handlers: Mapping[str, Handler]
+    options: WebSocketOptions
+    poller: Poller | None = None
+    connections: dict[WebSocket, Connection] = field(default_factory=dict)
+    records: deque[ConnectionRecord] = field(default_factory=lambda: deque(maxlen=RECORDS_KEPT))
+    stopping: bool = False
+    phases: set[trio.CancelScope] = field(default_factory=set)
+
+    @property
+    def room(self) -> bool:
+        """Whether one more connection may be accepted."""
+        limit = self.options.max_connections
+        return not self.stopping and (limit is None or len(self.connections) < limit)
+
+    @contextlib.contextmanager
+    def phase(self, seconds: float) -> Iterator[trio.CancelScope]:
+        """Bound what happens before a WebSocket is open, or instead of it; the server's stop can shorten it."""
+        with trio.move_on_after(seconds) as scope:
+            self.phases.add(scope)
+            try:
+                yield scope
+            finally:
+                self.phases.discard(scope)
+
+    def stop(self, deadline: float) -> None:
+        """Accept nobody any more; let everybody end, at `deadline` (Trio's clock) at the latest."""
+        self.stopping = True
+        for scope in self.phases:
+            scope.deadline = min(scope.deadline, deadline)
+        for connection in tuple(self.connections.values()):
+            connection.stop(deadline)
+
+    def abort(self) -> None:
+        """Let everybody end at once."""
+        self.stop(trio.current_time())
+        for connection in tuple(self.connections.values()):
+            connection.abort()

@@ -1,0 +1,123 @@
+"""Sorts what the peer sends, without I/O: messages to the inbox, Pings and Pongs to trio-websocket, the end behind all.
+
+What may never happen:
+- a message delivered before the Ping in front of it has been answered: sorting stops at a control frame, and goes on
+  when trio-websocket comes back for more;
+- a Close, or an error, overtaking the messages before it: it ends the inbox, behind them;
+- a byte understood after an error: the stream is out of step then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from trioecho.endings import BY_FRAME_ERROR, PEER_CLOSED, Ending
+from trioecho.frame_decoder import ControlFrame, FrameDecoder
+from trioecho.frames import CLOSE, PING, FrameError, parse_close
+from trioecho.inbox import Inbox
+from trioecho.keep_alive import Activity
+
+FRAME_OVERHEAD = 6
+"""Bytes of the smallest header with its key: what an empty message counts in the inbox."""
+
+
+class Sorter:
+    """One connection's incoming bytes, sorted. All methods return at once and raise nothing."""
+
+    __slots__ = (
+        "_activity",
+        "_decoder",
+        "_inbox",
+        "_out_of_step",
+        "busy",
+        "control",
+        "discarded",
+        "discarding",
+        "error",
+        "on_ended",
+        "peer_close",
+        "peer_done",
+    )
+
+    def __init__(self, decoder: FrameDecoder, inbox: Inbox, activity: Activity) -> None:
+        self._decoder = decoder
+        self._inbox = inbox
+        self._activity = activity
+        self._out_of_step = False
+        self.control: ControlFrame | None = None
+        """A Ping or Pong that trio-websocket has not fetched yet."""
+        self.busy = True
+        """trio-websocket has to come back for more before sorting may go on."""
+        self.discarding = False
+        """Nothing is delivered any more, only the peer's Close still matters: we are saying goodbye."""
+        self.discarded = 0
+        """Messages that came while discarding."""
+        self.on_ended: Callable[[], None] = lambda: None
+        """Called when nothing more will come for the handler."""
+        self.error: str | None = None
+        """What was wrong, for the reason of the goodbye and for the record."""
+        self.peer_close: tuple[int, str] | None = None
+        """Code and reason of the peer's Close; the code is 1005 if it was empty."""
+        self.peer_done = trio.Event()
+        """Set when the peer has said all it will say: Close, the end of TCP, or an error."""
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether reading has to wait: for the handler, for trio-websocket's answer, or for the goodbye."""
+        return (self._inbox.full or self.busy or self._inbox.ending is not None) and not self.discarding
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Sort `data`, which came at `now` (Trio's clock), up to the next Ping or Pong: that is `control` then."""
+        self._activity.heard(now)
+        self.sort(data, now)
+
+    def sort(self, data: bytes, now: float) -> None:
+        """Sort `data` and what was left before it."""
+        if self._out_of_step or self.peer_close is not None:
+            return
+        decoder = self._decoder
+        messages: list[str | bytes] = []
+        before = decoder.payload_bytes
+        control = error = None
+        try:
+            control = decoder.decode(data, messages)
+            while control is not None and self.discarding and control.opcode != CLOSE:
+                # After our Close nothing is sent, so no Ping is answered any more (RFC 6455 §5.5.1).
+                control = decoder.decode(b"", messages)
+        except FrameError as raised:
+            error = raised
+        if messages:
+            self._activity.message(now)
+            if self.discarding:
+                self.discarded += len(messages)
+            else:
+                size = decoder.payload_bytes - before + FRAME_OVERHEAD * len(messages)
+                self._inbox.put(messages, size)
+        if control is not None:
+            if control.opcode != CLOSE:
+                if control.opcode == PING:
+                    self._activity.message(now)
+                self.control = control
+                # From now, not from when trio-websocket's task runs: the poller may be faster.
+                self.busy = True
+                return
+            try:
+                self.peer_close = parse_close(control.payload)
+            except FrameError as raised:
+                error = raised
+            else:
+                self.end(PEER_CLOSED)
+        if error is not None:
+            self._out_of_step = True
+            self.end(BY_FRAME_ERROR[error.close_code], error.reason)
+
+    def end(self, ending: Ending, error: str | None = None) -> None:
+        """Nothing more will come: say so behind the messages that wait. The first ending stands."""
+        if self.peer_close is None or ending is PEER_CLOSED:
+            if self.error is None:
+                self.error = error
+            self._inbox.end(ending)
+        self.peer_done.set()
+        self.on_ended()
