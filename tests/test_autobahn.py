@@ -14,7 +14,9 @@ from collections.abc import Callable
 
 import kosoku
 import pytest
-from conftest import ServerProcess
+from server_process import ServerProcess
+
+from trioecho import WebSocketOptions
 
 CASES = {"1": 16, "2": 11, "3": 7, "4": 10, "5": 20, "6": 145, "7": 37, "9": 54, "10": 1}
 """How many cases each chapter has, so that none goes missing unseen."""
@@ -44,6 +46,14 @@ def test_autobahn_finds_nothing(
     ]
     assert not bad, "\n".join(bad)
     assert server.log == [], "no case makes the server log an error"
+
+
+def test_the_original_suite_has_room_for_its_fragments() -> None:
+    """The default of `max_fragments` lets cases 9.3.1 and 9.4.1 pass as the original suite sends them.
+
+    It cuts 4 MiB into 65,536 fragments of 64 bytes and ends with an empty one, which kosoku leaves out.
+    """
+    assert WebSocketOptions().max_fragments >= 65_536 + 1
 
 
 async def run_cases(url: str) -> list[kosoku._kosoku.CaseResult]:

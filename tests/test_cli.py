@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import trustme
-from conftest import PATIENCE, ServerProcess
+from server_process import PATIENCE, ServerProcess
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 

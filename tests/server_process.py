@@ -1,0 +1,93 @@
+"""``python -m trioecho`` as a process of its own, for tests of what a user starts."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+PATIENCE = 20.0
+"""Seconds after which a test that waits for another process gives up. Nothing is measured with it."""
+
+
+class ServerProcess:
+    """``python -m trioecho`` as a user starts it, listening once this is made."""
+
+    def __init__(self, *arguments: str, cwd: Path, env: dict[str, str], command: tuple[str, ...]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *command, *arguments],
+            cwd=cwd,
+            env={k: v for k, v in os.environ.items() if not k.startswith("TRIOECHO_")} | env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self._log: list[str] = []
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read_log)
+        self._reader.start()
+        self.banner = self.process.stdout.readline()
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._news:
+                self._log.append(line.rstrip("\n"))
+                self._news.notify_all()
+
+    @property
+    def url(self) -> str:
+        return self._in_banner(r"https?://\S+")
+
+    @property
+    def websocket_url(self) -> str:
+        return self._in_banner(r"wss?://\S+")
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2].rstrip("/"))
+
+    def _in_banner(self, pattern: str) -> str:
+        found = re.search(pattern, self.banner)
+        assert found, f"no {pattern} in {self.banner!r}; log: {self.log}"
+        return found[0]
+
+    @property
+    def log(self) -> list[str]:
+        """The log lines so far."""
+        with self._news:
+            return list(self._log)
+
+    def wait_for_log(self, text: str) -> str:
+        """The first log line that contains `text`."""
+        with self._news:
+            found = self._news.wait_for(lambda: [line for line in self._log if text in line], PATIENCE)
+        assert found, f"no {text!r} in the log: {self.log}"
+        return found[0]
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit status, when the process has ended and its log is read to the end."""
+        status = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        return status
+
+    def stop(self) -> int:
+        self.signal()
+        return self.wait()
+
+    def close(self) -> None:
+        """Ends the process whatever it does, and gives back its pipes."""
+        self.process.kill()
+        self.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()

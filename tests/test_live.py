@@ -1,0 +1,298 @@
+"""LiveServer: a server in a thread, for code that is not Trio. Real time and real sockets throughout."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+import trio
+from server_process import PATIENCE
+from websockets.asyncio.client import connect as connect_asyncio
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+import trioecho
+from trioecho import LiveServer
+from trioecho.live import _running
+
+
+def echoes(url: str) -> str:
+    with connect(url, proxy=None, open_timeout=PATIENCE, close_timeout=PATIENCE) as ws:
+        ws.send("hello")
+        return str(ws.recv(PATIENCE))
+
+
+@pytest.fixture
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        return int(probe.getsockname()[1])
+
+
+def test_it_serves_while_the_with_statement_lasts() -> None:
+    """Inside `with LiveServer()` the echo answers; behind it nobody listens."""
+    with LiveServer() as live:
+        url = live.websocket_url
+        assert live.url.startswith("http://127.0.0.1:")
+        assert echoes(url) == "hello"
+    with pytest.raises(ConnectionRefusedError):
+        echoes(url)
+
+
+def test_it_serves_asyncio() -> None:
+    """A client on asyncio's loop, in the thread that started the server, is echoed."""
+
+    async def story(url: str) -> object:
+        async with connect_asyncio(url, proxy=None) as ws:
+            await ws.send(b"\x00\x01")
+            return await ws.recv()
+
+    with LiveServer() as live:
+        assert asyncio.run(story(live.websocket_url)) == b"\x00\x01"
+
+
+async def test_it_can_be_used_inside_another_trio_run() -> None:
+    """Code in a Trio run of its own reads url and records of a server in another thread."""
+    with LiveServer() as live:
+        assert await trio.to_thread.run_sync(echoes, live.websocket_url) == "hello"
+        with trio.fail_after(PATIENCE):
+            while not live.records:  # noqa: ASYNC110 (the event happens in another run)
+                await trio.sleep(0.01)
+
+
+def test_handler_options_and_mapping_reach_serve() -> None:
+    """The parameters are serve's: handlers by path, options, several hosts."""
+
+    async def shout(ws: trioecho.WebSocket) -> None:
+        async for message in ws:
+            await ws.send(message.upper())
+
+    options = trioecho.WebSocketOptions(subprotocols=("chat",))
+    with LiveServer({"/shout": shout}, options=options, host=("127.0.0.1", "127.0.0.2")) as live:
+        assert live.websocket_url.endswith("/shout")
+        assert live.server.port
+        with connect(live.websocket_url, proxy=None, subprotocols=["chat"]) as ws:
+            assert ws.subprotocol == "chat"
+            ws.send("hello")
+            assert ws.recv(PATIENCE) == "HELLO"
+        assert echoes(f"ws://127.0.0.2:{live.server.port}/shout") == "HELLO"
+
+
+def test_stopping_says_goodbye() -> None:
+    """`stop` returns when the server has ended, and its clients have seen 1001."""
+    live = LiveServer().start()
+    with connect(live.websocket_url, proxy=None) as ws:
+        ws.send("hello")
+        assert ws.recv(PATIENCE) == "hello"
+        live.stop()
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(PATIENCE)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1001
+    live.stop()  # a second time does nothing
+
+
+def test_a_handler_gets_no_longer_than_timeout() -> None:
+    """`stop(timeout=0)` cancels a handler that would go on for ever."""
+    cancelled = threading.Event()
+
+    async def never_ends(ws: trioecho.WebSocket) -> None:
+        await ws.send("started")
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            cancelled.set()
+            raise
+
+    live = LiveServer(never_ends).start()
+    with connect(live.websocket_url, proxy=None) as ws:
+        assert ws.recv(PATIENCE) == "started"
+        live.stop(timeout=0)
+    assert cancelled.is_set()
+
+
+def test_the_records_of_ended_connections_can_be_read() -> None:
+    """`records` holds one record for each connection that has ended, and stays readable after the stop."""
+    live = LiveServer()
+    assert live.records == ()
+    with live:
+        for _ in range(3):
+            assert echoes(live.websocket_url) == "hello"
+    assert [(record.cause, record.messages_received, record.clean) for record in live.records] == [
+        ("peer closed", 1, True)
+    ] * 3
+
+
+def test_a_closed_connection_is_recorded_when_its_client_knows() -> None:
+    """The record is there once the client has seen TCP end: nothing needs to be waited for."""
+    with LiveServer() as live:
+        for number in range(1, 21):
+            assert echoes(live.websocket_url) == "hello"
+            assert len(live.records) == number
+
+
+def test_run_looks_at_the_server_from_inside() -> None:
+    """`run` awaits a function in the server's own Trio run, and hands over its result or its exception."""
+    with LiveServer() as live:
+
+        async def count_tasks(extra: int) -> int:
+            await trio.lowlevel.checkpoint()
+            assert threading.current_thread().name == "trioecho.LiveServer"
+            task = trio.lowlevel.current_root_task()
+            assert task is not None
+            return len(task.child_nurseries) + extra
+
+        assert live.run(count_tasks, 1000) > 1000
+
+        async def fails() -> None:
+            raise LookupError("no such task")
+
+        with pytest.raises(LookupError, match="no such task"):
+            live.run(fails)
+        assert echoes(live.websocket_url) == "hello"
+
+
+def test_starting_again_replaces() -> None:
+    """`start` on a running LiveServer ends the old server, clients included, and starts a new one."""
+    with LiveServer() as live:
+        old = live.websocket_url
+        with connect(old, proxy=None) as ws:
+            live.start()
+            with pytest.raises(ConnectionClosed):
+                ws.recv(PATIENCE)
+        assert echoes(live.websocket_url) == "hello"
+        assert len([thread for thread in _running if thread.is_alive()]) == 1
+
+
+def test_a_new_server_takes_over_the_port_of_an_old_one(free_port: int) -> None:
+    """Running a notebook's cell again works with a fixed port, too: the older LiveServer makes room."""
+    old = LiveServer(port=free_port).start()
+    with LiveServer(port=free_port) as new:
+        assert echoes(new.websocket_url) == "hello"
+        with pytest.raises(RuntimeError, match="not running"):
+            _ = old.url
+
+
+def test_a_forgotten_server_ends() -> None:
+    """A LiveServer that nobody refers to any more is stopped, as when a cell binds its name anew."""
+    live = LiveServer().start()
+    (thread,) = [thread for thread in _running if thread.is_alive()]
+    del live
+    gc.collect()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_a_port_in_use_is_raised_by_start(free_port: int) -> None:
+    """What keeps the server from listening is raised by `start`, as the exception itself and not in a group."""
+    with closing(socket.create_server(("127.0.0.1", free_port))):
+        live = LiveServer(port=free_port)
+        with pytest.raises(OSError, match="in use"):
+            live.start()
+        with pytest.raises(RuntimeError, match="not running"):
+            _ = live.url
+    assert repr(live) == "<trioecho.LiveServer not running>"
+
+
+def test_a_wrong_handler_is_raised_by_start() -> None:
+    """serve's lesson for a plain function reaches the one who made the mistake."""
+
+    def plain(ws: object) -> None: ...
+
+    with pytest.raises(TypeError, match="async def plain"):
+        LiveServer(plain).start()  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def crashing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LiveServer, threading.Event]]:
+    """A LiveServer that crashes when the event is set, as if by a bug."""
+    now = threading.Event()
+
+    async def serve_and_crash(*args: object, task_status: trio.TaskStatus[object], **kwargs: object) -> None:
+        async with trio.open_nursery() as nursery:
+            task_status.started(await nursery.start(trioecho.serve))
+            await trio.to_thread.run_sync(now.wait)
+            raise ZeroDivisionError("a bug")
+
+    real = trioecho.serve
+
+    async def serve_anywhere(*, task_status: trio.TaskStatus[object]) -> None:
+        await real(port=0, task_status=task_status)
+
+    monkeypatch.setattr("trioecho.live.serve", serve_and_crash)
+    monkeypatch.setattr("trioecho.serve", serve_anywhere)
+    yield LiveServer().start(), now
+    now.set()
+
+
+def test_a_crash_is_raised_at_the_next_look(crashing: tuple[LiveServer, threading.Event]) -> None:
+    """`url` and `stop` raise what crashed the server: the exception itself, which IPython shows."""
+    live, now = crashing
+    assert live.url
+    (thread,) = [thread for thread in _running if thread.is_alive()]
+    now.set()
+    thread.join(PATIENCE)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        _ = live.url
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        live.stop()
+    live.stop()  # said once, it is over
+
+
+def test_a_crash_does_not_hide_the_failure_of_the_body(crashing: tuple[LiveServer, threading.Event]) -> None:
+    """In a with statement the body's own exception leaves, not the server's."""
+    live, now = crashing
+    (thread,) = [thread for thread in _running if thread.is_alive()]
+    now.set()
+    thread.join(PATIENCE)
+
+    def body() -> None:
+        with contextlib.ExitStack() as stack:
+            stack.push(live)
+            raise LookupError("of the body")
+
+    with pytest.raises(LookupError, match="of the body"):
+        body()
+
+
+def test_nothing_shows_the_port(free_port: int) -> None:
+    """No repr holds a port, so that a notebook's output is the same each time."""
+    with LiveServer(port=free_port) as live:
+        assert repr(live) == "<trioecho.LiveServer running>"
+        assert str(free_port) not in repr(live) + repr(live.server)
+
+
+def test_it_never_keeps_a_program_from_ending() -> None:
+    """A program that ends without `stop` ends at once, its clients have seen 1001, and nothing was printed."""
+    program = (
+        "import sys, trioecho\n"
+        "live = trioecho.LiveServer().start()\n"
+        "print(live.websocket_url, flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        with connect(process.stdout.readline().strip(), proxy=None) as ws:
+            process.stdin.write("end\n")
+            process.stdin.flush()
+            with pytest.raises(ConnectionClosed) as closed:
+                ws.recv(PATIENCE)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+        assert process.wait(PATIENCE) == 0
+        assert process.stdout.read() == process.stderr.read() == ""
