@@ -62,9 +62,7 @@ async def test_it_can_be_used_inside_another_trio_run() -> None:
     """Code in a Trio run of its own reads url and records of a server in another thread."""
     with LiveServer() as live:
         assert await trio.to_thread.run_sync(echoes, live.websocket_url) == "hello"
-        with trio.fail_after(PATIENCE):
-            while not live.records:  # noqa: ASYNC110 (the event happens in another run)
-                await trio.sleep(0.01)
+        assert len(await trio.to_thread.run_sync(live.wait_for_records, 1)) == len(live.records) == 1
 
 
 def test_handler_options_and_mapping_reach_serve() -> None:
@@ -130,12 +128,14 @@ def test_the_records_of_ended_connections_can_be_read() -> None:
     ] * 3
 
 
-def test_a_closed_connection_is_recorded_when_its_client_knows() -> None:
-    """The record is there once the client has seen TCP end: nothing needs to be waited for."""
+def test_the_record_of_a_closed_connection_can_be_waited_for() -> None:
+    """`wait_for_records` returns when so many connections have ended, and gives up when they do not."""
     with LiveServer() as live:
-        for number in range(1, 21):
+        for number in range(1, 6):
             assert echoes(live.websocket_url) == "hello"
-            assert len(live.records) == number
+            assert len(live.wait_for_records(number, timeout=PATIENCE)) == number
+        with pytest.raises(TimeoutError, match="5 connections have ended in 0 s, not 6"):
+            live.wait_for_records(6, timeout=0)
 
 
 def test_run_looks_at_the_server_from_inside() -> None:

@@ -20,6 +20,7 @@ import atexit
 import functools
 import ssl
 import threading
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -122,10 +123,23 @@ class LiveServer:
     def records(self) -> tuple[ConnectionRecord, ...]:
         """The records of the connections that have ended, the oldest first, at most the last 1000.
 
-        They stay readable after `stop`.
+        They stay readable after `stop`. A client that has seen the end of its connection may be a moment ahead
+        of the record: `wait_for_records` waits for it.
         """
         thread = self._thread
         return () if thread is None else thread.ask(lambda: tuple(thread.server.records))
+
+    def wait_for_records(self, count: int, *, timeout: float = 5.0) -> tuple[ConnectionRecord, ...]:
+        """The `records`, as soon as at least `count` connections have ended; TimeoutError after `timeout` s.
+
+        Blocks the calling thread.
+        """
+        deadline = time.monotonic() + timeout
+        while len(records := self.records) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(records)} connections have ended in {timeout:g} s, not {count}")
+            time.sleep(0.005)
+        return records
 
     def __enter__(self) -> Self:
         return self.start()
