@@ -40,7 +40,7 @@ KNOWS_NO_TRIO = {
 }
 
 FENCES: dict[str, set[str]] = {
-    "trio_websocket": {"connection", "frame_stream"},
+    "trio_websocket": {"connection", "goodbye"},
     "wsproto": set(),
     "h11": {"front_door", "responses", "handshake"},
     "trio.lowlevel": {"inbox", "outbox", "frame_stream", "poller", "live", "task_tree"},

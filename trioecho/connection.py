@@ -268,13 +268,11 @@ class Connection:
             return endings.HANDLER_RAISED
         if self._decided is not None:
             return self._decided
-        if ending is not None and ending is not endings.SERVER_STOPPING:
+        if ending is not None:
             return ending
-        if self._outbox.broken:
-            return endings.PEER_VANISHED
-        if cancelled or ending is not None:
+        if cancelled:
             return endings.SERVER_STOPPING
-        return endings.HANDLER_RETURNED
+        return endings.PEER_VANISHED if self._outbox.broken else endings.HANDLER_RETURNED
 
     def _refresh_record(self) -> None:
         record = self._record

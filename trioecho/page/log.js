@@ -10,8 +10,6 @@ const SHOWN_CHARACTERS = 5000;
 const SHOWN_BYTES = 256;
 
 export class Log {
-  #follow = true;
-  #top = 0;
   #frame = 0;
 
   /** region is the scrolling element around the table. */
@@ -19,12 +17,6 @@ export class Log {
     this.region = region;
     this.table = region.querySelector("table");
     this.rows = this.table.tBodies[0];
-    region.addEventListener("scroll", () => {
-      const { scrollTop, scrollHeight, clientHeight } = region;
-      // Only a person scrolls up; away from the end without that, it was the log that grew.
-      this.#follow = scrollTop + clientHeight > scrollHeight - 9 || (this.#follow && scrollTop >= this.#top);
-      this.#top = scrollTop;
-    });
   }
 
   event(kind, text) {
@@ -41,7 +33,6 @@ export class Log {
 
   clear() {
     this.rows.replaceChildren();
-    this.#follow = true;
   }
 
   /** A line for each row, with tabs between the columns. */
@@ -53,12 +44,19 @@ export class Log {
     const row = document.createElement("tr");
     row.className = kind;
     row.append(td("time", clock(new Date())), ...cells);
+    this.#followEnd();
     this.rows.append(row);
     if (this.rows.rows.length > MAX_ROWS) this.rows.rows[0].remove();
-    // Once a frame, however many messages come: asking for a height makes the browser lay out the table.
-    this.#frame ||= requestAnimationFrame(() => {
+  }
+
+  /** Keeps the end in view for who looks at it; once a frame, because asking for a height lays out the table. */
+  #followEnd() {
+    if (this.#frame) return;
+    const { scrollTop, clientHeight, scrollHeight } = this.region;
+    const atEnd = scrollTop + clientHeight > scrollHeight - 9;
+    this.#frame = requestAnimationFrame(() => {
       this.#frame = 0;
-      if (this.#follow) this.region.scrollTop = this.region.scrollHeight;
+      if (atEnd) this.region.scrollTop = this.region.scrollHeight;
     });
   }
 }

@@ -1,0 +1,163 @@
+"""Every row of the table of endings, brought about for real: what the client hears, what the record and the log say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import pytest
+import trio
+import trio.testing
+
+import trioecho
+import trioecho.testing
+from trioecho import endings
+from trioecho.connection import serve_connection
+from trioecho.endings import ENDINGS, Ending
+from trioecho.service import Service
+from trioecho.testing import CLOSE, PING, TEXT, RawClient
+
+
+class Story(NamedTuple):
+    """How an ending comes about: the handler, what the client does, what the service is told, and what is heard."""
+
+    handler: trioecho.Handler
+    client: Callable[[RawClient, Service], Awaitable[None]]
+    heard: tuple[int, str] | None
+
+
+async def wait(ws: trioecho.WebSocket) -> None:
+    async for _ in ws:
+        pass
+
+
+async def leave(ws: trioecho.WebSocket) -> None:
+    pass
+
+
+async def close(ws: trioecho.WebSocket) -> None:
+    await ws.aclose(4001, "enough")
+
+
+async def fail(ws: trioecho.WebSocket) -> None:
+    raise LookupError("on purpose")
+
+
+async def nothing(client: RawClient, service: Service) -> None:
+    pass
+
+
+async def say_close(client: RawClient, service: Service) -> None:
+    await client.close(3999, "bye")
+
+
+async def vanish(client: RawClient, service: Service) -> None:
+    await client.stream.aclose()
+
+
+async def break_protocol(client: RawClient, service: Service) -> None:
+    await client.send_frame(TEXT, b"reserved bit", fin=True)
+    await client.stream.send_all(bytes((0xF1, 0x80, 0, 0, 0, 0)))
+
+
+async def send_bad_text(client: RawClient, service: Service) -> None:
+    await client.send_frame(TEXT, b"\xff")
+
+
+async def send_too_much(client: RawClient, service: Service) -> None:
+    await client.send("x" * 2000)
+
+
+async def stop(client: RawClient, service: Service) -> None:
+    service.stop(trio.current_time() + 10)
+
+
+async def abort(client: RawClient, service: Service) -> None:
+    service.abort()
+
+
+STORIES: dict[Ending, Story] = {
+    endings.HANDLER_RETURNED: Story(leave, nothing, (1000, "")),
+    endings.APPLICATION_CLOSED: Story(close, nothing, (4001, "enough")),
+    endings.PEER_CLOSED: Story(wait, say_close, (3999, "bye")),
+    endings.PEER_VANISHED: Story(wait, vanish, None),
+    endings.HANDLER_RAISED: Story(fail, nothing, (1011, "internal error")),
+    endings.PROTOCOL_ERROR: Story(
+        wait, break_protocol, (1002, "reserved bits are set, but no extension was agreed on")
+    ),
+    endings.INVALID_TEXT: Story(wait, send_bad_text, (1007, "text is not UTF-8: invalid start byte")),
+    endings.MESSAGE_TOO_BIG: Story(
+        wait, send_too_much, (1009, "message has at least 2000 bytes; at most 1000 are accepted")
+    ),
+    endings.IDLE_TIMEOUT: Story(wait, nothing, (1001, "idle timeout")),
+    endings.KEEP_ALIVE_TIMEOUT: Story(wait, nothing, (1011, "keep-alive timeout")),
+    endings.SERVER_STOPPING: Story(wait, stop, (1001, "server is stopping")),
+    endings.SERVER_ABORTED: Story(wait, abort, (1001, "server is stopping")),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.cause)
+async def test_each_ending_is_said_recorded_and_logged_as_its_row_has_it(
+    ending: Ending, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Code and reason on the wire, cause and cleanness on the record, level in the log."""
+    caplog.set_level(logging.DEBUG, "trioecho")
+    story = STORIES[ending]
+    options = trioecho.WebSocketOptions(
+        max_message_size=1000, idle_timeout=60 if ending is endings.IDLE_TIMEOUT else 0
+    )
+    service = Service({"/ws": story.handler}, options)
+    ours, theirs = trio.testing.memory_stream_pair()
+    client = RawClient(ours)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_connection, theirs, service)
+        await client.handshake()
+        await story.client(client, service)
+        if story.heard is not None:
+            frame = await client.receive_frame()
+            while frame is not None and frame.opcode == PING:
+                frame = await client.receive_frame()
+            assert frame is not None
+            assert frame.opcode == CLOSE
+            assert frame.close == story.heard
+            if ending.clean and ending is not endings.PEER_CLOSED:
+                await client.close(*story.heard)
+            assert await client.receive_rest() == []
+            await ours.aclose()
+    (record,) = service.records
+    assert record.cause == ending.cause
+    assert record.clean is ending.clean
+    said = (record.code_sent, record.reason_sent)
+    assert said == (story.heard if story.heard is not None else (None, None))
+    (entry,) = [entry for entry in caplog.records if getattr(entry, "record", None) is record]
+    assert entry.levelno == ending.log_level
+    assert (entry.exc_info is not None) is (ending is endings.HANDLER_RAISED)
+
+
+def test_the_table_is_whole() -> None:
+    """Every ending that the module defines stands in the table, once, and has its story here."""
+    defined = [value for value in vars(endings).values() if isinstance(value, Ending)]
+    assert sorted(defined, key=id) == sorted(ENDINGS, key=id)
+    assert set(STORIES) == set(ENDINGS)
+
+
+def test_an_empty_close_is_answered_1000() -> None:
+    """As ASP.NET's sample does; the record still says that the client gave no code."""
+
+    async def talk() -> trioecho.ConnectionRecord | None:
+        async with trioecho.testing.open_client() as client:
+            await client.close(None)
+            assert await client.receive_close() == (1000, "")
+        return client.record
+
+    record = trio.run(talk)
+    assert record is not None
+    assert (record.code_received, record.code_sent, record.clean) == (1005, 1000, True)
+
+
+def test_the_table_prints_one_line_per_ending() -> None:
+    """The README's table is this text; another test compares."""
+    lines = endings.as_markdown().splitlines()
+    assert len(lines) == len(ENDINGS) + 2
+    assert all(line.startswith("| ") or line.startswith("|-") for line in lines)
