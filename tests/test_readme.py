@@ -51,8 +51,7 @@ def test_the_code_runs(
 
 
 def speak_to(handler: Any) -> None:
-    monkeyed = trioecho.LiveServer(handler)
-    with monkeyed as live, connect(live.websocket_url, proxy=None) as ws:
+    with trioecho.LiveServer(handler) as live, connect(live.websocket_url, proxy=None) as ws:
         ws.send("hello")
         assert ws.recv(PATIENCE) == "HELLO"
 
@@ -99,6 +98,19 @@ def test_the_commands_install_and_do_one_thing() -> None:
     """One line installs and starts the server, one installs and runs the tests."""
     assert command("run") == "pip install . && python -m trioecho"
     assert command("test").endswith("pip install . --group test && pytest")
+
+
+def test_each_promise_names_a_test_that_keeps_it() -> None:
+    """The six promises each name tests, and those exist."""
+    promises = README.split("## Six promises")[1].split("## How a connection ends")[0]
+    items = re.split(r"^\d\. ", promises, flags=re.MULTILINE)[1:]
+    assert len(items) == 6
+    kept_by = (ROOT / "tests" / "test_promises.py").read_text(encoding="utf-8")
+    for item in items:
+        names = re.findall(r"`(test_\w+)`", item)
+        assert names, item
+        for name in names:
+            assert f"def {name}(" in kept_by, name
 
 
 def test_links_lead_somewhere() -> None:
