@@ -17,26 +17,42 @@ import pytest
 from server_process import ServerProcess
 
 from trioecho import WebSocketOptions
+from trioecho.poller import Poller
 
 CASES = {"1": 16, "2": 11, "3": 7, "4": 10, "5": 20, "6": 145, "7": 37, "9": 54, "10": 1}
 """How many cases each chapter has, so that none goes missing unseen."""
+
+WITHOUT_EPOLL = """
+from trioecho.poller import Poller
+Poller.available = False
+from trioecho.cli import main
+main()
+"""
+"""The server as it reads under TLS, and on platforms without epoll."""
 
 GOOD = {"OK", "INFORMATIONAL"}
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.keeps_open  # kosoku's own event loop, which lives as long as the program
+@pytest.mark.parametrize("reading", ["shared epoll", "Trio stream"])
 def test_autobahn_finds_nothing(
-    start_server: Callable[..., ServerProcess], capsys: pytest.CaptureFixture[str]
+    reading: str, start_server: Callable[..., ServerProcess], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All cases of chapters 1-10 are OK or INFORMATIONAL, in behaviour and in how the connection closes."""
     # The longest messages of the suite are 16 MiB (cases 9.1.6 and 9.2.6).
-    server = start_server("--max-message-size", "16MiB", "--log-level", "error")
+    options = ("--max-message-size", "16MiB", "--log-level", "error")
+    if reading == "shared epoll":
+        if not Poller.available:
+            pytest.skip("this platform has no epoll")
+        server = start_server(*options)
+    else:
+        server = start_server("--port", "0", *options, command=("-c", WITHOUT_EPOLL))
     results = asyncio.run(run_cases(server.websocket_url))
     verdicts = collections.Counter(result.behavior.value for result in results)
     closes = collections.Counter(result.behavior_close.value for result in results)
     with capsys.disabled():
-        print(f"\nAutobahn, {len(results)} cases: {dict(verdicts)}; closing: {dict(closes)}")
+        print(f"\nAutobahn, {reading}, {len(results)} cases: {dict(verdicts)}; closing: {dict(closes)}")
     assert collections.Counter(result.case_id.split(".")[0] for result in results) == CASES
     bad = [
         f"{result.case_id}: {result.behavior.value}, closing {result.behavior_close.value}: "

@@ -271,6 +271,14 @@ def test_option_handshake_timeout(start_server: Start) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+def test_option_handshake_timeout_covers_tls(start_server: Start, certificate: dict[str, Path]) -> None:
+    """A client that never finishes the TLS handshake is dropped at --handshake-timeout, and others are served."""
+    server = start_server("--tls-cert", str(certificate["both"]), "--handshake-timeout", "0.2")
+    with closing(socket.create_connection(("127.0.0.1", server.port), PATIENCE)) as mute:
+        speaks_tls(server, certificate)
+        assert mute.recv(1) == b""
+
+
 def test_option_close_timeout(start_server: Start) -> None:
     """--close-timeout is how long a client that does not answer the Close can keep its connection."""
     server = start_server("--idle-timeout", "0.1", "--close-timeout", "0.2")
