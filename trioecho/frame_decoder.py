@@ -107,7 +107,8 @@ class FrameDecoder:
         try:
             while True:
                 # The common case, in one pass: a whole unfragmented message of at most 125 bytes.
-                while position + 6 <= size and self._opcode == 0 and self._remaining < 0:
+                idle = self._opcode == 0 and self._remaining < 0
+                while idle and position + 6 <= size:
                     first = data[position]
                     length = data[position + 1] - 128
                     if not 0 <= length <= 125 or (first != 0x81 and first != 0x82):
@@ -125,6 +126,8 @@ class FrameDecoder:
                     if self._remaining >= 0:
                         return None
                     continue
+                if position == size:
+                    return None
                 header = self._parse_header(data, position, size)
                 if header is None:
                     self._data = data[position:]

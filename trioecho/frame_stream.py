@@ -171,12 +171,10 @@ class FrameStream(trio.abc.Stream):
 
     def _readable(self, events: int, now: float) -> None:
         """The poller's turn for this connection: read one chunk."""
-        if self._sorter.must_wait:
+        sorter = self._sorter
+        if sorter.must_wait:
             self._pause(now, lost=bool(events & GONE))
             return
-        self._read_socket(now)
-
-    def _read_socket(self, now: float) -> None:
         try:
             data = os.read(self._fd, CHUNK)
         except BlockingIOError:
@@ -185,7 +183,6 @@ class FrameStream(trio.abc.Stream):
             self._lose(str(error))
             return
         if data:
-            sorter = self._sorter
             sorter.receive(data, now)
             if sorter.control is not None:
                 self._wake_engine()
@@ -247,7 +244,7 @@ class FrameStream(trio.abc.Stream):
         self._activity.resume(now)
         if self._lost:
             while not self.hung_up.is_set() and not self._sorter.must_wait:
-                self._read_socket(now)
+                self._readable(0, now)
             if not self.hung_up.is_set():
                 self._pause(now, lost=False)
         elif self._poller is not None and not self.hung_up.is_set():

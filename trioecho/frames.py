@@ -56,14 +56,15 @@ def close_code_allowed(code: int) -> bool:
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
-_TEXT_HEADERS: Final = tuple(bytes((0x81, length)) for length in range(126))
-_BINARY_HEADERS: Final = tuple(bytes((0x82, length)) for length in range(126))
+TEXT_HEADERS: Final = tuple(bytes((0x81, length)) for length in range(126))
+"""The header of an unmasked, unfragmented text frame with so many bytes of payload: what a server sends before it."""
+
+BINARY_HEADERS: Final = tuple(bytes((0x82, length)) for length in range(126))
+"""The same for binary frames."""
 
 
-def data_header(opcode: int, length: int) -> bytes:
-    """The header of an unmasked, unfragmented data frame: what a server sends before `length` bytes of payload."""
-    if length < 126:
-        return (_TEXT_HEADERS if opcode == TEXT else _BINARY_HEADERS)[length]
+def long_header(opcode: int, length: int) -> bytes:
+    """The header of an unmasked, unfragmented data frame with 126 bytes of payload or more."""
     if length < 65_536:
         return bytes((0x80 | opcode, 126)) + length.to_bytes(2)
     return bytes((0x80 | opcode, 127)) + length.to_bytes(8)

@@ -13,7 +13,7 @@ reader start again with a whole inbox free instead of one message's worth.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -30,9 +30,9 @@ thousand messages; without this, one connection could hold the loop for all of t
 
 
 class Inbox:
-    """One connection's waiting messages. All methods but `wait` are synchronous and return at once."""
+    """One connection's waiting messages. No method waits; `ready` gives what to wait for."""
 
-    __slots__ = ("_burst", "_bytes", "_task", "ending", "messages", "on_caught_up", "on_taken", "taken_any")
+    __slots__ = ("_task", "burst", "ending", "messages", "on_caught_up", "on_taken", "waiting_bytes")
 
     def __init__(self) -> None:
         self.messages: deque[str | bytes] = deque()
@@ -42,26 +42,16 @@ class Inbox:
         """Called when the handler has taken everything and waits; set while reading is paused, or sends are held."""
         self.on_taken: Callable[[], None] | None = None
         """Called for each message taken; set while somebody counts on the handler to make progress."""
-        self.taken_any = False
-        """Whether the handler has ever taken a message."""
         self._task: trio.lowlevel.Task | None = None
-        self._bytes = 0
-        self._burst = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether reading should stop until the handler has caught up."""
-        return self._bytes >= WAITING_BYTES
-
-    @property
-    def awaited(self) -> bool:
-        """Whether a task waits in `wait` this moment."""
-        return self._task is not None
+        self.waiting_bytes = 0
+        """Bytes that have come in since the handler last caught up; at `WAITING_BYTES`, reading stops."""
+        self.burst = 0
+        """Messages taken since the handler last let other tasks run."""
 
     def put(self, messages: list[str | bytes], size: int) -> None:
         """Add `messages`, which took `size` bytes on the wire, and wake the task that waits."""
         self.messages.extend(messages)
-        self._bytes += size
+        self.waiting_bytes += size
         task = self._task
         if task is not None:
             self._task = None
@@ -82,41 +72,37 @@ class Inbox:
         self.messages.clear()
         return count
 
-    async def take(self) -> str | bytes | None:
-        """The next message, or None at the end.
+    def ready(self) -> Awaitable[None]:
+        """Await this whenever `messages` is empty or `burst` has reached `BURST`; then a message is there, or the end.
 
-        A checkpoint only when it has to wait, and once every `BURST` messages. Cancelled: no message is lost.
+        A plain function that returns what to await, instead of a coroutine of its own around it: a message that is
+        waited for goes through every coroutine on its way, and receiving is `messages.popleft()` for all others.
         Raises `trio.BusyResourceError` when another task waits already.
         """
-        if not self.messages:
-            await self._wait()
-            if not self.messages:
-                return None
-        elif self._burst >= BURST:
-            # The checkpoint comes first, so that a cancellation loses no message.
-            self._burst = 0
-            await trio.lowlevel.checkpoint()
-            if not self.messages:
-                return await self.take()
-        self._burst += 1
-        self.taken_any = True
-        if self.on_taken is not None:
-            self.on_taken()
-        return self.messages.popleft()
-
-    async def _wait(self) -> None:
+        if self.messages:
+            # Taking goes on after a checkpoint, which comes first so that a cancellation loses no message.
+            if self.on_taken is None:
+                self.burst = 0
+            else:
+                self.on_taken()
+            return trio.lowlevel.checkpoint()
         if self._task is not None:
             raise trio.BusyResourceError("another task is already in receive() on this WebSocket")
-        self._bytes = 0
-        self._burst = 0
+        self.waiting_bytes = 0
+        if self.on_taken is None:
+            self.burst = 0
         if self.on_caught_up is not None:
             self.on_caught_up()
         # on_caught_up may have read more from the socket, straight into the inbox.
         if self.messages or self.ending is not None:
-            await trio.lowlevel.checkpoint()
-            return
+            return trio.lowlevel.checkpoint()
         self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
+        return trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def watch_progress(self, on_taken: Callable[[], None]) -> None:
+        """Call `on_taken` for each message taken from now on, each of which is a checkpoint then."""
+        self.on_taken = on_taken
+        self.burst = BURST
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._task = None

@@ -27,25 +27,16 @@ from trioecho.endings import IDLE_TIMEOUT, KEEP_ALIVE_TIMEOUT, Ending
 class Activity:
     """When the peer was last heard, on Trio's clock, in seconds; pauses in our reading are not held against it."""
 
-    __slots__ = ("_heard_at", "_message_at", "_pause_began", "chunks", "latency")
+    __slots__ = ("_pause_began", "heard_at", "latency", "message_at")
 
     def __init__(self, now: float) -> None:
-        self._heard_at = now
-        self._message_at = now
+        self.heard_at = now
+        """When the last byte came."""
+        self.message_at = now
+        """When the client last said something of its own accord: a data message or a Ping."""
         self._pause_began: float | None = None
-        self.chunks = 0
-        """How often bytes have arrived."""
         self.latency: float | None = None
         """Seconds from the last answered Ping to its Pong."""
-
-    def heard(self, now: float) -> None:
-        """Bytes have arrived."""
-        self._heard_at = now
-        self.chunks += 1
-
-    def message(self, now: float) -> None:
-        """The client said something of its own accord: a data message or a Ping."""
-        self._message_at = now
 
     def pause(self, now: float) -> None:
         """We stop reading: the clock stands still."""
@@ -56,22 +47,17 @@ class Activity:
         """We read again: the clock goes on from where it stood."""
         if self._pause_began is not None:
             standing = now - self._pause_began
-            self._heard_at += standing
-            self._message_at += standing
+            self.heard_at += standing
+            self.message_at += standing
             self._pause_began = None
-
-    @property
-    def paused(self) -> bool:
-        """Whether the clock stands still this moment."""
-        return self._pause_began is not None
 
     def silent_since(self, now: float) -> float:
         """When the last byte came, moved forward by the time that we did not read."""
-        return self._heard_at + (now - self._pause_began if self._pause_began is not None else 0.0)
+        return self.heard_at + (now - self._pause_began if self._pause_began is not None else 0.0)
 
     def idle_since(self, now: float) -> float:
         """When the last message or Ping came, moved forward likewise."""
-        return self._message_at + (now - self._pause_began if self._pause_began is not None else 0.0)
+        return self.message_at + (now - self._pause_began if self._pause_began is not None else 0.0)
 
 
 async def keep_alive(
@@ -103,12 +89,11 @@ async def _answers(
     activity: Activity, ping: Callable[[], Awaitable[None]], sent: float, patience: float, idle_at: float
 ) -> bool:
     """Ping the peer. False only if we listened for `patience` seconds without a break and not one byte came."""
-    chunks = activity.chunks
-    listening_since = activity.silent_since(sent)
+    silent_since = activity.silent_since(sent)
     with trio.CancelScope(deadline=min(sent + patience, idle_at)):
         await ping()
         activity.latency = trio.current_time() - sent
         return True
     now = trio.current_time()
-    was_deaf = activity.silent_since(now) != listening_since
-    return activity.chunks != chunks or was_deaf or now < sent + patience
+    # Bytes heard, or a time in which we did not read, move this forward.
+    return activity.silent_since(now) != silent_since or now < sent + patience

@@ -92,8 +92,8 @@ class Outbox:
                 self._room = trio.Event()
             await self._room.wait()
 
-    def put_message(self, frame: bytes, size: int, *, gather: bool) -> None:
-        """Queue a data frame with `size` bytes of payload; with `gather`, more frames are likely to follow at once."""
+    def put_message(self, frame: bytes, size: int, gather: object) -> None:
+        """Queue a data frame with `size` bytes of payload; if `gather` is true, more are likely to follow at once."""
         self.messages += 1
         self.payload_bytes += size
         if gather or self._waiting or self._fd is None:

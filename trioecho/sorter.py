@@ -16,7 +16,7 @@ import trio
 from trioecho.endings import BY_FRAME_ERROR, PEER_CLOSED, Ending
 from trioecho.frame_decoder import ControlFrame, FrameDecoder
 from trioecho.frames import CLOSE, PING, FrameError, parse_close
-from trioecho.inbox import Inbox
+from trioecho.inbox import WAITING_BYTES, Inbox
 from trioecho.keep_alive import Activity
 
 FRAME_OVERHEAD = 6
@@ -66,11 +66,14 @@ class Sorter:
     @property
     def must_wait(self) -> bool:
         """Whether reading has to wait: for the handler, for trio-websocket's answer, or for the goodbye."""
-        return (self._inbox.full or self.busy or self._inbox.ending is not None) and not self.discarding
+        inbox = self._inbox
+        return (
+            self.busy or inbox.ending is not None or inbox.waiting_bytes >= WAITING_BYTES
+        ) and not self.discarding
 
     def receive(self, data: bytes, now: float) -> None:
         """Sort `data`, which came at `now` (Trio's clock), up to the next Ping or Pong: that is `control` then."""
-        self._activity.heard(now)
+        self._activity.heard_at = now
         self.sort(data, now)
 
     def sort(self, data: bytes, now: float) -> None:
@@ -89,7 +92,7 @@ class Sorter:
         except FrameError as raised:
             error = raised
         if messages:
-            self._activity.message(now)
+            self._activity.message_at = now
             if self.discarding:
                 self.discarded += len(messages)
             else:
@@ -98,7 +101,7 @@ class Sorter:
         if control is not None:
             if control.opcode != CLOSE:
                 if control.opcode == PING:
-                    self._activity.message(now)
+                    self._activity.message_at = now
                 self.control = control
                 # From now, not from when trio-websocket's task runs: the poller may be faster.
                 self.busy = True
