@@ -91,7 +91,7 @@ def panel(axes: Axes, results: Results, load: Load, places: int) -> None:
         edge = QUIET_INK if contender.protocol == "tcp" else colour(contender)
         axes.barh(place, value, height=0.72, color=colour(contender), edgecolor=edge, linewidth=0.8)
         axes.hlines(place, least, most, color=QUIET_INK, linewidth=1)
-        bound = "≥ " if load.higher_is_better and results.client_limited(load, contender.name) else ""
+        bound = "≥ " if results.client_limited(load, contender.name) else ""
         weight = "bold" if contender.name == OURS else "normal"
         behind = most + longest * 0.02
         axes.text(

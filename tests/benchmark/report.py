@@ -66,7 +66,7 @@ def details(results: Results, load: Load) -> list[str]:
     present.sort(key=lambda c: results.median(load, c.name) or 0.0, reverse=load.higher_is_better)
     rows = []
     for contender in present:
-        bound = "≥ " if results.client_limited(load, contender.name) and load.higher_is_better else ""
+        bound = "≥ " if results.client_limited(load, contender.name) else ""
         row = [
             f"**{contender.title}**" if contender.name == OURS else contender.title,
             bound + number(results.median(load, contender.name), load.unit),
@@ -91,6 +91,8 @@ def markdown(results: Results, chart: str) -> str:
         " · ".join(f"{name} {version}" for name, version in results.versions.items()),
         "",
         *(f"> Warning: {warning}\n" for warning in results.warnings),
+        *[f"> Disturbed by other work on the machine and repeated: {results.disturbed} measurements\n"]
+        * bool(results.disturbed),
         *(f"> Failed: {failure}\n" for failure in results.failures),
         f"![messages per second of each server under each load]({chart})",
         "",

@@ -14,12 +14,19 @@ OURS = "trioecho"
 #: From this share of its core on the load generator may have been the limit, and the number is a lower bound.
 CLIENT_BUSY = 0.95
 
+#: With so many connections, always waiting for an echo each, one side or the other has no time to spare. Where neither
+#: is this busy, something else had the cores.
+BUSY = 0.9
+
 Sample = Mapping[str, float]
 
 
 @dataclass(kw_only=True)
 class Results:
-    """One run. `samples[load][contender]` has one entry per round, None where the contender failed in it."""
+    """One run. `samples[load][contender]` has one entry per round, None where the contender failed in it.
+
+    `disturbed` counts the measurements that were made again because of `disturbed()`.
+    """
 
     date: str
     machine: str
@@ -28,6 +35,7 @@ class Results:
     seconds: float
     warnings: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    disturbed: int = 0
     samples: dict[str, dict[str, list[Sample | None]]] = field(default_factory=dict)
 
     @classmethod
@@ -75,8 +83,20 @@ class Results:
         return statistics.median(ratios) if ratios else None
 
     def client_limited(self, load: Load, contender: str) -> bool:
-        """Whether the load generator, not the contender, may have been the limit."""
-        return (self.median(load, contender, "client_cpu") or 0.0) >= CLIENT_BUSY
+        """Whether the load generator, not the contender, may have been the limit of a throughput."""
+        return (
+            load.kind == "throughput" and (self.median(load, contender, "client_cpu") or 0.0) >= CLIENT_BUSY
+        )
+
+
+def busyness(sample: Sample) -> float:
+    """The share of its core that the busier of server and load generator used."""
+    return max(sample.get("server_cpu", 0.0), sample.get("client_cpu", 0.0))
+
+
+def disturbed(load: Load, sample: Sample) -> bool:
+    """Whether neither server nor load generator was busy, although the load leaves one of them no rest."""
+    return load.kind in ("throughput", "crowd") and busyness(sample) < BUSY
 
 
 @dataclass(frozen=True, slots=True)

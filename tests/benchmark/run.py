@@ -22,12 +22,15 @@ from contenders import CONTENDERS, REPOSITORY, Contender, StartError, pinned, ru
 from loads import LOADS, Load
 from machine import cores, description, versions, warnings
 from report import markdown
-from results import Results, Sample
+from results import Results, Sample, busyness, disturbed
 
 GENERATOR = Path(__file__).parent / "generator.py"
 
 #: Seconds beyond those under load that one measurement may take: opening 10,000 connections, draining, closing.
 ALLOWANCE = 120.0
+
+#: How often a measurement that something else disturbed is made; then the least disturbed one counts.
+ATTEMPTS = 3
 
 #: File descriptors that a process needs besides its connections.
 SPARE_DESCRIPTORS = 200
@@ -109,6 +112,11 @@ def contest(results: Results, load: Load, contenders: Sequence[Contender], pems:
             sample: Sample | None = None
             try:
                 sample = measure(load, contender, results.seconds, *pems)
+                for _ in range(ATTEMPTS - 1):
+                    if not disturbed(load, sample):
+                        break
+                    results.disturbed += 1
+                    sample = max(sample, measure(load, contender, results.seconds, *pems), key=busyness)
                 said = f"{sample['value']:,.2f} {load.unit}"
             except (StartError, MeasurementError) as failure:
                 said = f"failed: {failure}"
