@@ -13,8 +13,8 @@ import trio.testing
 import trioecho
 import trioecho.testing
 from trioecho import endings
-from trioecho.connection import serve_connection
 from trioecho.endings import ENDINGS, Ending
+from trioecho.server import serve_connection
 from trioecho.service import Service
 from trioecho.testing import CLOSE, PING, TEXT, RawClient
 
@@ -160,4 +160,4 @@ def test_the_table_prints_one_line_per_ending() -> None:
     """The README's table is this text; another test compares."""
     lines = endings.as_markdown().splitlines()
     assert len(lines) == len(ENDINGS) + 2
-    assert all(line.startswith("| ") or line.startswith("|-") for line in lines)
+    assert all(line.startswith(("| ", "|-")) for line in lines)

@@ -36,7 +36,7 @@ from trioecho.endings import Ending
 from trioecho.frame_decoder import FrameDecoder
 from trioecho.frame_stream import FrameStream
 from trioecho.goodbye import Goodbye
-from trioecho.greeting import address, greet
+from trioecho.greeting import address
 from trioecho.handshake import Handshake, vetted_request
 from trioecho.inbox import Inbox
 from trioecho.keep_alive import Activity, keep_alive
@@ -49,26 +49,29 @@ from trioecho.websocket import OWN_ENDINGS, WebSocket
 logger = logging.getLogger("trioecho")
 
 
-async def serve_connection(transport: trio.abc.Stream, service: Service) -> None:
-    """Serve one accepted stream from its first byte to its last, and close it.
-
-    Raises nothing of its own: what goes wrong is logged. Cancelled: the peer is sent 1001 and has
-    ``close_timeout`` seconds to answer; then the cancellation goes on.
-    """
-    try:
-        accepted = await greet(transport, service)
-        if accepted is not None:
-            await Connection(transport, service, *accepted).run()
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-        logger.debug("connection lost before a WebSocket was opened: %s", error)
-    except Exception:
-        logger.exception("a connection failed")
-    finally:
-        await trio.aclose_forcefully(transport)
-
-
 class Connection:
     """One WebSocket connection, from the accepted handshake to its record."""
+
+    __slots__ = (
+        "_activity",
+        "_decided",
+        "_decoder",
+        "_engine_nursery",
+        "_failure",
+        "_goodbye",
+        "_handshake",
+        "_inbox",
+        "_latest",
+        "_nursery",
+        "_opened_at",
+        "_options",
+        "_outbox",
+        "_record",
+        "_service",
+        "_sorter",
+        "_stream",
+        "_websocket",
+    )
 
     def __init__(
         self, transport: trio.abc.Stream, service: Service, handshake: Handshake, received: bytes
@@ -76,7 +79,7 @@ class Connection:
         options = service.options
         self._service = service
         self._options = options
-        self._handshake = handshake
+        self._handshake: Handshake | None = handshake
         self._opened_at = trio.current_time()
         self._activity = Activity(self._opened_at)
         self._inbox = Inbox()
@@ -116,7 +119,6 @@ class Connection:
         )
         self._engine_nursery: trio.Nursery | None = None
         self._nursery: trio.Nursery | None = None
-        self._protocol: trio_websocket.WebSocketConnection | None = None
         self._websocket: WebSocket | None = None
         self._decided: Ending | None = None
         self._failure: BaseException | None = None
@@ -131,9 +133,9 @@ class Connection:
                     request = await trio_websocket.wrap_server_stream(
                         self._engine_nursery, self._stream, receive_buffer_size=None
                     )
-                    self._protocol = await request.accept(subprotocol=self._handshake.subprotocol)
-                    self._goodbye.protocol = self._protocol
-                    await self._let_handler_run(self._protocol)
+                    protocol = await request.accept(subprotocol=self._record.subprotocol)
+                    self._goodbye.protocol = protocol
+                    await self._let_handler_run(protocol)
                     cancelled = False
                 finally:
                     # The drain task is shielded and writes what is owed; this bounds it, also when we are cancelled.
@@ -152,12 +154,12 @@ class Connection:
 
     async def _let_handler_run(self, protocol: trio_websocket.WebSocketConnection) -> None:
         """Run the handler in the connection's nursery; returns when nothing in it runs any more."""
-        options = self._options
-        handler = self._service.handlers[self._handshake.path]
+        options, handler = self._options, self._service.handlers[self._record.path]
         left = False
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                assert self._handshake is not None
                 self._websocket = ws = WebSocket(
                     handshake=self._handshake,
                     inbox=self._inbox,
@@ -168,6 +170,7 @@ class Connection:
                     refresh=self._refresh_record,
                     close=self._close_for_application,
                 )
+                self._handshake = None
                 self._service.connections[ws] = self
                 if self._service.stopping:
                     self._inbox.end(endings.SERVER_STOPPING)
@@ -181,13 +184,9 @@ class Connection:
             left = True
         except* Exception as group:
             self._failure = group
-        ending = self._inbox.ending
-        self._record.handler_cancelled = (
-            not left
-            and self._failure is None
-            and self._decided is None
-            and ending not in (None, endings.SERVER_STOPPING)
-        )
+        unasked = self._failure is None and self._decided is None
+        gone = self._inbox.ending not in (None, endings.SERVER_STOPPING)
+        self._record.handler_cancelled = gone and unasked and not left
 
     async def _keep_alive(self, protocol: trio_websocket.WebSocketConnection) -> None:
         async def ping() -> None:

@@ -40,6 +40,26 @@ class FrameStream(trio.abc.Stream):
     that trio-websocket is shown, `received` what the client sent behind its own.
     """
 
+    __slots__ = (
+        "_activity",
+        "_early",
+        "_engine",
+        "_engine_closed",
+        "_fd",
+        "_inbox",
+        "_lost",
+        "_open",
+        "_outbox",
+        "_paused",
+        "_poller",
+        "_resumed",
+        "_sorter",
+        "_transport",
+        "_vetted",
+        "hung_up",
+        "on_close_sent",
+    )
+
     def __init__(
         self,
         transport: trio.abc.Stream,
@@ -68,7 +88,7 @@ class FrameStream(trio.abc.Stream):
         self._engine: trio.lowlevel.Task | None = None
         self._engine_closed = False
         self._resumed: trio.Event | None = None
-        self.on_close_sent: Callable[[], None] = lambda: None
+        self.on_close_sent: Callable[[], object] = bool
         """Called when trio-websocket has sent our Close."""
         self.hung_up = trio.Event()
         """Set when TCP has ended: there is nothing left to read."""

@@ -29,6 +29,18 @@ ABORT_GRACE = 0.5
 class Goodbye:
     """One connection's last words."""
 
+    __slots__ = (
+        "_inbox",
+        "_outbox",
+        "_record",
+        "_scope",
+        "_sorter",
+        "_stream",
+        "_transport",
+        "application_close",
+        "protocol",
+    )
+
     def __init__(
         self,
         transport: trio.abc.Stream,

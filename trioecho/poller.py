@@ -25,7 +25,7 @@ Watcher: TypeAlias = Callable[[int, float], None]
 """Called as ``watcher(events, now)`` when there is something to read. It must return at once and never raise."""
 
 
-class Poller:
+class Poller(trio.abc.Instrument):
     """Watches the sockets of one server.
 
     A socket must be forgotten before it is closed: epoll knows file numbers, and the kernel hands them out again.
@@ -38,6 +38,7 @@ class Poller:
         self._epoll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
         self._scope = trio.CancelScope(shield=True)
+        self._failure: BaseException | None = None
 
     def watch(self, fd: int, watcher: Watcher) -> None:
         """Call ``watcher(events, now)`` whenever `fd` can be read, until `pause` or `forget`."""
@@ -63,24 +64,35 @@ class Poller:
         Shielded: connections that say goodbye after a cancellation still have to hear the answer. The server closes
         the poller when the last of them has ended, and each of them ends under a deadline of its own.
         """
-        wait_readable = trio.lowlevel.wait_readable
-        current_time = trio.current_time
-        watchers = self._watchers
-        poll = self._epoll.poll
         fd = self._epoll.fileno()
+        trio.lowlevel.add_instrument(self)
         try:
             with self._scope:
                 while True:
-                    await wait_readable(fd)
-                    events = poll(0)
-                    now = current_time()
-                    for ready, what in events:
-                        # An earlier watcher of this round may have ended a later one's connection.
-                        watcher = watchers.get(ready)
-                        if watcher is not None:
-                            watcher(what, now)
+                    # Only so that Trio's loop wakes up; after_io_wait has done the work by the time this returns.
+                    await trio.lowlevel.wait_readable(fd)
         finally:
+            trio.lowlevel.remove_instrument(self)
             self._epoll.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def after_io_wait(self, timeout: float) -> None:
+        """Trio's loop has woken up: give every readable connection its turn."""
+        events = self._epoll.poll(0)
+        if not events:
+            return
+        now = trio.current_time()
+        watchers = self._watchers
+        try:
+            for ready, what in events:
+                # An earlier watcher of this round may have ended a later one's connection.
+                watcher = watchers.get(ready)
+                if watcher is not None:
+                    watcher(what, now)
+        except BaseException as error:
+            self._failure = error
+            self._scope.cancel()
 
     def close(self) -> None:
         """End `run`, which gives the epoll back."""

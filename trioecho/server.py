@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import trio
 
-from trioecho.connection import serve_connection
+from trioecho.connection import Connection
+from trioecho.greeting import greet
 from trioecho.handlers import Handler, echo
 from trioecho.options import WebSocketOptions, checked_path
 from trioecho.poller import Poller
 from trioecho.record import ConnectionRecord
 from trioecho.service import Service
 from trioecho.websocket import WebSocket
+
+logger = logging.getLogger("trioecho")
 
 
 class Server:
@@ -112,23 +116,36 @@ async def serve(
                 server = Server(service, listeners, encrypted=ssl_context is not None)
                 task_status.started(server)
                 with server._accepting:
+                    sources: list[Any] = listeners
+                    if ssl_context is not None:
+                        sources = [trio.SSLListener(listener, ssl_context) for listener in listeners]
                     await trio.serve_listeners(
-                        functools.partial(_serve_stream, service=service, ssl_context=ssl_context),
-                        listeners,
-                        handler_nursery=nursery,
+                        functools.partial(serve_connection, service=service), sources, handler_nursery=nursery
                     )
         finally:
             if service.poller is not None:
                 service.poller.close()
 
 
-async def _serve_stream(
-    stream: trio.SocketStream, *, service: Service, ssl_context: ssl.SSLContext | None
-) -> None:
-    transport: trio.abc.Stream = stream
-    if ssl_context is not None:
-        transport = trio.SSLStream(stream, ssl_context, server_side=True)
-    await serve_connection(transport, service)
+async def serve_connection(transport: trio.abc.Stream, service: Service) -> None:
+    """Serve one accepted stream from its first byte to its last, and close it.
+
+    Raises nothing of its own: what goes wrong is logged. Cancelled: the peer is sent 1001 and has
+    ``close_timeout`` seconds to answer; then the cancellation goes on.
+    """
+    try:
+        accepted = await greet(transport, service)
+        if accepted is not None:
+            connection = Connection(transport, service, *accepted)
+            # A request is not kept for as long as its connection lives.
+            del accepted
+            await connection.run()
+    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        logger.debug("connection lost before a WebSocket was opened: %s", error)
+    except Exception:
+        logger.exception("a connection failed")
+    finally:
+        await trio.aclose_forcefully(transport)
 
 
 async def _listen(hosts: Sequence[str], port: int) -> list[trio.SocketListener]:

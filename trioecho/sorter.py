@@ -54,7 +54,7 @@ class Sorter:
         """Nothing is delivered any more, only the peer's Close still matters: we are saying goodbye."""
         self.discarded = 0
         """Messages that came while discarding."""
-        self.on_ended: Callable[[], None] = lambda: None
+        self.on_ended: Callable[[], object] = bool
         """Called when nothing more will come for the handler."""
         self.error: str | None = None
         """What was wrong, for the reason of the goodbye and for the record."""

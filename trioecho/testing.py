@@ -20,11 +20,11 @@ from typing import NamedTuple
 import trio
 import trio.testing
 
-from trioecho.connection import serve_connection
 from trioecho.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
 from trioecho.handlers import Handler, echo
 from trioecho.options import WebSocketOptions
 from trioecho.record import ConnectionRecord
+from trioecho.server import serve_connection
 from trioecho.service import Service
 
 __all__ = [

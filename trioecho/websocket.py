@@ -46,6 +46,22 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     ends, and no goodbye is said before it has finished.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_activity",
+        "_close",
+        "_closed",
+        "_headers",
+        "_inbox",
+        "_messages",
+        "_nursery",
+        "_outbox",
+        "_record",
+        "_refresh",
+        "_target",
+        "_told",
+    )
+
     def __init__(
         self,
         *,
@@ -58,7 +74,10 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         refresh: Callable[[], None],
         close: Callable[[int, str], Awaitable[None]],
     ) -> None:
-        self._handshake = handshake
+        self._target = handshake.target
+        # In one string: as the tuple that it is for users, a browser's header fields take several KiB of every
+        # connection, and few handlers look at them.
+        self._headers = "\n".join(f"{name}:{value}" for name, value in handshake.headers)
         self._inbox = inbox
         self._messages = inbox.messages
         self._outbox = outbox
@@ -192,27 +211,28 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     @property
     def path(self) -> str:
         """The path asked for, without the query: ``"/ws"``."""
-        return self._handshake.path
+        return self._record.path
 
     @property
     def target(self) -> str:
         """The path with the query, as the client sent it: ``"/ws?room=1"``."""
-        return self._handshake.target
+        return self._target
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """The request's header fields in order, names in lower case."""
-        return self._handshake.headers
+        fields = (line.partition(":") for line in self._headers.split("\n"))
+        return tuple((name, value) for name, _, value in fields)
 
     @property
     def origin(self) -> str | None:
         """The Origin header; None where there was none. Anything but a browser can forge it."""
-        return self._handshake.origin
+        return self._record.origin
 
     @property
     def subprotocol(self) -> str | None:
         """The subprotocol agreed on, or None."""
-        return self._handshake.subprotocol
+        return self._record.subprotocol
 
     @property
     def remote_address(self) -> str:

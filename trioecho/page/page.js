@@ -80,10 +80,10 @@ const reconnect = new Reconnect(
   (seconds) => showRetry(`Trying again in ${count(seconds, "second")}.`),
 );
 
-/** A control that is disabled loses the focus to nowhere, and with it a person at the keyboard. */
+/** A control that is disabled or hidden loses the focus to nowhere, and with it a person at the keyboard. */
 function rescueFocus(id) {
   const at = document.activeElement;
-  if (at === document.body || at.disabled || at === $("url")) $(id).focus();
+  if (at === document.body || at === $("url") || at.disabled || !at.checkVisibility()) $(id).focus();
 }
 
 /** Says what happened and what to do, until the next connection. */
