@@ -10,10 +10,15 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwrig
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-_ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 _LISTEN_FOR_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) =>
@@ -77,8 +82,8 @@ class Tab:
 
     def rows(self) -> list[list[str]]:
         """The log's rows, without their time."""
-        script = "() => [...log.querySelectorAll('tbody tr')].map((r) => [...r.cells].slice(1).map((c) => c.textContent))"
-        rows: list[list[str]] = self.page.evaluate(script)
+        texts = "(row) => [...row.cells].slice(1).map((cell) => cell.textContent)"
+        rows: list[list[str]] = self.page.locator("tbody tr").evaluate_all(f"(rows) => rows.map({texts})")
         return rows
 
     def conversation(self) -> list[str]:
@@ -89,7 +94,10 @@ class Tab:
         expect(self.page.locator("tbody tr")).to_have_count(number)
 
     def wait_until(self, condition: str) -> None:
-        """Looks at each frame whether the expression is true. Playwright's own way needs eval, which the CSP forbids."""
+        """Looks at each frame whether the expression is true.
+
+        Playwright's own way needs eval, which the page's Content-Security-Policy forbids.
+        """
         self.page.evaluate(
             f"""() => new Promise((done, fail) => {{
               setTimeout(() => fail(new Error("not within 15 s")), 15000);

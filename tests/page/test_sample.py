@@ -133,6 +133,7 @@ def test_send_after_the_server_went_does_not_pretend(tab: Tab) -> None:
 
 def test_log_grows_without_being_rebuilt_and_keeps_1000_rows(start: StartServer, open_tab: OpenTab) -> None:
     """1,100 pushed messages leave the last 1,000 rows; rows that stay are the same elements, and the end is in view."""
+
     async def push(ws: WebSocket) -> None:
         await ws.send("first")
         await ws.receive()
