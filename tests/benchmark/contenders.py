@@ -16,7 +16,8 @@ from loads import Group, Load
 SERVERS = Path(__file__).parent / "servers"
 REPOSITORY = Path(__file__).parents[2]
 
-#: Seconds for a contender to say that it is ready, or to go when told.
+#: Seconds for npm to install, for a contender to say that it is ready, and for it to go when told.
+INSTALL_TIMEOUT = 300.0
 START_TIMEOUT = 15.0
 END_TIMEOUT = 3.0
 
@@ -83,21 +84,24 @@ CONTENDERS = (
 def node_modules() -> Path:
     """Where the Node contender's packages are, installed there by npm on first use, outside the repository.
 
-    Raises StartError if there is no npm, or if it fails.
+    Raises StartError if there is no Node or npm, or if installing fails or takes longer than `INSTALL_TIMEOUT`.
     """
+    if not shutil.which("node") or not shutil.which("npm"):
+        raise StartError("Node and npm are not installed")
     wanted = SERVERS / "package.json"
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "trioecho-benchmark"
     installed = cache / "package.json"
     if not installed.exists() or installed.read_bytes() != wanted.read_bytes():
-        if shutil.which("npm") is None:
-            raise StartError("npm is not installed")
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             shutil.copy(wanted, scratch)
             command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]
-            done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=300)
-            if done.returncode:
-                raise StartError(f"npm install failed: {done.stderr.strip()[-500:]}")
+            try:
+                subprocess.run(
+                    command, cwd=scratch, capture_output=True, text=True, check=True, timeout=INSTALL_TIMEOUT
+                )
+            except subprocess.SubprocessError as failure:
+                raise StartError(f"npm install failed: {failure} {str(failure.stderr)[-500:]}") from None
             shutil.rmtree(cache / "node_modules", ignore_errors=True)
             shutil.move(Path(scratch) / "node_modules", cache / "node_modules")
         shutil.copy(wanted, installed)

@@ -29,9 +29,6 @@ GENERATOR = Path(__file__).parent / "generator.py"
 #: Seconds beyond those under load that one measurement may take: opening 10,000 connections, draining, closing.
 ALLOWANCE = 120.0
 
-#: How often a measurement that something else disturbed is made; then the least disturbed one counts.
-ATTEMPTS = 3
-
 #: File descriptors that a process needs besides its connections.
 SPARE_DESCRIPTORS = 200
 
@@ -47,6 +44,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="seconds under load (default: %(default)s)"
     )
+    repeat = "how often a measurement is made while other work disturbs it (default: %(default)s)"
+    parser.add_argument("--attempts", type=int, default=3, metavar="N", help=repeat)
     loads, names = [load.name for load in LOADS], [contender.name for contender in CONTENDERS]
     parser.add_argument("--only", action="append", choices=loads, metavar="LOAD", help=", ".join(loads))
     parser.add_argument("--contender", action="append", choices=names, metavar="NAME", help=", ".join(names))
@@ -103,8 +102,13 @@ def measure(
         return sample
 
 
-def contest(results: Results, load: Load, contenders: Sequence[Contender], pems: tuple[Path, Path]) -> None:
-    """All rounds of one load. One that cannot start is left out from then on; one that fails, in that round."""
+def contest(
+    results: Results, load: Load, contenders: Sequence[Contender], pems: tuple[Path, Path], attempts: int
+) -> None:
+    """All rounds of one load. One that cannot start is left out from then on; one that fails, in that round.
+
+    A disturbed measurement is made again up to `attempts` times in all; the least disturbed one counts.
+    """
     present = [contender for contender in contenders if contender.takes(load)]
     for number in range(results.rounds):
         turn = number % max(1, len(present))
@@ -112,7 +116,7 @@ def contest(results: Results, load: Load, contenders: Sequence[Contender], pems:
             sample: Sample | None = None
             try:
                 sample = measure(load, contender, results.seconds, *pems)
-                for _ in range(ATTEMPTS - 1):
+                for _ in range(attempts - 1):
                     if not disturbed(load, sample):
                         break
                     results.disturbed += 1
@@ -159,7 +163,7 @@ def main() -> int:
             if not allow_descriptors(load):
                 results.warnings.append(f"{load.name} left out: the limit of open files is too low")
                 continue
-            contest(results, load, contenders, pems)
+            contest(results, load, contenders, pems, options.attempts)
             # After each load, so that a run broken off keeps what it has.
             render(results, options.output)
     print(f"\n{options.output / 'benchmark.md'}")
