@@ -30,7 +30,7 @@ def draw(results: Results, path: Path) -> None:
     loads = measured(results)
     counts = [len(bars(results, load)) for load in loads] or [1]
     # A row of panels is as high as its fullest panel, and every bar is as thick as every other.
-    fullest = [max(counts[start : start + COLUMNS]) for start in range(0, len(counts), COLUMNS)]
+    fullest = [max(1, *counts[start : start + COLUMNS]) for start in range(0, len(counts), COLUMNS)]
     width = MARGIN + (COLUMNS - 1) * ADVANCE + WIDTH + 0.2
     height = ABOVE + sum(TITLE + BAR * count for count in fullest) + BELOW
     figure = Figure(figsize=(width, height), facecolor="white")

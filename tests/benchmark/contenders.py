@@ -100,7 +100,7 @@ def node_modules() -> Path:
                 subprocess.run(
                     command, cwd=scratch, capture_output=True, text=True, check=True, timeout=INSTALL_TIMEOUT
                 )
-            except subprocess.SubprocessError as failure:
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as failure:
                 raise StartError(f"npm install failed: {failure} {str(failure.stderr)[-500:]}") from None
             shutil.rmtree(cache / "node_modules", ignore_errors=True)
             shutil.move(Path(scratch) / "node_modules", cache / "node_modules")
