@@ -29,7 +29,8 @@ import trio
 import trio.testing
 
 LIBRARIES = ("trio", "trioecho", "trio_websocket", "outcome", "contextlib", "asyncio")
-"""Packages whose functions are not the caller's own: of them only the outermost, the one that was called, is named."""
+"""Packages whose functions are not the caller's own: of them only the one that the caller's own function called is
+named, and ``async for`` where that is what it waits in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +175,16 @@ def _doing(task: trio.lowlevel.Task) -> tuple[str, ...]:
     called = None
     for frame, _line in task.iter_await_frames():
         name = frame.f_code.co_name
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in LIBRARIES:
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in LIBRARIES:
             names.append(name)
             called = None
-        elif names and called is None and not name.startswith("_"):
-            # Not dunders: ``async for`` calls ``__anext__``, which calls what the reader knows by name.
-            called = name
+        elif names and called is None and not module.startswith("trio._core"):
+            # Trio's core is where everything waits in the end; what was called to get there says more.
+            if name == "__anext__":
+                called = "async for"
+            elif not name.startswith("_"):
+                called = name
     return (*names, called) if called is not None else tuple(names)
 
 
