@@ -106,18 +106,25 @@ class FrameDecoder:
         payload_bytes = 0
         try:
             while True:
-                # The common case, in one pass: a whole unfragmented message of at most 125 bytes.
+                # The common case, in one pass: whole unfragmented messages of less than 64 KiB.
                 idle = self._opcode == 0 and self._remaining < 0
                 while idle and position + 6 <= size:
                     first = data[position]
                     length = data[position + 1] - 128
-                    if not 0 <= length <= 125 or (first != 0x81 and first != 0x82):
-                        break
                     start = position + 6
+                    if length == 126 and position + 8 <= size:
+                        length = data[position + 2] << 8 | data[position + 3]
+                        start = position + 8
+                        if length < 126:
+                            break
+                    elif not 0 <= length < 126:
+                        break
+                    if first != 0x81 and first != 0x82:
+                        break
                     end = start + length
                     if end > size or length > self._max_message_size:
                         break
-                    payload = mask(data[start:end], data[position + 2 : start])
+                    payload = mask(data[start:end], data[start - 4 : start])
                     append(payload.decode() if first == 0x81 else payload)
                     payload_bytes += length
                     position = end

@@ -185,14 +185,15 @@ class FrameStream(trio.abc.Stream):
             self._poller.watch(self._fd, self._readable)
         early, self._early = self._early, b""
         if early:
-            self._sorter.receive(early, trio.current_time())
+            self._sorter.sort(early, trio.current_time())
         if self._poller is None or self._sorter.control is not None:
             self._wake_engine()
 
     def _readable(self, events: int, now: float) -> None:
         """The poller's turn for this connection: read one chunk."""
         sorter = self._sorter
-        if sorter.must_wait:
+        # The property `must_wait`, written out: this is done for each message.
+        if (self._inbox.shut or sorter.busy) and not sorter.discarding:
             self._pause(now, lost=bool(events & GONE))
             return
         try:
@@ -203,7 +204,8 @@ class FrameStream(trio.abc.Stream):
             self._lose(str(error))
             return
         if data:
-            sorter.receive(data, now)
+            self._activity.heard_at = now
+            sorter.sort(data, now)
             if sorter.control is not None:
                 self._wake_engine()
         else:
@@ -221,7 +223,9 @@ class FrameStream(trio.abc.Stream):
             self._lose(str(error.__cause__ or error))
             return
         if data:
-            self._sorter.receive(bytes(data), trio.current_time())
+            now = trio.current_time()
+            self._activity.heard_at = now
+            self._sorter.sort(bytes(data), now)
         else:
             self._end_of_tcp()
 

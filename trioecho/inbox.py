@@ -32,7 +32,7 @@ thousand messages; without this, one connection could hold the loop for all of t
 class Inbox:
     """One connection's waiting messages. No method waits; `ready` gives what to wait for."""
 
-    __slots__ = ("_task", "burst", "ending", "messages", "on_caught_up", "on_taken", "waiting_bytes")
+    __slots__ = ("_bytes", "_task", "burst", "ending", "messages", "on_caught_up", "on_taken", "shut")
 
     def __init__(self) -> None:
         self.messages: deque[str | bytes] = deque()
@@ -43,15 +43,18 @@ class Inbox:
         self.on_taken: Callable[[], None] | None = None
         """Called for each message taken; set while somebody counts on the handler to make progress."""
         self._task: trio.lowlevel.Task | None = None
-        self.waiting_bytes = 0
-        """Bytes that have come in since the handler last caught up; at `WAITING_BYTES`, reading stops."""
+        self.shut = False
+        """Nothing more should be put in: it is full until the handler has caught up, or it has its ending."""
+        self._bytes = 0
         self.burst = 0
         """Messages taken since the handler last let other tasks run."""
 
     def put(self, messages: list[str | bytes], size: int) -> None:
         """Add `messages`, which took `size` bytes on the wire, and wake the task that waits."""
         self.messages.extend(messages)
-        self.waiting_bytes += size
+        self._bytes += size
+        if self._bytes >= WAITING_BYTES:
+            self.shut = True
         task = self._task
         if task is not None:
             self._task = None
@@ -61,6 +64,7 @@ class Inbox:
         """Say that nothing will come behind what is waiting. The first ending stands."""
         if self.ending is None:
             self.ending = ending
+            self.shut = True
         task = self._task
         if task is not None:
             self._task = None
@@ -88,7 +92,8 @@ class Inbox:
             return trio.lowlevel.checkpoint()
         if self._task is not None:
             raise trio.BusyResourceError("another task is already in receive() on this WebSocket")
-        self.waiting_bytes = 0
+        self._bytes = 0
+        self.shut = self.ending is not None
         if self.on_taken is None:
             self.burst = 0
         if self.on_caught_up is not None:

@@ -19,6 +19,9 @@ from collections.abc import Callable
 
 import trio
 
+LARGE = 16_384
+"""Bytes of payload from which `put_large` is worth its call."""
+
 GATHERED_BYTES = 65_536
 """Bytes after which gathered frames are written, whether or not more messages wait."""
 
@@ -46,6 +49,7 @@ class Outbox:
         "broken",
         "messages",
         "payload_bytes",
+        "shut",
     )
 
     def __init__(
@@ -67,6 +71,9 @@ class Outbox:
         """The peer does not read as fast as we write: senders wait in `room`."""
         self.broken = False
         """Nothing more can be sent: TCP was reset, or a frame was cut off midway at a deadline."""
+        self.shut = False
+        """No more messages are taken: it is broken, or the WebSocket has closed or been told of its end. What
+        trio-websocket says still goes out."""
         self.messages = 0
         self.payload_bytes = 0
 
@@ -113,6 +120,28 @@ class Outbox:
             self._unsent_messages += 1
             self._unsent_bytes += size
             self._keep(frame, written)
+
+    def put_large(self, header: bytes, payload: bytes) -> None:
+        """Queue a data frame without gathering, and without making one piece of header and payload where that goes."""
+        if self._waiting or self._fd is None:
+            self.put_message(header + payload, len(payload), True)
+            return
+        self.messages += 1
+        self.payload_bytes += len(payload)
+        try:
+            written = os.writev(self._fd, (header, payload))
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            written = 0
+            self._break()
+        if written != len(header) + len(payload):
+            self._unsent_messages += 1
+            self._unsent_bytes += len(payload)
+            if written >= len(header):
+                self._keep(payload, written - len(header))
+            else:
+                self._keep(header + payload, written)
 
     def put(self, frame: bytes) -> None:
         """Queue a control frame, or the response to the handshake, and write as much as the kernel takes."""
@@ -221,7 +250,7 @@ class Outbox:
             self._room = None
 
     def _break(self) -> None:
-        self.broken = True
+        self.broken = self.shut = True
         self._waiting.clear()
         if self._room is not None:
             self._room.set()

@@ -21,11 +21,20 @@ GONE = getattr(select, "EPOLLERR", 8) | getattr(select, "EPOLLHUP", 16)
 """Reported whether asked for or not: TCP was reset, or has ended in both directions."""
 
 
+QUIET_ROUNDS = 4
+"""Rounds of Trio's loop without anything to read after which the poller goes to sleep.
+
+While traffic flows it stays awake and needs no ``epoll_ctl``. And the answer to an answer often comes within 20 µs,
+which is less than waking up takes: with one message in flight on one connection, the median round trip was 60 µs
+without quiet rounds, 49 with one, 39 with two, 31 with four, and 32 with eight (raw `trio.SocketStream`: 31). Four
+rounds are some 25 µs of computing after each burst.
+"""
+
 Watcher: TypeAlias = Callable[[int, float], None]
 """Called as ``watcher(events, now)`` when there is something to read. It must return at once and never raise."""
 
 
-class Poller(trio.abc.Instrument):
+class Poller:
     """Watches the sockets of one server.
 
     A socket must be forgotten before it is closed: epoll knows file numbers, and the kernel hands them out again.
@@ -38,7 +47,6 @@ class Poller(trio.abc.Instrument):
         self._epoll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
         self._scope = trio.CancelScope(shield=True)
-        self._failure: BaseException | None = None
 
     def watch(self, fd: int, watcher: Watcher) -> None:
         """Call ``watcher(events, now)`` whenever `fd` can be read, until `pause` or `forget`."""
@@ -64,35 +72,31 @@ class Poller(trio.abc.Instrument):
         Shielded: connections that say goodbye after a cancellation still have to hear the answer. The server closes
         the poller when the last of them has ended, and each of them ends under a deadline of its own.
         """
+        current_time = trio.current_time
+        let_others_run = trio.lowlevel.cancel_shielded_checkpoint
+        watchers = self._watchers
+        poll = self._epoll.poll
         fd = self._epoll.fileno()
-        trio.lowlevel.add_instrument(self)
         try:
             with self._scope:
                 while True:
-                    # Only so that Trio's loop wakes up; after_io_wait has done the work by the time this returns.
                     await trio.lowlevel.wait_readable(fd)
+                    quiet = 0
+                    while quiet < QUIET_ROUNDS:
+                        events = poll(0)
+                        if events:
+                            quiet = 0
+                            now = current_time()
+                            for ready, what in events:
+                                # An earlier watcher of this round may have ended a later one's connection.
+                                watcher = watchers.get(ready)
+                                if watcher is not None:
+                                    watcher(what, now)
+                        else:
+                            quiet += 1
+                        await let_others_run()
         finally:
-            trio.lowlevel.remove_instrument(self)
             self._epoll.close()
-        if self._failure is not None:
-            raise self._failure
-
-    def after_io_wait(self, timeout: float) -> None:
-        """Trio's loop has woken up: give every readable connection its turn."""
-        events = self._epoll.poll(0)
-        if not events:
-            return
-        now = trio.current_time()
-        watchers = self._watchers
-        try:
-            for ready, what in events:
-                # An earlier watcher of this round may have ended a later one's connection.
-                watcher = watchers.get(ready)
-                if watcher is not None:
-                    watcher(what, now)
-        except BaseException as error:
-            self._failure = error
-            self._scope.cancel()
 
     def close(self) -> None:
         """End `run`, which gives the epoll back."""

@@ -16,7 +16,7 @@ import trio
 from trioecho.endings import BY_FRAME_ERROR, PEER_CLOSED, Ending
 from trioecho.frame_decoder import ControlFrame, FrameDecoder
 from trioecho.frames import CLOSE, PING, FrameError, parse_close
-from trioecho.inbox import WAITING_BYTES, Inbox
+from trioecho.inbox import Inbox
 from trioecho.keep_alive import Activity
 
 FRAME_OVERHEAD = 6
@@ -66,18 +66,11 @@ class Sorter:
     @property
     def must_wait(self) -> bool:
         """Whether reading has to wait: for the handler, for trio-websocket's answer, or for the goodbye."""
-        inbox = self._inbox
-        return (
-            self.busy or inbox.ending is not None or inbox.waiting_bytes >= WAITING_BYTES
-        ) and not self.discarding
-
-    def receive(self, data: bytes, now: float) -> None:
-        """Sort `data`, which came at `now` (Trio's clock), up to the next Ping or Pong: that is `control` then."""
-        self._activity.heard_at = now
-        self.sort(data, now)
+        return (self._inbox.shut or self.busy) and not self.discarding
 
     def sort(self, data: bytes, now: float) -> None:
-        """Sort `data` and what was left before it."""
+        """Sort `data`, which came at `now` (Trio's clock), and what was left before it, up to the next Ping or Pong:
+        that is `control` then."""
         if self._out_of_step or self.peer_close is not None:
             return
         decoder = self._decoder

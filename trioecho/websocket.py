@@ -10,7 +10,7 @@ import trio
 from trioecho.endings import APPLICATION_CLOSED, PEER_CLOSED, SERVER_STOPPING
 from trioecho.frames import BINARY, BINARY_HEADERS, TEXT, TEXT_HEADERS, close_code_allowed, long_header
 from trioecho.inbox import BURST, Inbox
-from trioecho.outbox import Outbox
+from trioecho.outbox import LARGE, Outbox
 from trioecho.record import ConnectionRecord
 
 if TYPE_CHECKING:
@@ -140,23 +140,27 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         own `aclose`, `TypeError` for anything but text or bytes.
         """
         if isinstance(value, str):
-            payload: bytes = value.encode()
-            size = len(payload)
-            frame = (TEXT_HEADERS[size] if size < 126 else long_header(TEXT, size)) + payload
+            payload = value.encode()
+            opcode, headers = TEXT, TEXT_HEADERS
         elif isinstance(value, (bytes, bytearray, memoryview)):
-            size = value.nbytes if isinstance(value, memoryview) else len(value)
-            frame = (BINARY_HEADERS[size] if size < 126 else long_header(BINARY, size)) + value
+            payload = bytes(value)
+            opcode, headers = BINARY, BINARY_HEADERS
         else:
             raise TypeError(f"a message is str or bytes, not {type(value).__name__}")
+        size = len(payload)
+        header = headers[size] if size < 126 else long_header(opcode, size)
         outbox = self._outbox
         if outbox.blocked:
             await outbox.room()
         elif not outbox.messages % BURST:
             await trio.lowlevel.checkpoint()
-        if self._told or self._closed or outbox.broken:
+        if outbox.shut:
             self._raise_cannot_send()
-        outbox.put_message(frame, size, self._messages)
-        if outbox.broken:
+        if size < LARGE:
+            outbox.put_message(header + payload, size, self._messages)
+        else:
+            outbox.put_large(header, payload)
+        if outbox.shut:
             self._raise_cannot_send()
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
@@ -177,20 +181,21 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if size > 123:
             raise ValueError(f"close reason has {size} bytes of UTF-8; a Close frame has room for 123")
         if self._closed or self._told or self._outbox.broken:
-            self._closed = True
+            self._closed = self._outbox.shut = True
             await trio.lowlevel.checkpoint()
             return
-        self._closed = True
+        self._closed = self._outbox.shut = True
         await self._close(code, reason)
 
     def refuse_sends(self) -> None:
         """Let `send` raise from now on: the peer is gone, and nothing is owed to it."""
-        self._told = True
+        self._told = self._outbox.shut = True
 
     def _raise_end(self) -> NoReturn:
         ending = self._inbox.ending
         # When it is the server that stops, the handler may still finish what it owes.
-        self._told = ending is not SERVER_STOPPING
+        if ending is not SERVER_STOPPING:
+            self.refuse_sends()
         if self._closed or ending is APPLICATION_CLOSED:
             raise WebSocketClosed("this side has closed the WebSocket")
         if ending is PEER_CLOSED or ending is SERVER_STOPPING:

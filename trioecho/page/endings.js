@@ -25,13 +25,13 @@ export function explain(ending, url, server, lastSize) {
   if (!opened) return asked ? null : neverOpened(url, server);
   if (code === 1006) return noGoodbye(asked, server);
   if (reason === "idle timeout") {
-    return ["The server heard nothing from this page for too long (idle timeout).", "Connect again and send something now and then, or start it with a longer --idle-timeout."];
+    return ["The server heard nothing from this page for too long (idle timeout).", "Connect again and send something now and then, or start the server with a longer --idle-timeout."];
   }
   if (reason === "keep-alive timeout") {
     return ["A ping stayed unanswered, so the server took this page for gone.", "This computer or its network may have been asleep. Connect again."];
   }
   if (code === 1009) {
-    return [`The message was too big for the server: the last one sent had ${count(lastSize, "byte")}.`, "Connect again and send less, or start it with a larger --max-message-size."];
+    return [`The message was too big for the server: the last one sent had ${count(lastSize, "byte")}.`, "Connect again and send less, or start the server with a larger --max-message-size."];
   }
   return BY_CODE[code] ?? [`The server closed with the code ${code}.`, "What it means is for the application to say."];
 }

@@ -1,4 +1,4 @@
-/** How long each echo took. */
+/** How long each echo took, as this page sees it: what the browser does in between counts. */
 
 import { toHex } from "./binary.js";
 
