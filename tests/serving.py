@@ -1,0 +1,120 @@
+"""A server in the test's own Trio run, on each way of reading: the shared poller, Trio's socket streams, TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import ssl
+import struct
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import pytest
+import trio
+import trustme
+
+import trioecho
+from trioecho.poller import Poller
+from trioecho.testing import RawClient
+
+PATIENCE = 20.0
+"""Seconds after which a test gives up. Nothing is measured with it."""
+
+_encrypted = False
+
+
+@pytest.fixture(params=["poller", "stream", "tls"], autouse=True)
+def way_of_reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import this into a file of tests, and each of them runs on every way of reading."""
+    if request.param == "poller" and not Poller.available:
+        pytest.skip("this platform has no epoll")
+    monkeypatch.setattr(Poller, "available", request.param == "poller")
+    monkeypatch.setattr(sys.modules[__name__], "_encrypted", request.param == "tls")
+
+
+plain_tcp = pytest.mark.parametrize("way_of_reading", ["poller", "stream"], indirect=True)
+"""For tests of what TLS cannot do, such as ending one direction only."""
+
+one_way = pytest.mark.parametrize("way_of_reading", ["poller"], indirect=True)
+"""For tests of what has nothing to do with reading."""
+
+
+@functools.cache
+def certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The contexts of a server at 127.0.0.1 and of a client that trusts it."""
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    handler: trioecho.Handler | Mapping[str, trioecho.Handler] = trioecho.echo,
+    *,
+    host: str | tuple[str, ...] = "127.0.0.1",
+    **options: Any,
+) -> AsyncIterator[trioecho.Server]:
+    """A server on a free port; cancelled, and waited for, on leaving."""
+    start = functools.partial(
+        trioecho.serve,
+        handler,
+        host=host,
+        port=0,
+        options=trioecho.WebSocketOptions(**options),
+        ssl_context=certificates()[0] if _encrypted else None,
+    )
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(start)
+            yield server
+            nursery.cancel_scope.cancel()
+
+
+async def open_stream(server: trioecho.Server) -> trio.abc.Stream:
+    """A connected stream on which nothing has been said."""
+    stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+    if server.url.startswith("https:"):
+        return trio.SSLStream(stream, certificates()[1], server_hostname="127.0.0.1")
+    return stream
+
+
+@contextlib.asynccontextmanager
+async def connected(server: trioecho.Server, **handshake: Any) -> AsyncIterator[RawClient]:
+    """A client of `server`, the handshake done; its end of TCP is closed on leaving, without a word."""
+    client = RawClient(await open_stream(server))
+    try:
+        await client.handshake(**handshake)
+        yield client
+    finally:
+        await trio.aclose_forcefully(client.stream)
+
+
+def reset(client: RawClient) -> None:
+    """End TCP with a reset, as a crash or a firewall does."""
+    stream = client.stream
+    if isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    assert isinstance(stream, trio.SocketStream)
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.socket.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let other tasks run until `condition` holds."""
+    while not condition():
+        await trio.sleep(0.001)
+
+
+async def someone_else_is_served(server: trioecho.Server) -> None:
+    """Another client connects to an echo at `server`, is answered, and leaves in good order."""
+    async with connected(server) as client:
+        await client.send("is anybody there?")
+        assert await client.receive() == "is anybody there?"
+        await client.close(4000, "thanks")
+        assert await client.receive_close() == (4000, "thanks")
+        assert await client.receive_rest() == []

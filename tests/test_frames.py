@@ -1,0 +1,437 @@
+"""Bytes into messages: wsproto is the oracle, any cut gives the same, garbage gives `FrameError` and nothing else."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import tracemalloc
+from typing import NamedTuple
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
+
+from trioecho.frame_decoder import FrameDecoder
+from trioecho.frames import (
+    BINARY,
+    BINARY_HEADERS,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    TEXT_HEADERS,
+    FrameError,
+    close_code_allowed,
+    encode_frame,
+    long_header,
+    parse_close,
+    shortened_reason,
+)
+
+KEY = b"\x37\xfa\x21\x3d"
+
+UNKNOWN_TO_WSPROTO = 1014
+"""Bad Gateway, the one close code that IANA has registered and wsproto refuses."""
+
+Event = tuple[object, ...]
+
+
+class Outcome(NamedTuple):
+    """What a decoder made of some bytes: messages and control frames in order, the last of them perhaps an error."""
+
+    events: list[Event]
+    pending_bytes: int
+
+
+def decoded(pieces: list[bytes], *, max_message_size: int = 2**63, max_fragments: int = 1_000_000) -> Outcome:
+    """What `FrameDecoder` makes of `pieces`; it stops at a Close, as a connection does."""
+    decoder = FrameDecoder(max_message_size=max_message_size, max_fragments=max_fragments)
+    events: list[Event] = []
+    for piece in pieces:
+        data = piece
+        while True:
+            messages: list[str | bytes] = []
+            try:
+                control = decoder.decode(data, messages)
+            except FrameError as error:
+                events += [("message", message) for message in messages]
+                events.append(("error", error.close_code))
+                return Outcome(events, 0)
+            events += [("message", message) for message in messages]
+            if control is None:
+                break
+            data = b""
+            if control.opcode == CLOSE:
+                try:
+                    events.append(("close", *parse_close(control.payload)))
+                except FrameError as error:
+                    events.append(("error", error.close_code))
+                return Outcome(events, 0)
+            events.append((control.opcode, control.payload))
+    return Outcome(events, decoder.pending_bytes)
+
+
+def oracle(data: bytes) -> list[Event]:
+    """What wsproto makes of `data`, in the same words."""
+    protocol = FrameProtocol(client=False, extensions=[])
+    protocol.receive_bytes(data)
+    events: list[Event] = []
+    assembled: list[str] | list[bytes] = []
+    try:
+        for frame in protocol.received_frames():
+            if frame.opcode is Opcode.CLOSE:
+                code, reason = frame.payload
+                events.append(("close", int(code), reason))
+                break
+            if frame.opcode in (Opcode.PING, Opcode.PONG):
+                events.append((int(frame.opcode), frame.payload))
+                continue
+            assembled.append(frame.payload)
+            if frame.message_finished:
+                empty = "" if isinstance(frame.payload, str) else b""
+                events.append(("message", empty.join(assembled)))
+                assembled = []
+    except ParseFailed as failed:
+        events.append(("error", int(failed.code)))
+    return events
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """`data` in pieces, cut at `places`."""
+    marks = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(marks)]
+
+
+def awkward_frame(first: int, payload: bytes, key: bytes | None, width: int) -> bytes:
+    """One frame with any first byte, its length written in `width` bytes whether or not that is the fewest."""
+    size = len(payload)
+    masked = 0x80 if key is not None else 0
+    if width == 0 and size < 126:
+        head = bytes((first, masked | size))
+    elif width <= 2 and size < 65_536:
+        head = bytes((first, masked | 126)) + size.to_bytes(2)
+    else:
+        head = bytes((first, masked | 127)) + size.to_bytes(8)
+    if key is None:
+        return head + payload
+    return head + key + bytes(byte ^ key[index & 3] for index, byte in enumerate(payload))
+
+
+texts = st.text(max_size=40).map(str.encode)
+broken_texts = st.builds(lambda text, byte: text + bytes([byte]), texts, st.integers(0x80, 0xFF))
+payloads = st.one_of(
+    texts, texts, broken_texts, st.binary(max_size=40), st.binary(min_size=120, max_size=140)
+)
+close_payloads = st.one_of(
+    st.just(b""),
+    st.binary(max_size=3),
+    st.builds(
+        lambda code, reason: code.to_bytes(2) + reason,
+        st.integers(0, 5100).filter(lambda code: code != UNKNOWN_TO_WSPROTO),
+        st.one_of(
+            texts.filter(lambda text: len(text) < 124), broken_texts.filter(lambda text: len(text) < 124)
+        ),
+    ),
+)
+keys = st.binary(min_size=4, max_size=4)
+
+right_frames = st.one_of(
+    st.builds(
+        lambda opcode, fin, payload, key: encode_frame(opcode, payload, fin=fin, key=key),
+        st.sampled_from([CONTINUATION, TEXT, BINARY]),
+        st.booleans(),
+        payloads,
+        keys,
+    ),
+    st.builds(
+        lambda opcode, payload, key: encode_frame(opcode, payload, key=key),
+        st.sampled_from([PING, PONG]),
+        st.binary(max_size=125),
+        keys,
+    ),
+    st.builds(lambda payload, key: encode_frame(CLOSE, payload, key=key), close_payloads, keys),
+)
+# Whatever is wrong with it, it is whole: neither decoder has to wait for more in order to see that.
+wrong_frames = st.builds(
+    awkward_frame,
+    st.integers(0, 255),
+    payloads,
+    st.one_of(keys, keys, keys, st.none()),
+    st.sampled_from([0, 0, 2, 8]),
+)
+
+
+@st.composite
+def fragmented_messages(draw: st.DrawFn) -> bytes:
+    """A whole message in fragments cut anywhere, inside a character too, with Pings and Pongs between them."""
+    opcode = draw(st.sampled_from([TEXT, BINARY]))
+    payload = draw(payloads)
+    pieces = cut(payload, draw(st.lists(st.integers(0, 200), max_size=4)))
+    frames = b""
+    for index, piece in enumerate(pieces):
+        frames += encode_frame(
+            opcode if index == 0 else CONTINUATION, piece, fin=index == len(pieces) - 1, key=draw(keys)
+        )
+        if index < len(pieces) - 1 and draw(st.booleans()):
+            frames += encode_frame(draw(st.sampled_from([PING, PONG])), draw(st.binary(max_size=9)), key=KEY)
+    return frames
+
+
+conversations = st.lists(
+    st.one_of(fragmented_messages(), fragmented_messages(), right_frames, wrong_frames), max_size=8
+).map(b"".join)
+places = st.lists(st.integers(0, 10_000), max_size=12)
+
+
+@settings(max_examples=500, deadline=None)
+@given(conversations, places)
+def test_any_frames_mean_what_they_mean_to_wsproto(data: bytes, places: list[int]) -> None:
+    """Right and wrong frames in any order, cut anywhere: the same messages, control frames and error as wsproto's."""
+    assert decoded(cut(data, places)).events == oracle(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(conversations)
+def test_byte_by_byte_is_the_same_as_in_one_piece(data: bytes) -> None:
+    """The same bytes one at a time: the same events, and the same bytes left over."""
+    assert decoded([data[i : i + 1] for i in range(len(data))]) == decoded([data])
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=300), places)
+@example(b"\x81\xfe", [])
+@example(b"\xff" * 20, [1])
+def test_garbage_gives_a_frame_error_or_nothing(data: bytes, places: list[int]) -> None:
+    """Whatever the bytes: messages, control frames or `FrameError`, the same however they are cut."""
+    whole = decoded([data], max_message_size=100, max_fragments=3)
+    assert decoded(cut(data, places), max_message_size=100, max_fragments=3) == whole
+
+
+@settings(max_examples=200, deadline=None)
+@given(conversations, places, st.integers(1, 50), st.integers(1, 3))
+def test_limits_do_not_depend_on_the_cut(data: bytes, places: list[int], size: int, fragments: int) -> None:
+    """With small limits, too, any cut gives what one piece gives."""
+    limits = {"max_message_size": size, "max_fragments": fragments}
+    assert decoded(cut(data, places), **limits) == decoded([data], **limits)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_text_is_refused_as_soon_as_it_cannot_be_utf_8(payload: bytes, unseen: int) -> None:
+    """Inside an unfinished frame: each byte is judged when it comes, not when the frame or message is whole."""
+    frame = encode_frame(TEXT, payload + bytes(unseen), fin=False, key=KEY)
+    start = len(frame) - unseen - len(payload)
+    decoder = FrameDecoder(max_message_size=1000, max_fragments=10)
+    decoder.decode(frame[:start], [])
+    judge = codecs.getincrementaldecoder("utf-8")()
+    for index in range(len(payload)):
+        try:
+            judge.decode(payload[index : index + 1])
+        except UnicodeDecodeError:
+            with pytest.raises(FrameError, match="1007 text is not UTF-8"):
+                decoder.decode(frame[start + index : start + index + 1], [])
+            return
+        assert decoder.decode(frame[start + index : start + index + 1], []) is None
+
+
+# Limits.
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 70_000])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_message_of_every_length_encoding_passes_when_it_is_just_small_enough(
+    size: int, opcode: int
+) -> None:
+    """Exactly `max_message_size` bytes are accepted; one more is refused."""
+    frame = encode_frame(opcode, b"x" * size, key=KEY)
+    expected = "x" * size if opcode == TEXT else b"x" * size
+    assert decoded([frame], max_message_size=max(size, 1)).events == [("message", expected)]
+    if size > 1:
+        assert decoded([frame], max_message_size=size - 1).events == [("error", 1009)]
+
+
+@pytest.mark.parametrize("announced", [101, 126, 65_536, 2**62])
+def test_a_message_too_big_is_refused_by_its_header(announced: int) -> None:
+    """What a header announces is judged before a byte of it has come."""
+    if announced < 126:
+        head = bytes((0x82, 0x80 | announced))
+    elif announced < 65_536:
+        head = bytes((0x82, 0x80 | 126)) + announced.to_bytes(2)
+    else:
+        head = bytes((0x82, 0x80 | 127)) + announced.to_bytes(8)
+    decoder = FrameDecoder(max_message_size=100, max_fragments=10)
+    with pytest.raises(FrameError, match=f"1009 message has at least {announced} bytes; at most 100 are"):
+        decoder.decode(head + KEY, [])
+
+
+def test_the_size_of_all_fragments_counts() -> None:
+    """A message that grows by fragments is refused by the header that makes it too big."""
+    begun = encode_frame(BINARY, b"x" * 60, fin=False, key=KEY) + encode_frame(PING, b"x" * 100, key=KEY)
+    just = encode_frame(CONTINUATION, b"x" * 40, key=KEY)
+    over = encode_frame(CONTINUATION, b"x" * 41, key=KEY)[:6]
+    fits = decoded([begun, just], max_message_size=100).events
+    assert fits == [(PING, b"x" * 100), ("message", b"x" * 100)]
+    assert decoded([begun, over], max_message_size=100).events == [(PING, b"x" * 100), ("error", 1009)]
+
+
+@pytest.mark.parametrize("payload", [b"", b"x"])
+def test_one_fragment_too_many_is_refused_by_its_header(payload: bytes) -> None:
+    """`max_fragments` frames make a message, one more does not, however small they are."""
+    first = encode_frame(TEXT, payload, fin=False, key=KEY)
+    middle = encode_frame(CONTINUATION, payload, fin=False, key=KEY)
+    last = encode_frame(CONTINUATION, payload, key=KEY)
+    fits = decoded([first + middle * 8 + last], max_fragments=10).events
+    assert fits == [("message", (payload * 10).decode())]
+    header = last[:6]
+    assert decoded([first + middle * 9, header], max_fragments=10).events == [("error", 1009)]
+
+
+def test_the_next_message_has_the_whole_limit_again() -> None:
+    """Size and fragments are counted per message."""
+    message = encode_frame(TEXT, b"x" * 5, fin=False, key=KEY) + encode_frame(CONTINUATION, b"x" * 5, key=KEY)
+    outcome = decoded([message * 50], max_message_size=10, max_fragments=2)
+    assert outcome == Outcome([("message", "x" * 10)] * 50, 0)
+
+
+# Memory.
+
+
+def test_a_message_byte_by_byte_costs_its_bytes() -> None:
+    """A message that dribbles in does not hold an object per byte, and `pending_bytes` says what it holds."""
+    frame = encode_frame(BINARY, bytes(100_000), key=KEY)
+    decoder = FrameDecoder(max_message_size=100_000, max_fragments=10)
+    messages: list[str | bytes] = []
+    tracemalloc.start()
+    try:
+        for index in range(len(frame) - 1):
+            decoder.decode(frame[index : index + 1], messages)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert decoder.pending_bytes == 99_999
+    assert held < 250_000
+    decoder.decode(frame[-1:], messages)
+    assert messages == [bytes(100_000)]
+    assert decoder.pending_bytes == 0
+
+
+def test_fragments_of_one_byte_cost_their_bytes() -> None:
+    """The same for a text message in frames of one byte each."""
+    decoder = FrameDecoder(max_message_size=50_000, max_fragments=50_000)
+    decoder.decode(encode_frame(TEXT, b"x", fin=False, key=KEY), [])
+    frame = encode_frame(CONTINUATION, b"x", fin=False, key=KEY)
+    tracemalloc.start()
+    try:
+        for _ in range(49_998):
+            decoder.decode(frame, [])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 200_000
+    messages: list[str | bytes] = []
+    decoder.decode(encode_frame(CONTINUATION, b"!", key=KEY), messages)
+    assert messages == ["x" * 49_999 + "!"]
+
+
+def test_messages_are_counted() -> None:
+    """`messages` and `payload_bytes` count whole messages, fragmented or not, also those before an error."""
+    decoder = FrameDecoder(max_message_size=1000, max_fragments=10)
+    data = encode_frame(TEXT, "é".encode(), key=KEY) + encode_frame(BINARY, bytes(300), key=KEY)
+    data += encode_frame(TEXT, b"ab", fin=False, key=KEY) + encode_frame(CONTINUATION, b"c", key=KEY)
+    with pytest.raises(FrameError):
+        decoder.decode(data + encode_frame(3, b"", key=KEY), [])
+    assert (decoder.messages, decoder.payload_bytes) == (3, 305)
+
+
+# Control frames.
+
+
+def test_decoding_stops_at_a_control_frame_and_goes_on_when_asked() -> None:
+    """A Pong has to go out before the echo of what came after its Ping."""
+    ping = encode_frame(PING, b"?", key=KEY)
+    data = encode_frame(TEXT, b"before", key=KEY) + ping + encode_frame(TEXT, b"after", key=KEY)
+    decoder = FrameDecoder(max_message_size=100, max_fragments=10)
+    messages: list[str | bytes] = []
+    control = decoder.decode(data, messages)
+    assert control is not None
+    assert (control.opcode, control.payload, control.raw) == (PING, b"?", ping)
+    assert messages == ["before"]
+    assert decoder.decode(b"", messages) is None
+    assert messages == ["before", "after"]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\xc1\x80" + KEY, "reserved bits are set"),
+        (b"\x83\x80" + KEY, "opcode 0x3 is reserved"),
+        (b"\x8b\x80" + KEY, "opcode 0xb is reserved"),
+        (b"\x81\x00", "not masked"),
+        (b"\x80\x80" + KEY, "continuation frame without a message"),
+        (b"\x01\x80" + KEY + b"\x82\x80" + KEY, "binary frame inside a fragmented message"),
+        (b"\x09\x80" + KEY, "Ping frame is fragmented"),
+        (b"\x88\xfe\x00\x7e" + KEY, "Close frame is longer than 125 bytes"),
+        (b"\x82\xfe\x00\x7d" + KEY, "length 125 is not encoded in the fewest bytes"),
+        (b"\x82\xff" + (65_535).to_bytes(8) + KEY, "length 65535 is not encoded in the fewest bytes"),
+        (b"\x82\xff" + (1 << 63).to_bytes(8) + KEY, "highest bit"),
+    ],
+)
+def test_a_broken_frame_is_told_what_is_wrong_with_it(data: bytes, reason: str) -> None:
+    """1002, and a reason that names what was received."""
+    decoder = FrameDecoder(max_message_size=1000, max_fragments=10)
+    with pytest.raises(FrameError) as caught:
+        decoder.decode(data, [])
+    assert caught.value.close_code == 1002
+    assert reason in caught.value.reason
+    assert str(caught.value) == f"1002 {caught.value.reason}"
+    assert len(caught.value.reason.encode()) <= 123
+
+
+@pytest.mark.parametrize(
+    ("payload", "meaning"),
+    [
+        (b"", (1005, "")),
+        (b"\x03\xe8", (1000, "")),
+        (b"\x03\xf6bad gateway", (1014, "bad gateway")),
+        (b"\x13\x87" + "gruß".encode(), (4999, "gruß")),
+    ],
+)
+def test_a_close_means_its_code_and_reason(payload: bytes, meaning: tuple[int, str]) -> None:
+    """An empty one means 1005 (RFC 6455 §7.1.5)."""
+    assert parse_close(payload) == meaning
+
+
+@pytest.mark.parametrize("payload", [b"\x03", b"\x03\xed", b"\x00\x00", b"\x03\xe8\xff"])
+def test_a_broken_close_is_refused(payload: bytes) -> None:
+    """One byte, a code that may not be sent: 1002; a reason that is not UTF-8: 1007."""
+    with pytest.raises(FrameError) as caught:
+        parse_close(payload)
+    assert caught.value.close_code == (1007 if payload.endswith(b"\xff") else 1002)
+
+
+def test_the_close_codes_are_those_of_aspnet() -> None:
+    """1000-1003, 1007-1014, 3000-4999."""
+    allowed = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
+    assert {code for code in range(65_536) if close_code_allowed(code)} == allowed
+
+
+# What a server sends.
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_headers_are_those_of_the_encoder(size: int) -> None:
+    """The ready-made headers and the long ones say what `encode_frame` says."""
+    for opcode, headers in ((TEXT, TEXT_HEADERS), (BINARY, BINARY_HEADERS)):
+        header = headers[size] if size < 126 else long_header(opcode, size)
+        assert header + bytes(size) == encode_frame(opcode, bytes(size))
+
+
+@given(st.text(max_size=200))
+def test_a_shortened_reason_fits_and_is_a_beginning(reason: str) -> None:
+    """At most 123 bytes, cut between characters, and no shorter than it must be."""
+    short = shortened_reason(reason)
+    assert reason.startswith(short)
+    assert len(short.encode()) <= 123
+    assert short == reason or len((short + reason[len(short)]).encode()) > 123
