@@ -43,6 +43,18 @@ def server_origin(tab: Tab) -> str:
     return origin
 
 
+def test_no_common_subprotocol(start: StartServer, open_tab: OpenTab) -> None:
+    """Browsers give up where none of the offered subprotocols is accepted: the page says so; trying without helps."""
+    tab = open_tab(start(subprotocols=("chat",)))
+    tab.allow_failed_connection()
+    tab.open_options("Connection options")
+    tab["subprotocols"].fill("soap")
+    tab["connect"].click()
+    tab.notice("It may know none of the offered subprotocols: try without.")
+    tab["subprotocols"].fill("")
+    tab.connect()
+
+
 def test_full_server(start: StartServer, open_tab: OpenTab) -> None:
     """A server that has no room is told from one that is stopped."""
     server = start(max_connections=1)

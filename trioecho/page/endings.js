@@ -16,13 +16,13 @@ const BY_CODE = {
 };
 
 /**
- * ending is what Connection tells; server what probe() found; lastSize the bytes of the last message sent.
+ * ending: what Connection tells; target: the URL and subprotocols; server: what probe() found; lastSize: bytes last sent.
  * Returns null where there is nothing to explain.
  */
-export function explain(ending, url, server, lastSize) {
+export function explain(ending, target, server, lastSize) {
   const { opened, asked, code, reason } = ending;
   if (asked && code !== 1006) return null;
-  if (!opened) return asked ? null : neverOpened(url, server);
+  if (!opened) return asked ? null : neverOpened(target, server);
   if (code === 1006) return noGoodbye(asked, server);
   if (reason === "idle timeout") {
     return ["The server heard nothing from this page for too long (idle timeout).", "Connect again and send something now and then, or start the server with a longer --idle-timeout."];
@@ -36,9 +36,9 @@ export function explain(ending, url, server, lastSize) {
   return BY_CODE[code] ?? [`The server closed with the code ${code}.`, "What it means is for the application to say."];
 }
 
-function neverOpened(url, server) {
+function neverOpened({ url, subprotocols }, server) {
   if (server === "alive") {
-    return ["The server is running, but refused this connection.", `Most likely its allowed origins leave out this page: start it with --allowed-origin ${location.origin}. Or it is full (max_connections).`];
+    return ["The server is running, but refused this connection.", `${subprotocols.length ? "It may know none of the offered subprotocols: try without. Or its" : "Most likely its"} allowed origins leave out this page: start it with --allowed-origin ${location.origin}. Or it is full (max_connections).`];
   }
   if (server === "no such path") return [`The server is running, but has no WebSocket at ${url.pathname}.`, "Unless set otherwise, the path is /ws."];
   if (!navigator.onLine) return ["This computer is offline.", "Connect it to its network, then try again."];

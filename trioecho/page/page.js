@@ -50,8 +50,8 @@ const connection = new Connection({
     reconnect.opened();
     notify();
     $("trips").replaceChildren();
-    $("subprotocol").textContent = subprotocol ? `Subprotocol: ${subprotocol}` : "No subprotocol agreed";
-    $("subprotocol").hidden = !target.subprotocols.length;
+    $("subprotocol").textContent = `Subprotocol: ${subprotocol}`;
+    $("subprotocol").hidden = !subprotocol;
     $("code").disabled = false;
     log.event("opened", "Connection opened");
   },
@@ -69,8 +69,7 @@ const connection = new Connection({
     $("subprotocol").hidden = true;
     log.event(code === 1006 ? "broken" : "closed", `Connection closed. Code: ${code}. Reason: ${reason || "(none)"}`);
     if ($("reconnect").checked && !asked && code !== 1000) reconnect.later();
-    const { url } = target;
-    const words = explain(ending, url, code === 1006 && (await probe(url)), lastSize);
+    const words = explain(ending, target, code === 1006 && (await probe(target.url)), lastSize);
     if (connection.state === "closed") notify(words, code === 1000);
   },
 });
