@@ -14,15 +14,16 @@ PACKAGE = Path(trioecho.__file__).parent
 FLOORS: dict[int, set[str]] = {
     0: {"endings", "origins", "handlers", "masking", "linger"},
     1: {"options", "frames", "record", "logs", "option_types"},
-    2: {"handshake", "frame_decoder", "inbox", "outbox", "keep_alive", "poller"},
+    2: {"handshake", "frame_decoder", "inbox", "outbox", "keep_alive", "poller", "tls"},
     3: {"responses", "sorter", "websocket"},
-    4: {"front_door", "frame_stream", "service"},
-    5: {"greeting", "goodbye"},
-    6: {"connection"},
-    7: {"server"},
-    8: {"live", "testing", "process", "task_tree"},
-    9: {"cli"},
-    10: {"__main__"},
+    4: {"front_door", "reading", "service"},
+    5: {"greeting", "frame_stream"},
+    6: {"goodbye"},
+    7: {"connection"},
+    8: {"server"},
+    9: {"live", "testing", "process", "task_tree"},
+    10: {"cli"},
+    11: {"__main__"},
 }
 """A file imports only from lower floors, so that each can be understood without those above it."""
 

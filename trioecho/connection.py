@@ -40,11 +40,14 @@ from trioecho.greeting import address
 from trioecho.handshake import Handshake, vetted_request
 from trioecho.inbox import Inbox
 from trioecho.keep_alive import Activity, keep_alive
+from trioecho.linger import tcp_of
 from trioecho.outbox import Outbox
+from trioecho.reading import Reading
 from trioecho.record import ConnectionRecord, summary
 from trioecho.service import Service
 from trioecho.sorter import Sorter
-from trioecho.websocket import OWN_ENDINGS, WebSocket
+from trioecho.tls import TlsStream
+from trioecho.websocket import WebSocket
 
 logger = logging.getLogger("trioecho")
 
@@ -66,11 +69,12 @@ class Connection:
         "_opened_at",
         "_options",
         "_outbox",
+        "_reading",
         "_record",
         "_service",
         "_sorter",
         "_stream",
-        "_websocket",
+        "websocket",
     )
 
     def __init__(
@@ -84,25 +88,28 @@ class Connection:
         self._activity = Activity(self._opened_at)
         self._inbox = Inbox()
         poller, fd = None, None
-        if service.poller is not None and isinstance(transport, trio.SocketStream):
-            poller, fd = service.poller, transport.socket.fileno()
-        self._outbox = Outbox(transport, fd, self._start_drain)
+        tls = transport if isinstance(transport, TlsStream) else None
+        tcp = tcp_of(transport)
+        if service.poller is not None and isinstance(tcp, trio.SocketStream):
+            poller, fd = service.poller, tcp.socket.fileno()
+        self._outbox = Outbox(transport, fd, self._start_drain, None if tls is None else tls.seal)
         self._decoder = FrameDecoder(
             max_message_size=options.max_message_size, max_fragments=options.max_fragments
         )
         self._sorter = Sorter(self._decoder, self._inbox, self._activity)
         self._sorter.on_ended = self._nothing_more_comes
-        self._stream = FrameStream(
+        self._reading = Reading(
             transport,
-            vetted=vetted_request(handshake),
-            received=received,
             sorter=self._sorter,
             inbox=self._inbox,
             outbox=self._outbox,
             activity=self._activity,
             poller=poller,
             fd=-1 if fd is None else fd,
+            tls=tls,
         )
+        vetted = vetted_request(handshake)
+        self._stream = FrameStream(vetted, received, self._sorter, self._reading, self._outbox)
         self._record = ConnectionRecord(
             peer=address(transport),
             path=handshake.path,
@@ -113,16 +120,20 @@ class Connection:
             transport,
             sorter=self._sorter,
             stream=self._stream,
+            reading=self._reading,
             inbox=self._inbox,
             outbox=self._outbox,
             record=self._record,
         )
         self._engine_nursery: trio.Nursery | None = None
         self._nursery: trio.Nursery | None = None
-        self._websocket: WebSocket | None = None
+        self.websocket: WebSocket | None = None
+        """What the handler holds; None until the handshake is done."""
         self._decided: Ending | None = None
         self._failure: BaseException | None = None
         self._latest = math.inf
+        # From the tick in which there was room for it: a stop that comes while the handshake is under way finds it.
+        service.connections[self] = None
 
     async def run(self) -> None:
         """Open, let the handler have it, say goodbye, record. Raises no `Exception`."""
@@ -147,9 +158,10 @@ class Connection:
             if self._failure is None and not self._outbox.broken:
                 self._failure = group
         finally:
-            ending = self._decide(cancelled=cancelled)
+            failed, pending, broken = self._failure is not None, self._inbox.ending, self._outbox.broken
+            ending = endings.decide(self._decided, failed, pending, cancelled=cancelled, broken=broken)
             await self._goodbye.say(ending)
-            self._stream.forget()
+            self._reading.forget()
             self._write_record(ending)
 
     async def _let_handler_run(self, protocol: trio_websocket.WebSocketConnection) -> None:
@@ -160,7 +172,7 @@ class Connection:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 assert self._handshake is not None
-                self._websocket = ws = WebSocket(
+                self.websocket = ws = WebSocket(
                     handshake=self._handshake,
                     inbox=self._inbox,
                     outbox=self._outbox,
@@ -171,19 +183,20 @@ class Connection:
                     close=self._close_for_application,
                 )
                 self._handshake = None
-                self._service.connections[ws] = self
-                if self._service.stopping:
-                    self._inbox.end(endings.SERVER_STOPPING)
+                nursery.cancel_scope.deadline = self._latest
+                if self._decided is not None:
+                    nursery.cancel_scope.cancel()
+                if self._sorter.peer_done.is_set():
+                    self._nothing_more_comes()
                 if min(options.keep_alive_interval, options.idle_timeout) < math.inf:
                     nursery.start_soon(self._keep_alive, protocol)
                 await handler(ws)
                 left = True
                 nursery.cancel_scope.cancel()
-        except* OWN_ENDINGS:
-            # That the client went away is an ending, not a failure of the handler.
-            left = True
         except* Exception as group:
-            self._failure = group
+            # That this client went away is an ending, not a failure of the handler. Another's is one.
+            self._failure = group.split(lambda error: getattr(error, "websocket", None) is ws)[1]
+            left = True
         unasked = self._failure is None and self._decided is None
         gone = self._inbox.ending not in (None, endings.SERVER_STOPPING)
         self._record.handler_cancelled = gone and unasked and not left
@@ -241,12 +254,13 @@ class Connection:
 
     def _nothing_more_comes(self) -> None:
         """The peer closed, vanished or erred: the handler has `close_timeout` from here, and from each message."""
+        self._activity.expect_nothing()
         self._extend_deadline()
         self._inbox.watch_progress(self._extend_deadline)
         # Every message decoded still waits, or there was none.
-        if self._decoder.messages == len(self._inbox.messages) == 0 and self._websocket is not None:
+        if self._decoder.messages == len(self._inbox.messages) == 0 and self.websocket is not None:
             # It never took a message, so it owes no answer: a handler that only pushes is told at its next send.
-            self._websocket.refuse_sends()
+            self.websocket.refuse_sends()
 
     def _extend_deadline(self) -> None:
         if self._nursery is not None:
@@ -258,21 +272,6 @@ class Connection:
         self._engine_nursery.start_soon(self._outbox.drain)
 
     # The end.
-
-    def _decide(self, *, cancelled: bool) -> Ending:
-        """Which row of the table this ending is: what a timeout decided, then what the handler did, then the peer."""
-        ending = self._inbox.ending
-        if self._decided not in (None, endings.APPLICATION_CLOSED):
-            return self._decided
-        if self._failure is not None:
-            return endings.HANDLER_RAISED
-        if self._decided is not None:
-            return self._decided
-        if ending is not None:
-            return ending
-        if cancelled:
-            return endings.SERVER_STOPPING
-        return endings.PEER_VANISHED if self._outbox.broken else endings.HANDLER_RETURNED
 
     def _refresh_record(self) -> None:
         record = self._record
@@ -289,8 +288,7 @@ class Connection:
         self._goodbye.complete(record, ending)
         record.error = summary(self._failure) if self._failure is not None else self._sorter.error
         record.cause = ending.cause
-        if self._websocket is not None:
-            self._service.connections.pop(self._websocket, None)
+        self._service.connections.pop(self)
         self._service.records.append(record)
         raised = self._failure if ending is endings.HANDLER_RAISED else None
         logger.log(ending.log_level, "%s", record, exc_info=raised, extra={"record": record})

@@ -172,6 +172,28 @@ BY_FRAME_ERROR = {1002: PROTOCOL_ERROR, 1007: INVALID_TEXT, 1009: MESSAGE_TOO_BI
 """Which ending a `frames.FrameError` is, by its close code."""
 
 
+def decide(
+    decided: Ending | None, failed: bool, pending: Ending | None, *, cancelled: bool, broken: bool
+) -> Ending:
+    """Which row an ending is, where several things came together.
+
+    First what a timeout or the server's abort `decided`; then whether the handler `failed`; then that the application
+    closed; then what was `pending` behind the messages in the inbox; then a cancellation from outside; and, the
+    handler having returned by itself, whether the connection was `broken` by then.
+    """
+    if decided is not None and decided is not APPLICATION_CLOSED:
+        return decided
+    if failed:
+        return HANDLER_RAISED
+    if decided is not None:
+        return decided
+    if pending is not None:
+        return pending
+    if cancelled:
+        return SERVER_STOPPING
+    return PEER_VANISHED if broken else HANDLER_RETURNED
+
+
 def as_markdown() -> str:
     """The table as the README shows it: one line per ending, in the order of `ENDINGS`."""
     lines = ["| cause | when | close code | reason | then | log |", "|---|---|---|---|---|---|"]

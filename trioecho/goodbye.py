@@ -16,6 +16,7 @@ from trioecho.frames import shortened_reason
 from trioecho.inbox import Inbox
 from trioecho.linger import half_close
 from trioecho.outbox import Outbox
+from trioecho.reading import Reading
 from trioecho.record import ConnectionRecord
 from trioecho.sorter import Sorter
 
@@ -32,6 +33,7 @@ class Goodbye:
     __slots__ = (
         "_inbox",
         "_outbox",
+        "_reading",
         "_record",
         "_scope",
         "_sorter",
@@ -47,6 +49,7 @@ class Goodbye:
         *,
         sorter: Sorter,
         stream: FrameStream,
+        reading: Reading,
         inbox: Inbox,
         outbox: Outbox,
         record: ConnectionRecord,
@@ -54,6 +57,7 @@ class Goodbye:
         self._transport = transport
         self._sorter = sorter
         self._stream = stream
+        self._reading = reading
         self._inbox = inbox
         self._outbox = outbox
         self._record = record
@@ -80,21 +84,21 @@ class Goodbye:
             if self._record.code_sent is None and ending.farewell is not Farewell.SILENT:
                 await self.send_close(*self._code_and_reason(ending))
             else:
-                self._stream.begin_goodbye()
+                self._reading.begin_goodbye()
             await self._outbox.flush()
             if ending.farewell is Farewell.ABORT or self._outbox.broken:
                 return
             if ending.farewell is Farewell.HANDSHAKE:
-                await self._stream.read_on(self._sorter.peer_done)
+                await self._reading.read_on(self._sorter.peer_done)
                 if self._sorter.peer_close is not None:
                     # Both sides have said all, so the server closes TCP now (RFC 6455 §7.1.1). Lingering until the
                     # client hangs up was tried: trio-websocket's client never does.
-                    self._stream.discard_unread()
-                    self._stream.forget()
+                    self._reading.discard_unread()
+                    self._reading.forget()
                     await self._transport.aclose()
                     return
             await half_close(self._transport)
-            await self._stream.read_on(self._stream.hung_up)
+            await self._reading.read_on(self._reading.hung_up)
 
     async def send_close(self, code: int, reason: str) -> None:
         """Have trio-websocket say Close. Its own waiting for the answer is cut short: it never sees the peer's.
@@ -103,7 +107,7 @@ class Goodbye:
         """
         record = self._record
         record.messages_discarded += self._inbox.discard()
-        self._stream.begin_goodbye()
+        self._reading.begin_goodbye()
         if self.protocol is None:
             return
         if record.closed_first is None:

@@ -8,9 +8,10 @@ import trio
 
 from trioecho.front_door import read_request, send_response
 from trioecho.handshake import Handshake, RequestRefused, judge, wants_websocket
-from trioecho.linger import linger
+from trioecho.linger import linger, tcp_of
 from trioecho.responses import refusal, respond
 from trioecho.service import Service
+from trioecho.tls import TlsStream
 
 logger = logging.getLogger("trioecho")
 
@@ -18,10 +19,10 @@ logger = logging.getLogger("trioecho")
 async def greet(transport: trio.abc.Stream, service: Service) -> tuple[Handshake, bytes] | None:
     """Read one request under `handshake_timeout`; returns the accepted handshake, or None when it was answered."""
     request = None
-    encrypted = not isinstance(transport, trio.SSLStream)
+    encrypted = not isinstance(transport, (TlsStream, trio.SSLStream))
     try:
         with service.phase(service.options.handshake_timeout) as scope:
-            if isinstance(transport, trio.SSLStream):
+            if isinstance(transport, (TlsStream, trio.SSLStream)):
                 await transport.do_handshake()
                 encrypted = True
             request, rest = await read_request(transport)
@@ -48,7 +49,7 @@ async def greet(transport: trio.abc.Stream, service: Service) -> tuple[Handshake
 
 def address(transport: trio.abc.Stream) -> str:
     """The peer's address and port, or what the stream says of itself."""
-    stream = transport.transport_stream if isinstance(transport, trio.SSLStream) else transport
+    stream = tcp_of(transport)
     if isinstance(stream, trio.SocketStream):
         try:
             host, port, *_ = stream.socket.getpeername()

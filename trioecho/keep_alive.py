@@ -27,7 +27,7 @@ from trioecho.endings import IDLE_TIMEOUT, KEEP_ALIVE_TIMEOUT, Ending
 class Activity:
     """When the peer was last heard, on Trio's clock, in seconds; pauses in our reading are not held against it."""
 
-    __slots__ = ("_pause_began", "heard_at", "latency", "message_at")
+    __slots__ = ("_over", "_pause_began", "heard_at", "latency", "message_at")
 
     def __init__(self, now: float) -> None:
         self.heard_at = now
@@ -35,6 +35,7 @@ class Activity:
         self.message_at = now
         """When the client last said something of its own accord: a data message or a Ping."""
         self._pause_began: float | None = None
+        self._over = False
         self.latency: float | None = None
         """Seconds from the last answered Ping to its Pong."""
 
@@ -51,13 +52,20 @@ class Activity:
             self.message_at += standing
             self._pause_began = None
 
+    def expect_nothing(self) -> None:
+        """The peer has closed, vanished or erred: its silence means nothing from here on."""
+        self._over = True
+
     def silent_since(self, now: float) -> float:
         """When the last byte came, moved forward by the time that we did not read."""
-        return self.heard_at + (now - self._pause_began if self._pause_began is not None else 0.0)
+        return now if self._over else self.heard_at + self._pause(now)
 
     def idle_since(self, now: float) -> float:
         """When the last message or Ping came, moved forward likewise."""
-        return self.message_at + (now - self._pause_began if self._pause_began is not None else 0.0)
+        return now if self._over else self.message_at + self._pause(now)
+
+    def _pause(self, now: float) -> float:
+        return now - self._pause_began if self._pause_began is not None else 0.0
 
 
 async def keep_alive(

@@ -8,12 +8,18 @@ LINGER_BYTES = 1_048_576
 """Bytes that are read and thrown away after a refusal. Picked arbitrarily: a request body, not an upload."""
 
 
+def tcp_of(transport: trio.abc.Stream) -> trio.abc.Stream:
+    """The stream under TLS, or the stream itself where there is no TLS."""
+    under: trio.abc.Stream = getattr(transport, "transport_stream", transport)
+    return under
+
+
 async def half_close(transport: trio.abc.Stream) -> None:
     """Tell the peer that nothing more will come, and keep reading open, where the transport can do that.
 
     Under TLS it is the TCP connection that is half-closed. A checkpoint.
     """
-    stream = transport.transport_stream if isinstance(transport, trio.SSLStream) else transport
+    stream = tcp_of(transport)
     if isinstance(stream, trio.abc.HalfCloseableStream):
         try:
             await stream.send_eof()
@@ -30,7 +36,7 @@ async def linger(transport: trio.abc.Stream) -> None:
     way (RFC 9112 §9.6). The caller sets the deadline.
     """
     await half_close(transport)
-    stream = transport.transport_stream if isinstance(transport, trio.SSLStream) else transport
+    stream = tcp_of(transport)
     left = LINGER_BYTES
     while left > 0:
         try:

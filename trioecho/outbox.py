@@ -29,7 +29,8 @@ GATHERED_BYTES = 65_536
 class Outbox:
     """One connection's bytes to send, over `stream`, or straight to the file number `fd` of a non-blocking socket.
 
-    `start_drain` is called, once at most, to start the task `drain` in the connection's nursery.
+    `start_drain` is called, once at most, to start the task `drain` in the connection's nursery. `seal` is what TLS
+    makes of a frame before it goes to `fd`.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Outbox:
         "_finishing",
         "_room",
         "_scope",
+        "_seal",
         "_size",
         "_start_drain",
         "_stream",
@@ -53,10 +55,15 @@ class Outbox:
     )
 
     def __init__(
-        self, stream: trio.abc.SendStream, fd: int | None, start_drain: Callable[[], object] | None = None
+        self,
+        stream: trio.abc.SendStream,
+        fd: int | None,
+        start_drain: Callable[[], object] | None = None,
+        seal: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._stream = stream
         self._fd = fd
+        self._seal = seal
         self._start_drain = start_drain
         self._waiting: list[bytes | memoryview] = []
         self._size = 0
@@ -103,6 +110,8 @@ class Outbox:
         """Queue a data frame with `size` bytes of payload; if `gather` is true, more are likely to follow at once."""
         self.messages += 1
         self.payload_bytes += size
+        if self._seal is not None:
+            frame = self._sealed(frame)
         if gather or self._waiting or self._fd is None:
             self._unsent_messages += 1
             self._unsent_bytes += size
@@ -123,7 +132,7 @@ class Outbox:
 
     def put_large(self, header: bytes, payload: bytes) -> None:
         """Queue a data frame without gathering, and without making one piece of header and payload where that goes."""
-        if self._waiting or self._fd is None:
+        if self._waiting or self._fd is None or self._seal is not None:
             self.put_message(header + payload, len(payload), True)
             return
         self.messages += 1
@@ -145,6 +154,8 @@ class Outbox:
 
     def put(self, frame: bytes) -> None:
         """Queue a control frame, or the response to the handshake, and write as much as the kernel takes."""
+        if self._seal is not None:
+            frame = self._sealed(frame)
         if self._waiting or self._fd is None:
             self._append(frame)
             self.write_now()
@@ -204,6 +215,14 @@ class Outbox:
     def break_off(self) -> None:
         """Count nothing more as sendable: TCP is known to be gone."""
         self._break()
+
+    def _sealed(self, frame: bytes) -> bytes:
+        assert self._seal is not None
+        try:
+            return self._seal(frame)
+        except OSError:
+            self._break()
+            return b""
 
     def _write(self, data: bytes | memoryview) -> None:
         assert self._fd is not None

@@ -18,6 +18,7 @@ from trioecho.options import WebSocketOptions, checked_path
 from trioecho.poller import Poller
 from trioecho.record import ConnectionRecord
 from trioecho.service import Service
+from trioecho.tls import TlsStream
 from trioecho.websocket import WebSocket
 
 logger = logging.getLogger("trioecho")
@@ -61,7 +62,11 @@ class Server:
     @property
     def connections(self) -> Collection[WebSocket]:
         """The open WebSocket connections, oldest first: a snapshot."""
-        return tuple(self._service.connections)
+        return tuple(
+            connection.websocket
+            for connection in self._service.connections
+            if connection.websocket is not None
+        )
 
     @property
     def records(self) -> Collection[ConnectionRecord]:
@@ -108,7 +113,7 @@ async def serve(
     service = Service(_checked_handlers(handler, options), options)
     listeners = await _listen([host] if isinstance(host, str) else list(host), port)
     async with trio.open_nursery() as poller_nursery:
-        if Poller.available and ssl_context is None:
+        if Poller.available:
             service.poller = Poller()
             poller_nursery.start_soon(service.poller.run)
         try:
@@ -116,11 +121,12 @@ async def serve(
                 server = Server(service, listeners, encrypted=ssl_context is not None)
                 task_status.started(server)
                 with server._accepting:
-                    sources: list[Any] = listeners
-                    if ssl_context is not None:
-                        sources = [trio.SSLListener(listener, ssl_context) for listener in listeners]
                     await trio.serve_listeners(
-                        functools.partial(serve_connection, service=service), sources, handler_nursery=nursery
+                        functools.partial(serve_connection, service=service)
+                        if ssl_context is None
+                        else functools.partial(_serve_tls, service=service, ssl_context=ssl_context),
+                        listeners,
+                        handler_nursery=nursery,
                     )
         finally:
             if service.poller is not None:
@@ -146,6 +152,13 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
         logger.exception("a connection failed")
     finally:
         await trio.aclose_forcefully(transport)
+
+
+async def _serve_tls(stream: trio.SocketStream, *, service: Service, ssl_context: ssl.SSLContext) -> None:
+    if service.poller is not None:
+        await serve_connection(TlsStream(stream, ssl_context), service)
+    else:
+        await serve_connection(trio.SSLStream(stream, ssl_context, server_side=True), service)
 
 
 async def _listen(hosts: Sequence[str], port: int) -> list[trio.SocketListener]:

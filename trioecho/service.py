@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from trioecho.record import ConnectionRecord
-from trioecho.websocket import WebSocket
 
 if TYPE_CHECKING:
     from trioecho.connection import Connection
@@ -30,7 +29,8 @@ class Service:
     handlers: Mapping[str, Handler]
     options: WebSocketOptions
     poller: Poller | None = None
-    connections: dict[WebSocket, Connection] = field(default_factory=dict)
+    connections: dict[Connection, None] = field(default_factory=dict)
+    """The open connections and those whose handshake was accepted, oldest first."""
     records: deque[ConnectionRecord] = field(default_factory=lambda: deque(maxlen=RECORDS_KEPT))
     stopping: bool = False
     phases: set[trio.CancelScope] = field(default_factory=set)
@@ -56,11 +56,11 @@ class Service:
         self.stopping = True
         for scope in self.phases:
             scope.deadline = min(scope.deadline, deadline)
-        for connection in tuple(self.connections.values()):
+        for connection in tuple(self.connections):
             connection.stop(deadline)
 
     def abort(self) -> None:
         """Let everybody end at once."""
         self.stop(trio.current_time())
-        for connection in tuple(self.connections.values()):
+        for connection in tuple(self.connections):
             connection.abort()

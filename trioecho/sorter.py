@@ -109,6 +109,13 @@ class Sorter:
             self._out_of_step = True
             self.end(BY_FRAME_ERROR[error.close_code], error.reason)
 
+    def discard(self) -> None:
+        """Deliver nothing from here on: we are saying goodbye."""
+        self.discarding = True
+        # A Ping that trio-websocket has not got to may stand before the peer's Close.
+        self.control = None
+        self.sort(b"", trio.current_time())
+
     def end(self, ending: Ending, error: str | None = None) -> None:
         """Nothing more will come: say so behind the messages that wait. The first ending stands."""
         if self.peer_close is None or ending is PEER_CLOSED:

@@ -18,20 +18,27 @@ if TYPE_CHECKING:
     from trioecho.keep_alive import Activity
 
 
-class WebSocketEnded(trio.EndOfChannel):
+class OwnEnding(Exception):  # noqa: N818 (the end of a connection is no error)
+    """What a `WebSocket` raises when its connection has ended; `websocket` is that WebSocket.
+
+    Leaving the handler of the same connection it is no failure, because the client went away is how things end.
+    """
+
+    def __init__(self, websocket: WebSocket, what: str) -> None:
+        super().__init__(what)
+        self.websocket = websocket
+
+
+class WebSocketEnded(OwnEnding, trio.EndOfChannel):
     """`WebSocket.receive`: the conversation ended with a Close, or the server stops; nothing more will come."""
 
 
-class WebSocketBroken(trio.BrokenResourceError):
+class WebSocketBroken(OwnEnding, trio.BrokenResourceError):
     """`WebSocket.send` or `receive`: the peer vanished, broke the protocol, or has closed."""
 
 
-class WebSocketClosed(trio.ClosedResourceError):
+class WebSocketClosed(OwnEnding, trio.ClosedResourceError):
     """`WebSocket.send` or `receive`: this side has closed the connection."""
-
-
-OWN_ENDINGS = (WebSocketEnded, WebSocketBroken, WebSocketClosed)
-"""What a WebSocket raises when its connection has ended; leaving that connection's handler it is no failure."""
 
 
 class WebSocket(trio.abc.Channel["str | bytes"]):
@@ -107,8 +114,11 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             if self._closed:
                 self._raise_end()
             await inbox.ready()
-            if not messages:
-                self._raise_end()
+            while not messages:
+                # Another task may have taken the message that woke this one.
+                if inbox.ending is not None:
+                    self._raise_end()
+                await inbox.ready()
         inbox.burst += 1
         return messages.popleft()
 
@@ -120,11 +130,13 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             if self._closed:
                 self._raise_end()
             await inbox.ready()
-            if not messages:
-                try:
-                    self._raise_end()
-                except WebSocketEnded:
-                    raise StopAsyncIteration from None
+            while not messages:
+                if inbox.ending is not None:
+                    try:
+                        self._raise_end()
+                    except WebSocketEnded:
+                        raise StopAsyncIteration from None
+                await inbox.ready()
         inbox.burst += 1
         return messages.popleft()
 
@@ -197,16 +209,16 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if ending is not SERVER_STOPPING:
             self.refuse_sends()
         if self._closed or ending is APPLICATION_CLOSED:
-            raise WebSocketClosed("this side has closed the WebSocket")
+            raise WebSocketClosed(self, "this side has closed the WebSocket")
         if ending is PEER_CLOSED or ending is SERVER_STOPPING:
-            raise WebSocketEnded(ending.when)
-        raise WebSocketBroken(ending.when if ending is not None else "the connection has ended")
+            raise WebSocketEnded(self, ending.when)
+        raise WebSocketBroken(self, ending.when if ending is not None else "the connection has ended")
 
     def _raise_cannot_send(self) -> NoReturn:
         if self._closed:
-            raise WebSocketClosed("this side has closed the WebSocket")
+            raise WebSocketClosed(self, "this side has closed the WebSocket")
         ending = self._inbox.ending
-        raise WebSocketBroken(ending.when if ending is not None else "TCP was reset")
+        raise WebSocketBroken(self, ending.when if ending is not None else "TCP was reset")
 
     @property
     def nursery(self) -> trio.Nursery:

@@ -1,4 +1,4 @@
-/** Bytes as people read and write them. */
+/** Bytes and numbers as people read and write them. */
 
 /** The bytes that were typed as hex digits: spaces, colons, commas, dashes and 0x are welcome. Throws a RangeError to show. */
 export function parseHex(text) {
@@ -18,6 +18,13 @@ export function sizeOf(data) {
   return typeof data === "string" ? new TextEncoder().encode(data).length : data.length;
 }
 
+/** Made once: making one takes milliseconds. */
+export const { format } = new Intl.NumberFormat("en");
+
+export function milliseconds(time) {
+  return `${time.toFixed(time < 100 ? 1 : 0)} ms`;
+}
+
 export function count(number, unit) {
-  return `${number.toLocaleString("en")} ${unit}${number === 1 ? "" : "s"}`;
+  return `${format(number)} ${unit}${number === 1 ? "" : "s"}`;
 }

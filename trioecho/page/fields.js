@@ -34,7 +34,7 @@ export function parseSubprotocols(text) {
 export function parseCloseCode(text) {
   const code = Number(text);
   if (code === 1000 || (Number.isInteger(code) && code >= 3000 && code < 5000)) return code;
-  throw new RangeError("A browser lets a page close with 1000 or with 3000 to 4999; the others belong to the protocol.");
+  throw new RangeError("A browser lets a page close with 1000 or with 3000 to 4999.");
 }
 
 export function parseCloseReason(text) {

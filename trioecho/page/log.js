@@ -1,7 +1,6 @@
 /** The Communication Log: a table that only ever grows at its end and, when full, loses its oldest row. */
 
-import { count, sizeOf, toHex } from "./binary.js";
-import { milliseconds } from "./roundtrips.js";
+import { count, format, milliseconds, sizeOf, toHex } from "./binary.js";
 
 const MAX_ROWS = 1000;
 
@@ -27,7 +26,7 @@ export class Log {
 
   message(from, to, data, time) {
     const trip = time === undefined ? "" : milliseconds(time);
-    const size = `${sizeOf(data).toLocaleString("en")} B`;
+    const size = `${format(sizeOf(data))} B`;
     this.#append(from.toLowerCase(), td("from", from), td("to", to), dataCell(data), td("size", size), td("trip", trip));
   }
 

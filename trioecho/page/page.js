@@ -1,13 +1,12 @@
 /** The page: what its fields and buttons do, and what is shown when. */
 
-import { count, parseHex, sizeOf } from "./binary.js";
+import { count, milliseconds, parseHex, sizeOf } from "./binary.js";
 import { Conversation } from "./code.js";
 import { explain } from "./endings.js";
 import { ownUrl, parseCloseCode, parseCloseReason, parseSubprotocols, parseUrl } from "./fields.js";
 import { Log, make } from "./log.js";
 import { probe } from "./probe.js";
 import { Reconnect } from "./reconnect.js";
-import { milliseconds, RoundTrips } from "./roundtrips.js";
 import { Connection } from "./socket.js";
 import { sparkline } from "./sparkline.js";
 
@@ -22,10 +21,10 @@ const dialog = document.querySelector("dialog");
 const program = document.querySelector("pre");
 const log = new Log($("log"));
 
-/** What Connect was pressed for; then, of the latest connection, its conversation, its echoes and its last message's bytes. */
+/** What Connect was pressed for; then, of the latest connection, its conversation, round trips and last message's bytes. */
 let target;
 let talk;
-let trips;
+let times;
 let lastSize;
 let slow;
 
@@ -45,7 +44,7 @@ const connection = new Connection({
 
   opened(subprotocol) {
     talk = new Conversation(target.url.href, target.subprotocols);
-    trips = new RoundTrips();
+    times = [];
     lastSize = 0;
     reconnect.opened();
     notify();
@@ -56,11 +55,20 @@ const connection = new Connection({
     log.event("opened", "Connection opened");
   },
 
-  received(data, at) {
-    const time = trips.received(data, at);
+  sent(data) {
+    lastSize = sizeOf(data);
+    talk.sent(data);
+    log.message("Client", "Server", data);
+  },
+
+  unsent() {
+    notify(["Not sent: the connection is no longer open.", "Connect again, then send."]);
+  },
+
+  received(data, time) {
     talk.received(data);
     log.message("Server", "Client", data, time);
-    if (time !== undefined) showTrips();
+    if (time !== undefined) showTrip(time);
   },
 
   async ended(ending) {
@@ -99,10 +107,11 @@ function showRetry(text) {
   $("retry").hidden = !text;
 }
 
-function showTrips() {
-  const { times, median } = trips;
+function showTrip(time) {
+  times = [...times, time].slice(-60);
+  const median = times.toSorted((a, b) => a - b)[times.length >> 1];
   const label = `The last ${count(times.length, "round trip")}, at most ${milliseconds(Math.max(...times))}`;
-  $("trips").replaceChildren(`Round trip ${milliseconds(times.at(-1))}, median ${milliseconds(median)}`, sparkline(times, label));
+  $("trips").replaceChildren(`Round trip ${milliseconds(time)}, median ${milliseconds(median)}`, sparkline(times, label));
 }
 
 /** The value of a field; or undefined, and the field says why. */
@@ -134,18 +143,9 @@ function complain(id, sentence) {
   field.setAttribute("aria-describedby", error.id);
 }
 
-function send(data) {
-  const at = performance.now();
-  if (!connection.send(data)) return notify(["Not sent: the connection is no longer open.", "Connect again, then send."]);
-  lastSize = sizeOf(data);
-  trips.sent(data, at);
-  talk.sent(data);
-  return log.message("Client", "Server", data);
-}
-
 function sendHex() {
   const bytes = checked("hex", parseHex);
-  if (bytes) send(bytes);
+  if (bytes) connection.send(bytes);
 }
 
 async function copy(what, text) {
@@ -199,11 +199,11 @@ $("reconnect").addEventListener("change", ({ target: { checked: wanted } }) => {
 
 $("message").addEventListener("submit", (event) => {
   event.preventDefault();
-  send($("text").value);
+  connection.send($("text").value);
 });
 
 onEnter("text", () => {
-  send($("text").value);
+  connection.send($("text").value);
   $("text").select();
 });
 
@@ -214,7 +214,7 @@ $("send-file").addEventListener("click", async () => {
   const [file] = $("file").files;
   complain("file", file ? "" : "Choose a file first.");
   const buffer = await file?.arrayBuffer().catch(() => complain("file", "The browser cannot read this file: choose it again."));
-  if (buffer) send(new Uint8Array(buffer));
+  if (buffer) connection.send(new Uint8Array(buffer));
 });
 
 $("clear").addEventListener("click", () => log.clear());
@@ -229,7 +229,7 @@ dialog.addEventListener("change", showCode);
 
 addEventListener("offline", () => {
   if (connection.state !== "open") return;
-  notify(["This computer has lost its network.", "Unless the server runs on this computer, the connection is probably dead: send something to find out."]);
+  notify(["This computer has lost its network.", "Unless the server runs here, the connection is probably dead: send something to find out."]);
 });
 addEventListener("online", () => connection.state === "open" && notify());
 

@@ -1,53 +1,31 @@
-/** One WebSocket at a time, from Connect to its ending. */
+/** One WebSocket at a time, from Connect to its ending, as the page sees it. */
 
-/**
- * The listener hears:
- * - state(name): "connecting", "open", "closing" or "closed"
- * - opened(subprotocol)
- * - received(data, at): a string or Uint8Array, and milliseconds on the clock of performance.now()
- * - ended({ opened, asked, code, reason }): once for each connect; was it ever open, and did this page ask for the end?
- */
+/** The listener hears state(name), and the news that wire.js tells. */
 export class Connection {
-  #socket;
-  #asked;
+  #worker = new Worker("wire.js", { type: "module" });
   state = "ready";
 
   constructor(listener) {
     this.listener = listener;
+    this.#worker.onmessage = ({ data: [news, ...details] }) => {
+      if (news === "opened") this.#enter("open");
+      if (news === "ended") this.#enter("closed");
+      listener[news](...details);
+    };
   }
 
   connect(url, subprotocols) {
-    const socket = new WebSocket(url, subprotocols);
-    let opened = false;
-    socket.binaryType = "arraybuffer";
-    socket.onopen = () => {
-      opened = true;
-      this.#enter("open");
-      this.listener.opened(socket.protocol);
-    };
-    socket.onmessage = ({ data, timeStamp }) => {
-      this.listener.received(typeof data === "string" ? data : new Uint8Array(data), timeStamp);
-    };
-    socket.onclose = ({ code, reason }) => {
-      this.#enter("closed");
-      this.listener.ended({ opened, asked: this.#asked, code, reason });
-    };
-    this.#socket = socket;
-    this.#asked = false;
     this.#enter("connecting");
+    this.#worker.postMessage(["connect", url.href, subprotocols]);
   }
 
-  /** Sends, or returns false: a socket may have begun to close without an event that tells the page. */
   send(data) {
-    if (this.#socket.readyState !== WebSocket.OPEN) return false;
-    this.#socket.send(data);
-    return true;
+    this.#worker.postMessage(["send", data]);
   }
 
   close(code, reason) {
-    this.#asked = true;
     this.#enter("closing");
-    this.#socket.close(code, reason);
+    this.#worker.postMessage(["close", code, reason]);
   }
 
   #enter(state) {
