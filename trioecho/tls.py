@@ -49,7 +49,7 @@ class TlsStream(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Plain text, at least one byte; b"" at the peer's goodbye or the end of TCP."""
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await trio.lowlevel.checkpoint()
         while True:
             try:
                 return self._tls.read(max_bytes if max_bytes is not None else CHUNK)

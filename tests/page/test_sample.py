@@ -120,11 +120,9 @@ def test_empty_message_can_be_sent(tab: Tab) -> None:
 def test_send_after_the_server_went_does_not_pretend(tab: Tab) -> None:
     """A Send that meets a socket already closing says so, and nothing is logged as sent."""
     tab.connect()
-    tab.evaluate(
-        """() => {
-          const socket = WebSocket.prototype;
-          Object.defineProperty(socket, "readyState", { get: () => WebSocket.CLOSING });
-        }"""
+    (worker,) = tab.page.workers
+    worker.evaluate(
+        "() => Object.defineProperty(WebSocket.prototype, 'readyState', { get: () => WebSocket.CLOSING })"
     )
     tab.send("too late")
     tab.notice("Not sent")
