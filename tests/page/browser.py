@@ -43,6 +43,7 @@ class Tab:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.add_init_script(_LISTEN_FOR_VIOLATIONS)
         self.page.goto(url)
+        expect(self["connect"]).to_be_enabled()
 
     def _heard(self, kind: str, text: str) -> None:
         (self.printed if kind in ("log", "info", "debug") else self.complaints).append(text)

@@ -60,7 +60,7 @@ def test_state_goes_through_all_its_words(tab: Tab) -> None:
     tab.connect()
     tab.close()
     assert tab.evaluate("seen") == ["Ready to connect…", "Connecting…", "Open", "Closing…", "Closed"]
-    expect(tab.page).to_have_title("Closed · WebSocket Sample Application")
+    expect(tab.page).to_have_title("Closed · WebSocket")
 
 
 def test_controls_follow_the_state(tab: Tab) -> None:
@@ -80,7 +80,7 @@ def test_text_stays_text(tab: Tab) -> None:
     tab.wait_for_rows(3)
     assert [row[2] for row in tab.rows()[1:]] == [markup, markup]
     assert tab.page.locator("tbody img, tbody script").count() == 0
-    expect(tab.page).to_have_title("Open · WebSocket Sample Application")
+    expect(tab.page).to_have_title("Open · WebSocket")
 
 
 def test_close_reason_stays_text(start: StartServer, open_tab: OpenTab) -> None:

@@ -9,7 +9,7 @@ const BY_CODE = {
   1000: ["The server has finished the conversation.", "Nothing is wrong. Connect again for a new one."],
   1001: ["The server is stopping or restarting.", AGAIN],
   1002: ["The server says that this browser broke the protocol.", GARBLED],
-  1005: ["The server closed without saying why.", "Connect again for a new conversation."],
+  1005: ["The server closed without saying why.", "Connect again."],
   1007: ["The server found text that is not valid UTF-8.", GARBLED],
   1008: ["The server’s rules do not allow this.", "Its reason, below, or its own log may say which rule."],
   1011: ["The server’s handler failed.", "The server’s own log has the traceback."],

@@ -12,7 +12,7 @@ const REASON_BYTES = 123;
 export const ownUrl = `${location.protocol.replace("http", "ws")}//${location.host}/ws`;
 
 export function parseUrl(text) {
-  const url = URL.parse(text.trim());
+  const url = URL.parse(text);
   if (!/^(ws|http)s?:$/.test(url?.protocol)) throw new RangeError(`This is not a WebSocket URL. It should look like “${ownUrl}”.`);
   if (url.protocol.startsWith("http")) {
     throw new RangeError(`A WebSocket URL starts with ws:// or wss://. Did you mean “${url.href.replace("http", "ws")}”?`);

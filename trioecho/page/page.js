@@ -11,7 +11,6 @@ import { Connection } from "./socket.js";
 import { sparkline } from "./sparkline.js";
 
 const STATES = { connecting: "Connecting…", open: "Open", closing: "Closing…", closed: "Closed" };
-const TITLE = document.title;
 
 /** How long Connecting… may last before the page offers to stop it. */
 const PATIENCE_MS = 2000;
@@ -32,7 +31,7 @@ const connection = new Connection({
   state(state) {
     $("state").textContent = STATES[state];
     $("state").dataset.state = state;
-    document.title = `${STATES[state]} · ${TITLE}`;
+    document.title = `${STATES[state]} · WebSocket`;
     $("connect").disabled = state !== "closed";
     for (const id of ["text", "send", "close", "send-hex", "send-file"]) $(id).disabled = state !== "open";
     showRetry("");
@@ -40,6 +39,10 @@ const connection = new Connection({
     if (state === "connecting") slow = setTimeout(showRetry, PATIENCE_MS, "Still connecting.");
     if (state === "open") rescueFocus("text");
     if (state === "closed") rescueFocus("connect");
+  },
+
+  ready() {
+    $("connect").disabled = false;
   },
 
   opened(subprotocol) {
@@ -150,7 +153,7 @@ function sendHex() {
 
 async function copy(what, text) {
   const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
-  const said = make("span", "", copied ? `${what} copied` : "The browser does not allow copying here");
+  const said = make("span", "", copied ? `${what} copied` : "Copying is not allowed here");
   // A modal dialog covers all that is not inside it.
   (dialog.open ? dialog : document.body).append($("said"));
   $("said").replaceChildren(said);
@@ -213,7 +216,7 @@ $("send-hex").addEventListener("click", sendHex);
 $("send-file").addEventListener("click", async () => {
   const [file] = $("file").files;
   complain("file", file ? "" : "Choose a file first.");
-  const buffer = await file?.arrayBuffer().catch(() => complain("file", "The browser cannot read this file: choose it again."));
+  const buffer = await file?.arrayBuffer().catch(() => complain("file", "This file cannot be read: choose it again."));
   if (buffer) connection.send(new Uint8Array(buffer));
 });
 

@@ -23,7 +23,6 @@ export class RoundTrips {
     const like = likeness(data);
     const place = this.#waiting.findIndex((sent) => sent.like === like);
     if (place < 0) return undefined;
-    const [sent] = this.#waiting.splice(0, place + 1).slice(-1);
-    return Math.max(0, at - sent.at);
+    return Math.max(0, at - this.#waiting.splice(0, place + 1).at(-1).at);
   }
 }

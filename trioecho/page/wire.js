@@ -39,6 +39,7 @@ const orders = {
 };
 
 /**
+ * - ready(): this thread is loaded
  * - opened(subprotocol)
  * - sent(data); unsent() for a message that came too late
  * - received(data, time): as an echo, the milliseconds since it was sent
@@ -49,3 +50,4 @@ function tell(...news) {
 }
 
 onmessage = ({ data: [order, ...details] }) => orders[order](...details);
+tell("ready");
