@@ -1,4 +1,4 @@
-"""A server in the test's own Trio run, on each way of reading: the shared poller, Trio's socket streams, TLS."""
+"""A server in the test's own Trio run, on each way of reading: the shared poller or Trio's streams, without and with TLS."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PATIENCE = 20.0
 _encrypted = False
 
 
-@pytest.fixture(params=["poller", "stream", "tls"], autouse=True)
+@pytest.fixture(params=["poller", "stream", "poller-tls", "stream-tls"], autouse=True)
 def way_of_reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Import this into a file of tests, and each of them runs on every way of reading."""
-    if request.param == "poller" and not Poller.available:
+    if request.param.startswith("poller") and not Poller.available:
         pytest.skip("this platform has no epoll")
-    monkeypatch.setattr(Poller, "available", request.param == "poller")
-    monkeypatch.setattr(sys.modules[__name__], "_encrypted", request.param == "tls")
+    monkeypatch.setattr(Poller, "available", request.param.startswith("poller"))
+    monkeypatch.setattr(sys.modules[__name__], "_encrypted", request.param.endswith("tls"))
 
 
 plain_tcp = pytest.mark.parametrize("way_of_reading", ["poller", "stream"], indirect=True)
