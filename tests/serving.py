@@ -1,4 +1,4 @@
-"""A server in the test's own Trio run, on each way of reading: the shared poller or Trio's streams, without and with TLS."""
+"""A server in the test's own Trio run, on each way of reading: the poller or Trio's streams, without and with TLS."""
 
 from __future__ import annotations
 

@@ -328,6 +328,7 @@ async def test_one_connection_cannot_hold_the_loop() -> None:
         await until(lambda: ws.record.messages_received >= 9000)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(count_turns)
+            nursery.start_soon(client.receive_rest)
             await trio.lowlevel.checkpoint()
             before = turns
             for _ in range(9000):
