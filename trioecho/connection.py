@@ -97,6 +97,7 @@ class Connection:
             max_message_size=options.max_message_size, max_fragments=options.max_fragments
         )
         self._sorter = Sorter(self._decoder, self._inbox, self._activity)
+        self._outbox.on_progress = self._activity.heard
         self._sorter.on_ended = self._nothing_more_comes
         self._reading = Reading(
             transport,
@@ -137,7 +138,7 @@ class Connection:
 
     async def run(self) -> None:
         """Open, let the handler have it, say goodbye, record. Raises no `Exception`."""
-        cancelled = True
+        cancelled, broken = True, False
         try:
             async with trio.open_nursery() as self._engine_nursery:
                 try:
@@ -149,7 +150,8 @@ class Connection:
                     await self._let_handler_run(protocol)
                     cancelled = False
                 finally:
-                    # The drain task is shielded and writes what is owed; this bounds it, also when we are cancelled.
+                    # Asked before the deadline that bounds the shielded drain task can cut a frame off.
+                    broken = self._outbox.broken
                     self._goodbye.end_by(trio.current_time() + self._options.close_timeout)
                     self._engine_nursery.cancel_scope.cancel()
         except* Exception as group:
@@ -158,11 +160,13 @@ class Connection:
             if self._failure is None and not self._outbox.broken:
                 self._failure = group
         finally:
-            failed, pending, broken = self._failure is not None, self._inbox.ending, self._outbox.broken
+            failed, pending = self._failure is not None, self._inbox.ending
             ending = endings.decide(self._decided, failed, pending, cancelled=cancelled, broken=broken)
             await self._goodbye.say(ending)
-            self._reading.forget()
+            self._goodbye.let_go()
             self._write_record(ending)
+            # Whoever waits in receive outside this connection's nursery would wait for ever.
+            self._inbox.end(ending)
 
     async def _let_handler_run(self, protocol: trio_websocket.WebSocketConnection) -> None:
         """Run the handler in the connection's nursery; returns when nothing in it runs any more."""
@@ -219,10 +223,12 @@ class Connection:
         self._cancel_handler(ending)
 
     async def _close_for_application(self, code: int, reason: str) -> None:
-        """`WebSocket.aclose`: say Close now, and await the peer's."""
-        if self._decided is None:
-            self._decided = endings.APPLICATION_CLOSED
-        self._goodbye.application_close = (code, reason)
+        """`WebSocket.aclose`: say Close now, and await the peer's; if that came first, answer it as it wants."""
+        if self._sorter.peer_close is not None:
+            code, reason = self._goodbye.code_and_reason(endings.PEER_CLOSED)
+        else:
+            self._decided = self._decided or endings.APPLICATION_CLOSED
+            self._goodbye.application_close = (code, reason)
         try:
             with trio.move_on_after(self._options.close_timeout):
                 await self._goodbye.send_close(code, reason)

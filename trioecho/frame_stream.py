@@ -27,13 +27,13 @@ class FrameStream(trio.abc.Stream):
     __slots__ = (
         "_closed",
         "_early",
-        "_open",
         "_outbox",
         "_parked",
         "_reading",
         "_sorter",
         "_vetted",
         "on_close_sent",
+        "opened",
     )
 
     def __init__(
@@ -44,7 +44,8 @@ class FrameStream(trio.abc.Stream):
         self._sorter = sorter
         self._reading = reading
         self._outbox = outbox
-        self._open = False
+        self.opened = False
+        """Whether the 101 has been handed over, so that frames may follow."""
         self._closed = False
         self._parked: trio.lowlevel.Task | None = None
         self.on_close_sent: Callable[[], object] = bool
@@ -57,11 +58,11 @@ class FrameStream(trio.abc.Stream):
             vetted, self._vetted = self._vetted, b""
             return vetted
         sorter = self._sorter
-        if sorter.control is None and self._open:
+        if sorter.control is None and self.opened:
             sorter.busy = False
             sorter.sort(b"", trio.current_time())
         while sorter.control is None:
-            if self._reading.poller is None and self._open and not sorter.peer_done.is_set():
+            if self._reading.poller is None and self.opened and not sorter.peer_done.is_set():
                 await self._reading.read_transport()
             elif self._closed:
                 raise trio.ClosedResourceError
@@ -74,19 +75,21 @@ class FrameStream(trio.abc.Stream):
         """Queue what trio-websocket says, in order before anything that is sent later."""
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._outbox.room()
-        if self._outbox.broken:
-            raise trio.BrokenResourceError
         frame = bytes(data)
         self._outbox.put(frame)
-        if not self._open:
-            self._open = True
+        closing = self.opened and frame[0] & 0x0F == CLOSE
+        if self._outbox.broken and (closing or not self.opened):
+            raise trio.BrokenResourceError
+        # A Pong that cannot be sent is no reason to stop reading: what came before the loss is still to be delivered.
+        if not self.opened:
+            self.opened = True
             # trio-websocket's reader waits in receive_some, unless it is yet to come there.
             self._sorter.busy = self._parked is None
             early, self._early = self._early, b""
             self._reading.start(early)
             if self._reading.poller is None:
                 self._wake()
-        elif frame[0] & 0x0F == CLOSE:
+        elif closing:
             self.on_close_sent()
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -101,7 +104,7 @@ class FrameStream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     async def _park(self) -> None:
-        if self._open:
+        if self.opened:
             # It has dealt with the Ping that held up reading.
             self._reading.resume()
             if self._sorter.control is not None:

@@ -12,7 +12,7 @@ import trio
 
 from trioecho.endings import APPLICATION_CLOSED, PEER_CLOSED, Ending, Farewell
 from trioecho.frame_stream import FrameStream
-from trioecho.frames import shortened_reason
+from trioecho.frames import CLOSE, encode_frame, shortened_reason
 from trioecho.inbox import Inbox
 from trioecho.linger import half_close
 from trioecho.outbox import Outbox
@@ -80,13 +80,18 @@ class Goodbye:
         """Say what the table says, and wait as it says, until the deadline. Cannot be cancelled from outside."""
         if ending.farewell is Farewell.ABORT:
             self.abort()
+        self._outbox.shut = True
         with self._scope:
             if self._record.code_sent is None and ending.farewell is not Farewell.SILENT:
-                await self.send_close(*self._code_and_reason(ending))
+                await self.send_close(*self.code_and_reason(ending))
             else:
                 self._reading.begin_goodbye()
             await self._outbox.flush()
             if ending.farewell is Farewell.ABORT or self._outbox.broken:
+                return
+            if not self._stream.opened:
+                # The client has not even been told 101, so no Close can come from it.
+                await half_close(self._transport)
                 return
             if ending.farewell is Farewell.HANDSHAKE:
                 await self._reading.read_on(self._sorter.peer_done)
@@ -94,11 +99,16 @@ class Goodbye:
                     # Both sides have said all, so the server closes TCP now (RFC 6455 §7.1.1). Lingering until the
                     # client hangs up was tried: trio-websocket's client never does.
                     self._reading.discard_unread()
-                    self._reading.forget()
+                    self.let_go()
                     await self._transport.aclose()
                     return
             await half_close(self._transport)
             await self._reading.read_on(self._reading.hung_up)
+
+    def let_go(self) -> None:
+        """Write and read nothing more, before the socket is closed: its number may soon be another connection's."""
+        self._reading.forget()
+        self._outbox.break_off()
 
     async def send_close(self, code: int, reason: str) -> None:
         """Have trio-websocket say Close. Its own waiting for the answer is cut short: it never sees the peer's.
@@ -107,21 +117,28 @@ class Goodbye:
         """
         record = self._record
         record.messages_discarded += self._inbox.discard()
+        self._outbox.shut = True
         self._reading.begin_goodbye()
-        if self.protocol is None:
+        if not self._stream.opened:
             return
         if record.closed_first is None:
             record.closed_first = "client" if self._sorter.peer_done.is_set() else "server"
         reason = shortened_reason(reason)
-        with trio.CancelScope() as sent:
+        sent = trio.CancelScope()
 
-            def close_sent() -> None:
-                record.code_sent = code
-                record.reason_sent = reason
-                sent.cancel()
+        def close_sent() -> None:
+            record.code_sent = code
+            record.reason_sent = reason
+            sent.cancel()
 
-            self._stream.on_close_sent = close_sent
-            await self.protocol.aclose(code, reason)
+        self._stream.on_close_sent = close_sent
+        if self.protocol is not None:
+            with sent:
+                await self.protocol.aclose(code, reason)
+        if record.code_sent is None and not self._outbox.broken:
+            # trio-websocket was cancelled on its way to a Close, its own 101 or an earlier one, and says no other.
+            self._outbox.put(encode_frame(CLOSE, code.to_bytes(2) + reason.encode()))
+            close_sent()
 
     def complete(self, record: ConnectionRecord, ending: Ending) -> None:
         """Write what only the goodbye knows."""
@@ -135,7 +152,8 @@ class Goodbye:
             record.closed_first = "client" if self._inbox.ending is ending else "server"
         record.clean = ending.clean and record.code_sent is not None and record.code_received is not None
 
-    def _code_and_reason(self, ending: Ending) -> tuple[int, str]:
+    def code_and_reason(self, ending: Ending) -> tuple[int, str]:
+        """What the Close says at this ending."""
         if ending is APPLICATION_CLOSED:
             return self.application_close
         if ending is PEER_CLOSED:

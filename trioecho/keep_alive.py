@@ -3,7 +3,9 @@
 The rule of keep-alive, and what others do:
 
 - Any byte received is a sign of life, not only the Pong. A peer in the middle of a long message, over a slow line,
-  cannot answer a Ping before that message is through.
+  cannot answer a Ping before that message is through. Likewise a peer that makes room for bytes that waited for it:
+  it downloads slowly, and our Ping stands behind the download. (What lies in the kernels' buffers is beyond our
+  sight: who takes longer than `keep_alive_timeout` over those is still taken for dead.)
 - While the server itself does not read (the handler is slow, the inbox is full), the clock stands still: the Pong may
   have arrived long ago and lie unread in the kernel. websockets' Trio server closes a client that answers every Ping
   with 1011 after 40 s when 40 messages wait for a slow handler; trio-websocket's ``ping()`` times out likewise.
@@ -38,6 +40,10 @@ class Activity:
         self._over = False
         self.latency: float | None = None
         """Seconds from the last answered Ping to its Pong."""
+
+    def heard(self) -> None:
+        """The peer gave a sign of life just now."""
+        self.heard_at = trio.current_time()
 
     def pause(self, now: float) -> None:
         """We stop reading: the clock stands still."""

@@ -14,6 +14,7 @@ the kernel holds, at most one frame per sending task, or `GATHERED_BYTES`, waits
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 
@@ -34,6 +35,7 @@ class Outbox:
     """
 
     __slots__ = (
+        "_deadline",
         "_drain_task",
         "_draining",
         "_fd",
@@ -50,6 +52,7 @@ class Outbox:
         "blocked",
         "broken",
         "messages",
+        "on_progress",
         "payload_bytes",
         "shut",
     )
@@ -72,8 +75,11 @@ class Outbox:
         self._draining = False
         self._drain_task: trio.lowlevel.Task | None = None
         self._finishing = False
+        self._deadline = math.inf
         self._unsent_messages = 0
         self._unsent_bytes = 0
+        self.on_progress: Callable[[], object] = bool
+        """Called when the peer has made room for bytes that waited: a sign of life."""
         self.blocked = False
         """The peer does not read as fast as we write: senders wait in `room`."""
         self.broken = False
@@ -180,9 +186,11 @@ class Outbox:
                 if self.blocked:
                     await trio.lowlevel.wait_writable(self._fd)
                     self.blocked = False
+                    self.on_progress()
                 self.write_now()
                 continue
             data, self._waiting = b"".join(self._waiting), []
+            waited = self.blocked
             try:
                 await self._stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -192,12 +200,15 @@ class Outbox:
                 raise
             else:
                 self._size -= len(data)
+                if waited:
+                    self.on_progress()
                 if not self._waiting:
                     self._sent_all()
 
     async def drain(self) -> None:
         """The task that writes what waits, until `finish`."""
-        with trio.CancelScope(shield=True) as self._scope:
+        # `finish` may have come before this task's first step.
+        with trio.CancelScope(shield=True, deadline=self._deadline) as self._scope:
             while True:
                 await self.flush()
                 if self._finishing or self.broken:
@@ -208,8 +219,9 @@ class Outbox:
     def finish(self, deadline: float) -> None:
         """Let the drain task write what waits, and end, at `deadline` (Trio's clock) at the latest."""
         self._finishing = True
+        self._deadline = min(self._deadline, deadline)
         if self._scope is not None:
-            self._scope.deadline = min(self._scope.deadline, deadline)
+            self._scope.deadline = self._deadline
         self._wake_drain()
 
     def break_off(self) -> None:

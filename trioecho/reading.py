@@ -88,10 +88,13 @@ class Reading:
         if self._tls is not None:
             # A record may have carried more than the request.
             early += self._opened(b"")
+        now = trio.current_time()
         if early:
-            self._sorter.sort(early, trio.current_time())
+            self._sorter.sort(early, now)
             if self._sorter.control is not None:
                 self.on_control()
+        if self._tls is not None and self._tls.ended:
+            self._end_of_tls(now)
 
     def begin_goodbye(self) -> None:
         """From here on nothing is delivered: only the peer's Close and the end of TCP still matter."""
@@ -166,6 +169,8 @@ class Reading:
             sorter.sort(data, now)
             if sorter.control is not None:
                 self.on_control()
+            if self._tls is not None and self._tls.ended:
+                self._end_of_tls(now)
         else:
             self._end_of_tcp()
 
@@ -174,11 +179,16 @@ class Reading:
         assert self._tls is not None
         try:
             return self._tls.open(data)
-        except EOFError:
-            self._end_of_tcp()
         except OSError as error:
             self._lose(str(error))
         return b""
+
+    def _end_of_tls(self, now: float) -> None:
+        """TLS's goodbye came, perhaps behind messages that wait; TCP may stay open for it to be answered."""
+        if self._sorter.must_wait:
+            self._pause(now, lost=False)
+        else:
+            self._end_of_tcp()
 
     def _end_of_tcp(self) -> None:
         self._sorter.end(PEER_VANISHED, "TCP ended without a Close")
@@ -216,7 +226,9 @@ class Reading:
         self._inbox.on_caught_up = None
         now = trio.current_time()
         self._activity.resume(now)
-        if self._lost:
+        if self._tls is not None and self._tls.ended:
+            self._end_of_tcp()
+        elif self._lost:
             while not self.hung_up.is_set() and not self._sorter.must_wait:
                 self._readable(0, now)
             if not self.hung_up.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Service:
     """The open connections and those whose handshake was accepted, oldest first."""
     records: deque[ConnectionRecord] = field(default_factory=lambda: deque(maxlen=RECORDS_KEPT))
     stopping: bool = False
+    deadline: float = math.inf
     phases: set[trio.CancelScope] = field(default_factory=set)
 
     @property
@@ -44,7 +46,7 @@ class Service:
     @contextlib.contextmanager
     def phase(self, seconds: float) -> Iterator[trio.CancelScope]:
         """Bound what happens before a WebSocket is open, or instead of it; the server's stop can shorten it."""
-        with trio.move_on_after(seconds) as scope:
+        with trio.move_on_at(min(trio.current_time() + seconds, self.deadline)) as scope:
             self.phases.add(scope)
             try:
                 yield scope
@@ -54,6 +56,7 @@ class Service:
     def stop(self, deadline: float) -> None:
         """Accept nobody any more; let everybody end, at `deadline` (Trio's clock) at the latest."""
         self.stopping = True
+        self.deadline = min(self.deadline, deadline)
         for scope in self.phases:
             scope.deadline = min(scope.deadline, deadline)
         for connection in tuple(self.connections):

@@ -23,13 +23,15 @@ class TlsStream(trio.abc.Stream):
     itself. The stream methods raise `trio.BrokenResourceError` for whatever is wrong with the peer's TLS.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_tls", "transport_stream")
+    __slots__ = ("_incoming", "_outgoing", "_tls", "ended", "transport_stream")
 
     def __init__(self, transport_stream: trio.SocketStream, context: ssl.SSLContext) -> None:
         self.transport_stream = transport_stream
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.ended = False
+        """`open` has come to the peer's goodbye."""
 
     async def do_handshake(self) -> None:
         """Agree on keys. The caller sets the deadline."""
@@ -85,27 +87,23 @@ class TlsStream(trio.abc.Stream):
     def open(self, data: bytes) -> bytes:
         """The plain text in `data`, and in what came before it; b"" if no record is complete yet.
 
-        Raises `EOFError` at the peer's goodbye, and `ssl.SSLError` (an `OSError`) for anything that is not TLS.
+        Sets `ended` if the peer's goodbye stands behind it. Raises `ssl.SSLError`, an `OSError`, for anything that is
+        not TLS.
         """
         if data:
             self._incoming.write(data)
         plain = b""
         try:
-            while True:
-                piece = self._tls.read(CHUNK)
-                if not piece:
-                    break
+            while piece := self._tls.read(CHUNK):
                 plain = plain + piece if plain else piece
                 if not self._incoming.pending and not self._tls.pending():
                     return plain
+            self.ended = True
         except ssl.SSLWantReadError:
-            return plain
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             pass
-        if plain:
-            # Asked again, OpenSSL says again that this was the end.
-            return plain
-        raise EOFError
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self.ended = True
+        return plain
 
     def seal(self, data: bytes) -> bytes:
         """The TLS records that carry `data`, and whatever else OpenSSL has to say first."""

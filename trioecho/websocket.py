@@ -178,8 +178,9 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Close: say `code` and `reason`, wait for the peer's Close, at most `close_timeout` seconds.
 
-        Messages that wait are discarded, and counted in the record. Calling it again, or after the peer has closed or
-        vanished, does nothing more. Always a checkpoint. Cancelled: the Close may have been sent; nothing more is
+        Messages that wait are discarded, and counted in the record. If the peer's Close came first, it is answered with
+        the peer's own code and reason. Calling it again, or after the peer has vanished or erred, does nothing more.
+        Always a checkpoint. Cancelled: the Close may have been sent; nothing more is
         waited for.
 
         Raises `ValueError` for a code that no Close frame may carry (RFC 6455 §7.4: 1000-1003, 1007-1014, 3000-4999
@@ -192,7 +193,8 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         size = len(reason.encode())
         if size > 123:
             raise ValueError(f"close reason has {size} bytes of UTF-8; a Close frame has room for 123")
-        if self._closed or self._told or self._outbox.broken:
+        failed = self._inbox.ending not in (None, PEER_CLOSED, SERVER_STOPPING)
+        if self._closed or failed or self._outbox.broken:
             self._closed = self._outbox.shut = True
             await trio.lowlevel.checkpoint()
             return
