@@ -201,9 +201,8 @@ class Connection:
             # That this client went away is an ending, not a failure of the handler. Another's is one.
             self._failure = group.split(lambda error: getattr(error, "websocket", None) is ws)[1]
             left = True
-        unasked = self._failure is None and self._decided is None
         gone = self._inbox.ending not in (None, endings.SERVER_STOPPING)
-        self._record.handler_cancelled = gone and unasked and not left
+        self._record.handler_cancelled = gone and self._decided is None and not left
 
     async def _keep_alive(self, protocol: trio_websocket.WebSocketConnection) -> None:
         async def ping() -> None:

@@ -130,7 +130,7 @@ class Outbox:
             written = 0
         except OSError:
             written = 0
-            self._break()
+            self.break_off()
         if written != len(frame):
             self._unsent_messages += 1
             self._unsent_bytes += size
@@ -149,7 +149,7 @@ class Outbox:
             written = 0
         except OSError:
             written = 0
-            self._break()
+            self.break_off()
         if written != len(header) + len(payload):
             self._unsent_messages += 1
             self._unsent_bytes += len(payload)
@@ -194,9 +194,9 @@ class Outbox:
             try:
                 await self._stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self._break()
+                self.break_off()
             except trio.Cancelled:
-                self._break()
+                self.break_off()
                 raise
             else:
                 self._size -= len(data)
@@ -224,16 +224,12 @@ class Outbox:
             self._scope.deadline = self._deadline
         self._wake_drain()
 
-    def break_off(self) -> None:
-        """Count nothing more as sendable: TCP is known to be gone."""
-        self._break()
-
     def _sealed(self, frame: bytes) -> bytes:
         assert self._seal is not None
         try:
             return self._seal(frame)
         except OSError:
-            self._break()
+            self.break_off()
             return b""
 
     def _write(self, data: bytes | memoryview) -> None:
@@ -243,7 +239,7 @@ class Outbox:
         except BlockingIOError:
             written = 0
         except OSError:
-            self._break()
+            self.break_off()
             return
         if written == len(data):
             self._sent_all()
@@ -280,7 +276,8 @@ class Outbox:
             self._room.set()
             self._room = None
 
-    def _break(self) -> None:
+    def break_off(self) -> None:
+        """Send nothing more: TCP is gone, or about to be closed."""
         self.broken = self.shut = True
         self._waiting.clear()
         if self._room is not None:
