@@ -1,0 +1,167 @@
+"""Bytes on their way: in order, gathered, bounded, counted truly, over a real socket or any stream."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import pytest
+import trio
+import trio.testing
+
+from trioecho.outbox import GATHERED_BYTES, Outbox
+
+PATIENCE = 20.0
+"""Seconds after which a test gives up. Nothing is measured with it."""
+
+
+class Line(NamedTuple):
+    """An outbox, the other end of its line, and the nursery of its drain task."""
+
+    outbox: Outbox
+    other_end: trio.SocketStream
+    nursery: trio.Nursery
+
+    async def read(self, size: int) -> bytes:
+        """Exactly `size` bytes from the other end."""
+        data = b""
+        while len(data) < size:
+            piece = await self.other_end.receive_some(size - len(data))
+            assert piece, f"the line ended after {len(data)} bytes of {size}"
+            data += piece
+        return data
+
+
+@pytest.fixture(params=["socket", "stream"])
+def straight(request: pytest.FixtureRequest) -> bool:
+    """Whether the outbox may write to the socket itself, or has to use a Trio stream."""
+    return bool(request.param == "socket")
+
+
+@contextlib.asynccontextmanager
+async def line(straight: bool) -> AsyncIterator[Line]:
+    """A line of sockets with an outbox at one end."""
+    ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket_pair())
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery, ours, theirs:
+            outbox = Outbox(
+                ours, ours.socket.fileno() if straight else None, lambda: nursery.start_soon(outbox.drain)
+            )
+            yield Line(outbox, theirs, nursery)
+            outbox.finish(trio.current_time())
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected TCP sockets, which trio.SocketStream wants."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = socket.create_connection(listener.getsockname())
+        other, _ = listener.accept()
+    return one, other
+
+
+async def test_order_is_the_order_of_the_calls(straight: bool) -> None:
+    """Gathered or not, message or control frame."""
+    async with line(straight) as wire:
+        outbox = wire.outbox
+        outbox.put_message(b"one ", 4, False)
+        outbox.put_message(b"two ", 4, True)
+        outbox.put(b"control ")
+        outbox.put_message(b"three ", 6, True)
+        outbox.put_message(b"four", 4, False)
+        assert await wire.read(26) == b"one two control three four"
+
+
+async def test_what_is_gathered_goes_out_when_the_task_waits(straight: bool) -> None:
+    """Nobody has to ask for it."""
+    async with line(straight) as wire:
+        outbox = wire.outbox
+        outbox.put_message(b"gathered", 8, True)
+        assert not outbox.empty
+        assert await wire.read(8) == b"gathered"
+        await trio.testing.wait_all_tasks_blocked()
+        assert outbox.empty
+        assert (outbox.sent_messages, outbox.sent_bytes) == (1, 8)
+
+
+async def test_gathering_is_bounded(straight: bool) -> None:
+    """At `GATHERED_BYTES` they are written, or room is refused, though more messages wait."""
+    async with line(straight) as wire:
+        outbox = wire.outbox
+        frame = bytes(1000)
+        count = GATHERED_BYTES // 1000 + 1
+        for _ in range(count):
+            outbox.put_message(frame, 1000, True)
+        assert outbox.empty if straight else outbox.blocked
+        assert await wire.read(1000 * count) == bytes(1000 * count)
+        await outbox.room()
+        assert outbox.sent_messages == count
+
+
+async def test_a_peer_that_does_not_read_holds_the_senders(straight: bool) -> None:
+    """room waits; when the peer reads, all of it arrives, and room is there."""
+    async with line(straight) as wire:
+        outbox, nursery = wire.outbox, wire.nursery
+        outbox.put_message(bytes(20_000_000), 20_000_000, False)
+        assert outbox.blocked
+        entered = []
+
+        async def sender(name: bytes) -> None:
+            await outbox.room()
+            entered.append(name)
+            outbox.put_message(name, len(name), False)
+
+        for name in (b"one", b"two"):
+            nursery.start_soon(sender, name)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert entered == []
+        assert outbox.sent_messages == 0
+        assert await wire.read(20_000_000) == bytes(20_000_000)
+        assert await wire.read(6) in (b"onetwo", b"twoone")
+        await trio.testing.wait_all_tasks_blocked()
+        assert (outbox.empty, outbox.blocked, outbox.sent_messages) == (True, False, 3)
+
+
+async def test_cancelling_everybody_else_does_not_cut_a_frame(straight: bool) -> None:
+    """The drain task is shielded: what has been put is written, up to the deadline of finish."""
+    async with line(straight) as wire:
+        outbox, nursery = wire.outbox, wire.nursery
+        outbox.put_message(bytes(20_000_000), 20_000_000, False)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            assert await wire.read(20_000_000) == bytes(20_000_000)
+
+
+async def test_finish_bounds_the_drain_task(straight: bool) -> None:
+    """At its deadline the drain task ends, whoever does not read."""
+    async with line(straight) as (outbox, _, nursery):
+        outbox.put_message(bytes(20_000_000), 20_000_000, False)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        outbox.finish(trio.current_time() + 0.05)
+        while nursery.child_tasks:
+            await trio.sleep(0.001)
+        assert not outbox.empty
+        assert outbox.sent_messages == 0
+
+
+async def test_a_reset_breaks_it_and_frees_the_senders(straight: bool) -> None:
+    """broken is set, room does not wait any more, and what is put is thrown away and not counted as sent."""
+    async with line(straight) as (outbox, other_end, _):
+        outbox.put_message(bytes(20_000_000), 20_000_000, False)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        other_end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        await trio.aclose_forcefully(other_end)
+        await outbox.room()
+        assert outbox.broken
+        outbox.put_message(b"too late", 8, False)
+        outbox.put(b"too late")
+        assert outbox.sent_messages == 0
+
+
+async def test_room_is_no_checkpoint_where_there_is_room(straight: bool) -> None:
+    """A send that need not wait costs nothing."""
+    async with line(straight) as (outbox, _, _):
+        with trio.testing.assert_no_checkpoints():
+            await outbox.room()
