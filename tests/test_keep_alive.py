@@ -196,6 +196,29 @@ async def test_a_dead_client_is_noticed_after_the_server_has_read_again(autojump
         assert begun + 10_000 < trio.current_time() <= begun + 10_000 + 140
 
 
+@pytest.mark.parametrize(
+    ("options", "opcode", "after"),
+    [({}, PING, 120), ({"idle_timeout": 60.0}, CLOSE, 60)],
+    ids=["Ping", "idle"],
+)
+async def test_a_clock_that_stood_still_goes_on_where_it_stood(
+    autojump_clock: Clock, options: dict[str, float], opcode: int, after: float
+) -> None:
+    """The time in which nothing was read is no silence: counting begins anew when the handler has caught up."""
+
+    async def sleeper(ws: trioecho.WebSocket) -> None:
+        await trio.sleep(10_021)
+        await wait(ws)
+
+    async with open_client(sleeper, options=with_options(**options)) as client:
+        begun = trio.current_time()
+        await client.send(b"x" * 70_000)
+        frame = await client.receive_frame()
+        assert frame is not None
+        assert frame.opcode == opcode
+        assert trio.current_time() == pytest.approx(begun + 10_021 + after)
+
+
 # The idle timeout.
 
 
