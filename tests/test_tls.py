@@ -9,11 +9,11 @@ import math
 import socket
 import ssl
 
-import aiohttp
 import pytest
 import serving as ways
 import trio
 import trio.testing
+import websockets.asyncio.client
 import websockets.sync.client
 from serving import certificates, connected, open_stream, reset, serving, someone_else_is_served, until
 
@@ -64,14 +64,14 @@ async def test_websockets_is_echoed_over_wss() -> None:
         assert server.records[0].clean
 
 
-async def test_aiohttp_is_echoed_over_wss() -> None:
-    """aiohttp on asyncio, many messages in flight."""
+async def test_websockets_on_asyncio_is_echoed_over_wss() -> None:
+    """The same library on asyncio, many messages in flight."""
 
     async def talk(url: str) -> list[str | bytes]:
-        async with aiohttp.ClientSession() as session, session.ws_connect(url, ssl=certificates()[1]) as ws:
+        async with websockets.asyncio.client.connect(url, ssl=certificates()[1], proxy=None) as ws:
             for message in MESSAGES * 10:
-                await (ws.send_str(message) if isinstance(message, str) else ws.send_bytes(message))
-            return [(await ws.receive()).data for _ in MESSAGES * 10]
+                await ws.send(message)
+            return [await ws.recv() for _ in MESSAGES * 10]
 
     async with serving() as server:
         heard = await trio.to_thread.run_sync(lambda: asyncio.run(talk(server.websocket_url)))
