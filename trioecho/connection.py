@@ -16,7 +16,8 @@
     record, one log line
 
 Laws:
-- Nobody who could send is left when the goodbye is said, so nothing comes after it and nothing owed is cut off.
+- None of the connection's own tasks is left when the goodbye is said, so nothing owed is cut off; the outbox takes no
+  message any more, so nothing comes after it.
 - The inner nursery is cancelled by: the handler's return, an exception in it, keep-alive, the server's `stop`, the
   cancellation of `serve`, and the deadline that starts when the peer is gone and restarts with each message taken.
 - trio-websocket's reader may die with a cancellation; a goodbye therefore reads on in the connection's own task.
@@ -87,10 +88,10 @@ class Connection:
         self._opened_at = trio.current_time()
         self._activity = Activity(self._opened_at)
         self._inbox = Inbox()
-        poller, fd = None, None
         tls = transport if isinstance(transport, TlsStream) else None
         tcp = tcp_of(transport)
-        if service.poller is not None and isinstance(tcp, trio.SocketStream):
+        poller, fd = None, None
+        if service.poller and isinstance(tcp, trio.SocketStream) and (tls or tcp is transport):
             poller, fd = service.poller, tcp.socket.fileno()
         self._outbox = Outbox(transport, fd, self._start_drain, None if tls is None else tls.seal)
         self._decoder = FrameDecoder(
@@ -165,8 +166,6 @@ class Connection:
             await self._goodbye.say(ending)
             self._goodbye.let_go()
             self._write_record(ending)
-            # Whoever waits in receive outside this connection's nursery would wait for ever.
-            self._inbox.end(ending)
 
     async def _let_handler_run(self, protocol: trio_websocket.WebSocketConnection) -> None:
         """Run the handler in the connection's nursery; returns when nothing in it runs any more."""
@@ -188,10 +187,10 @@ class Connection:
                 )
                 self._handshake = None
                 nursery.cancel_scope.deadline = self._latest
-                if self._decided is not None:
-                    nursery.cancel_scope.cancel()
                 if self._sorter.peer_done.is_set():
                     self._nothing_more_comes()
+                if self._decided is not None:
+                    nursery.cancel_scope.cancel()
                 if min(options.keep_alive_interval, options.idle_timeout) < math.inf:
                     nursery.start_soon(self._keep_alive, protocol)
                 await handler(ws)
@@ -215,6 +214,7 @@ class Connection:
         ending = await keep_alive(
             self._activity,
             ping,
+            waiting=self._inbox.messages,
             interval=self._options.keep_alive_interval,
             patience=self._options.keep_alive_timeout,
             idle_timeout=self._options.idle_timeout,
@@ -240,11 +240,11 @@ class Connection:
 
     def stop(self, deadline: float) -> None:
         """The server stops: end the conversation behind what waits; cancel the handler at `deadline`."""
+        self._sorter.sort_past_pings()
         self._inbox.end(endings.SERVER_STOPPING)
         self._latest = min(self._latest, deadline)
         if self._nursery is not None:
-            scope = self._nursery.cancel_scope
-            scope.deadline = min(scope.deadline, deadline)
+            self._nursery.cancel_scope.deadline = min(self._nursery.cancel_scope.deadline, deadline)
 
     def abort(self) -> None:
         """The server stops at once: whatever this connection waits for, it does not wait any longer."""

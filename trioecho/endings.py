@@ -49,6 +49,11 @@ class Ending:
     clean: bool
     log_level: int
 
+    @property
+    def by_us(self) -> bool:
+        """Whether this side ended the connection of its own accord, so that it is closed and not broken."""
+        return self not in (PEER_CLOSED, PEER_VANISHED, PROTOCOL_ERROR, INVALID_TEXT, MESSAGE_TOO_BIG)
+
 
 HANDLER_RETURNED = Ending(
     "handler returned", "the handler returned", 1000, "", Farewell.HANDSHAKE, True, logging.INFO

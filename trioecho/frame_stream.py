@@ -25,6 +25,7 @@ class FrameStream(trio.abc.Stream):
     """
 
     __slots__ = (
+        "_close_said",
         "_closed",
         "_early",
         "_outbox",
@@ -47,6 +48,7 @@ class FrameStream(trio.abc.Stream):
         self.opened = False
         """Whether the 101 has been handed over, so that frames may follow."""
         self._closed = False
+        self._close_said = False
         self._parked: trio.lowlevel.Task | None = None
         self.on_close_sent: Callable[[], object] = bool
         """Called when trio-websocket has sent our Close."""
@@ -75,7 +77,12 @@ class FrameStream(trio.abc.Stream):
         """Queue what trio-websocket says, in order before anything that is sent later."""
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._outbox.room()
-        frame = bytes(data)
+        self.say(bytes(data))
+
+    def say(self, frame: bytes) -> None:
+        """Queue the 101, a control frame, or Close, after which nothing more is said."""
+        if self._close_said:
+            return
         self._outbox.put(frame)
         closing = self.opened and frame[0] & 0x0F == CLOSE
         if self._outbox.broken and (closing or not self.opened):
@@ -90,6 +97,7 @@ class FrameStream(trio.abc.Stream):
             if self._reading.poller is None:
                 self._wake()
         elif closing:
+            self._close_said = True
             self.on_close_sent()
 
     async def wait_send_all_might_not_block(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trioecho.endings import APPLICATION_CLOSED, PEER_CLOSED, Ending, Farewell
+from trioecho.endings import APPLICATION_CLOSED, PEER_CLOSED, PEER_VANISHED, Ending, Farewell
 from trioecho.frame_stream import FrameStream
 from trioecho.frames import CLOSE, encode_frame, shortened_reason
 from trioecho.inbox import Inbox
@@ -80,7 +80,9 @@ class Goodbye:
         """Say what the table says, and wait as it says, until the deadline. Cannot be cancelled from outside."""
         if ending.farewell is Farewell.ABORT:
             self.abort()
-        self._outbox.shut = True
+        # What a task outside the connection's nursery hears from here on.
+        self._inbox.end(ending)
+        self._outbox.refuse_messages()
         with self._scope:
             if self._record.code_sent is None and ending.farewell is not Farewell.SILENT:
                 await self.send_close(*self.code_and_reason(ending))
@@ -117,12 +119,13 @@ class Goodbye:
         """
         record = self._record
         record.messages_discarded += self._inbox.discard()
-        self._outbox.shut = True
+        self._outbox.refuse_messages()
         self._reading.begin_goodbye()
         if not self._stream.opened:
             return
         if record.closed_first is None:
-            record.closed_first = "client" if self._sorter.peer_done.is_set() else "server"
+            ended = self._sorter.peer_close is not None or self._reading.hung_up.is_set()
+            record.closed_first = "client" if ended else "server"
         reason = shortened_reason(reason)
         sent = trio.CancelScope()
 
@@ -137,8 +140,7 @@ class Goodbye:
                 await self.protocol.aclose(code, reason)
         if record.code_sent is None and not self._outbox.broken:
             # trio-websocket was cancelled on its way to a Close, its own 101 or an earlier one, and says no other.
-            self._outbox.put(encode_frame(CLOSE, code.to_bytes(2) + reason.encode()))
-            close_sent()
+            self._stream.say(encode_frame(CLOSE, code.to_bytes(2) + reason.encode()))
 
     def complete(self, record: ConnectionRecord, ending: Ending) -> None:
         """Write what only the goodbye knows."""
@@ -149,7 +151,7 @@ class Goodbye:
             # Put behind bytes that the peer never took.
             record.code_sent = record.reason_sent = None
         if record.closed_first is None:
-            record.closed_first = "client" if self._inbox.ending is ending else "server"
+            record.closed_first = "client" if ending in (PEER_CLOSED, PEER_VANISHED) else "server"
         record.clean = ending.clean and record.code_sent is not None and record.code_received is not None
 
     def code_and_reason(self, ending: Ending) -> tuple[int, str]:

@@ -43,6 +43,7 @@ async def greet(transport: trio.abc.Stream, service: Service) -> tuple[Handshake
     with service.phase(service.options.close_timeout):
         head_only = request is not None and request.method == b"HEAD"
         await send_response(transport, response, head_only=head_only)
+    with service.phase(service.options.close_timeout, courtesy=True):
         await linger(transport)
     return None
 

@@ -1,10 +1,10 @@
 """Messages waiting for the handler: in order, bounded, and waking one task.
 
-The frame stream puts messages in as they are decoded; the handler takes them out. The end of the conversation (the
+The sorter puts messages in as they are decoded; the handler takes them out. The end of the conversation (the
 peer's Close, an error, the server stopping) is put in behind them and takes effect only when the handler has taken
 what came before it.
 
-Bound: when `WAITING_BYTES` have come in since the handler last caught up, the inbox is full and the frame stream stops
+Bound: when `WAITING_BYTES` have come in since the handler last caught up, the inbox is shut and `reading.py` stops
 reading the socket, so that the backpressure reaches the peer's TCP window. Counting "since it last caught up" instead
 of keeping the size of every waiting message overestimates what is waiting, costs nothing per message, and makes the
 reader start again with a whole inbox free instead of one message's worth.
@@ -39,7 +39,7 @@ class Inbox:
         self.ending: Ending | None = None
         """What ends the conversation behind the waiting messages, once that is known."""
         self.on_caught_up: Callable[[], None] | None = None
-        """Called when the handler has taken everything and waits; set while reading is paused, or sends are held."""
+        """Called when the handler has taken everything and waits; set while reading is paused."""
         self.on_taken: Callable[[], None] | None = None
         """Called for each message taken; set while somebody counts on the handler to make progress."""
         self._task: trio.lowlevel.Task | None = None

@@ -19,7 +19,7 @@ Ping. The Pong that answers our Ping does not.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 
 import trio
 
@@ -78,20 +78,26 @@ async def keep_alive(
     activity: Activity,
     ping: Callable[[], Awaitable[None]],
     *,
+    waiting: Container[object],
     interval: float,
     patience: float,
     idle_timeout: float,
 ) -> Ending:
     """Watch one connection; return `IDLE_TIMEOUT` or `KEEP_ALIVE_TIMEOUT` when it has to end.
 
-    `ping` sends a Ping and returns when it is answered. All times in seconds; ``inf`` is off. Cancelled at any time
-    without consequences.
+    `ping` sends a Ping and returns when it is answered. `waiting` are the messages that the handler has yet to take:
+    a client whose messages wait is not idle, but waits for its answers, and its clock begins
+    anew. All times in seconds; ``inf`` is off.
+    Cancelled at any time without consequences.
     """
     while True:
         now = trio.current_time()
         idle_at = activity.idle_since(now) + idle_timeout
         if now >= idle_at:
-            return IDLE_TIMEOUT
+            if not waiting:
+                return IDLE_TIMEOUT
+            activity.message_at = now
+            continue
         probe_at = activity.silent_since(now) + interval
         if now < probe_at:
             await trio.sleep_until(min(idle_at, probe_at))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import logging
 import ssl
 import threading
 import time
@@ -35,6 +36,7 @@ from trioecho.record import ConnectionRecord
 from trioecho.server import Server, serve
 
 T = TypeVar("T")
+_logger = logging.getLogger("trioecho")
 
 AT_EXIT = 1.0
 """Seconds that handlers get when the program ends: a kernel that is shut down is killed soon after."""
@@ -75,6 +77,9 @@ class LiveServer:
         for thread in tuple(_running):
             if self._address[1] != 0 and thread.address == self._address:
                 thread.stop(AT_EXIT)
+        if not _logger.handlers:
+            # Where nobody has asked for logs, Python prints warnings to standard error: here, into some cell.
+            _logger.addHandler(logging.NullHandler())
         thread = _ServerThread(self._serve, self._address)
         thread.start()
         self._thread = thread

@@ -3,10 +3,10 @@
 Who may write: everybody on the connection (the handler, its children, trio-websocket's Pongs, the goodbye) calls
 `put`, synchronously, so the order of the calls is the order on the wire and a frame is queued whole or not at all.
 
-On plain TCP `put` writes to the non-blocking socket at once. What the kernel does not take, and what is gathered while
-more received messages wait for the handler, is written by the drain task, which starts when it is first needed and is
-shielded: cancelling a handler in the middle of a large send must not leave half a frame on the wire. On any other
-stream (TLS, memory) the drain task writes everything.
+With a poller, `put` writes to the non-blocking socket at once, through TLS or not. What the kernel does not take, and
+what is gathered while more received messages wait for the handler, is written by the drain task, which starts when it
+is first needed and is shielded: cancelling a handler in the middle of a large send must not leave half a frame on the
+wire. Over a Trio stream the drain task writes everything.
 
 Bound: a sender waits for room *before* its frame is queued. So a cancelled send has sent nothing, and besides what
 the kernel holds, at most one frame per sending task, or `GATHERED_BYTES`, waits here.
@@ -21,7 +21,7 @@ from collections.abc import Callable
 import trio
 
 LARGE = 16_384
-"""Bytes of payload from which `put_large` is worth its call."""
+"""Bytes of payload from which copying it behind its header costs more than writing the two as they are."""
 
 GATHERED_BYTES = 65_536
 """Bytes after which gathered frames are written, whether or not more messages wait."""
@@ -105,58 +105,49 @@ class Outbox:
         """Whether everything put has been handed to the kernel."""
         return not self._size
 
-    async def room(self) -> None:
-        """Wait until a frame may be put. A checkpoint only if it has to wait."""
-        while self.blocked and not self.broken:
+    async def room(self, *, for_message: bool = False) -> None:
+        """Wait until a frame may be put, or, `for_message`, none may be any more. No checkpoint if there is room."""
+        while self.blocked and not self.broken and not (for_message and self.shut):
             if self._room is None:
                 self._room = trio.Event()
             await self._room.wait()
 
-    def put_message(self, frame: bytes, size: int, gather: object) -> None:
-        """Queue a data frame with `size` bytes of payload; if `gather` is true, more are likely to follow at once."""
+    def put_message(self, header: bytes, payload: bytes, gather: object) -> None:
+        """Queue a data frame; if `gather` is true, more are likely to follow at once."""
+        size = len(payload)
         self.messages += 1
         self.payload_bytes += size
+        large = size >= LARGE
         if self._seal is not None:
-            frame = self._sealed(frame)
-        if gather or self._waiting or self._fd is None:
+            header, payload, large = self._sealed(header + payload), b"", False
+        if self._waiting or self._fd is None or (gather and not large):
             self._unsent_messages += 1
             self._unsent_bytes += size
-            self._append(frame)
+            self._append(header + payload)
             return
         # The same as in _write: a call less for each message.
         try:
-            written = os.write(self._fd, frame)
+            written = (
+                os.writev(self._fd, (header, payload)) if large else os.write(self._fd, header + payload)
+            )
         except BlockingIOError:
             written = 0
         except OSError:
             written = 0
             self.break_off()
-        if written != len(frame):
+        unwritten = len(header) + len(payload) - written
+        if unwritten:
             self._unsent_messages += 1
             self._unsent_bytes += size
-            self._keep(frame, written)
-
-    def put_large(self, header: bytes, payload: bytes) -> None:
-        """Queue a data frame without gathering, and without making one piece of header and payload where that goes."""
-        if self._waiting or self._fd is None or self._seal is not None:
-            self.put_message(header + payload, len(payload), True)
-            return
-        self.messages += 1
-        self.payload_bytes += len(payload)
-        try:
-            written = os.writev(self._fd, (header, payload))
-        except BlockingIOError:
-            written = 0
-        except OSError:
-            written = 0
-            self.break_off()
-        if written != len(header) + len(payload):
-            self._unsent_messages += 1
-            self._unsent_bytes += len(payload)
-            if written >= len(header):
-                self._keep(payload, written - len(header))
+            if unwritten <= len(payload):
+                self._keep(payload, len(payload) - unwritten)
             else:
                 self._keep(header + payload, written)
+
+    def put_sealed(self, records: bytes) -> None:
+        """Queue what TLS itself has to say."""
+        self._append(records)
+        self.write_now()
 
     def put(self, frame: bytes) -> None:
         """Queue a control frame, or the response to the handshake, and write as much as the kernel takes."""
@@ -178,7 +169,7 @@ class Outbox:
         """Write until nothing waits.
 
         Called by one task at a time: the drain task, or the connection's own when that has ended. Cancelled on a
-        stream that is not a plain socket, the stream is left in an unknown state and counts as broken.
+        Trio stream, that is left in an unknown state and counts as broken.
         """
         while self._waiting and not self.broken:
             if self._fd is not None:
@@ -215,6 +206,11 @@ class Outbox:
                     return
                 self._drain_task = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._abort_drain)
+
+    def refuse_messages(self) -> None:
+        """Be `shut`, and tell those who wait with a message."""
+        self.shut = True
+        self._wake_senders()
 
     def finish(self, deadline: float) -> None:
         """Let the drain task write what waits, and end, at `deadline` (Trio's clock) at the latest."""
@@ -272,18 +268,19 @@ class Outbox:
         self._size = 0
         self._unsent_messages = self._unsent_bytes = 0
         self.blocked = False
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+        self._wake_senders()
 
     def break_off(self) -> None:
         """Send nothing more: TCP is gone, or about to be closed."""
         self.broken = self.shut = True
         self._waiting.clear()
+        self._wake_senders()
+        self._wake_drain()
+
+    def _wake_senders(self) -> None:
         if self._room is not None:
             self._room.set()
             self._room = None
-        self._wake_drain()
 
     def _wake_drain(self) -> None:
         if self._drain_task is not None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 RECORDS_KEPT = 1000
 """Ended connections whose records are kept: enough to look back, some hundred kB."""
 
+STOPPING_COURTESY = 0.5
+"""Seconds in which a client that was refused may still hang up by itself when the server stops."""
+
 
 @dataclass(slots=True)
 class Service:
@@ -36,6 +39,8 @@ class Service:
     stopping: bool = False
     deadline: float = math.inf
     phases: set[trio.CancelScope] = field(default_factory=set)
+    courtesies: set[trio.CancelScope] = field(default_factory=set)
+    """Those phases in which nothing is owed any more, only the client's hanging up awaited."""
 
     @property
     def room(self) -> bool:
@@ -44,14 +49,16 @@ class Service:
         return not self.stopping and (limit is None or len(self.connections) < limit)
 
     @contextlib.contextmanager
-    def phase(self, seconds: float) -> Iterator[trio.CancelScope]:
-        """Bound what happens before a WebSocket is open, or instead of it; the server's stop can shorten it."""
+    def phase(self, seconds: float, *, courtesy: bool = False) -> Iterator[trio.CancelScope]:
+        """Bound what happens before a WebSocket is open, or instead of it; the server's stop can shorten it, and what
+        is only `courtesy` ends with it."""
         with trio.move_on_at(min(trio.current_time() + seconds, self.deadline)) as scope:
-            self.phases.add(scope)
+            scopes = self.courtesies if courtesy else self.phases
+            scopes.add(scope)
             try:
                 yield scope
             finally:
-                self.phases.discard(scope)
+                scopes.discard(scope)
 
     def stop(self, deadline: float) -> None:
         """Accept nobody any more; let everybody end, at `deadline` (Trio's clock) at the latest."""
@@ -59,6 +66,8 @@ class Service:
         self.deadline = min(self.deadline, deadline)
         for scope in self.phases:
             scope.deadline = min(scope.deadline, deadline)
+        for scope in self.courtesies:
+            scope.deadline = min(scope.deadline, trio.current_time() + STOPPING_COURTESY)
         for connection in tuple(self.connections):
             connection.stop(deadline)
 

@@ -109,6 +109,17 @@ class Sorter:
             self._out_of_step = True
             self.end(BY_FRAME_ERROR[error.close_code], error.reason)
 
+    def sort_past_pings(self) -> None:
+        """Deliver all that has come, now: the server stops, and who is told of the end first gets every message.
+
+        A Ping that trio-websocket has yet to fetch stays; others among these messages are not answered.
+        """
+        waiting = self.control
+        while self.busy:
+            self.control, self.busy = None, False
+            self.sort(b"", trio.current_time())
+        self.control, self.busy = waiting, waiting is not None
+
     def discard(self) -> None:
         """Deliver nothing from here on: we are saying goodbye."""
         self.discarding = True

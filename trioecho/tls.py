@@ -105,6 +105,11 @@ class TlsStream(trio.abc.Stream):
             self.ended = True
         return plain
 
+    @property
+    def unsaid(self) -> int:
+        """Bytes that TLS itself has to say, which `seal` gives out."""
+        return self._outgoing.pending
+
     def seal(self, data: bytes) -> bytes:
         """The TLS records that carry `data`, and whatever else OpenSSL has to say first."""
         if data:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
-from trioecho.endings import APPLICATION_CLOSED, PEER_CLOSED, SERVER_STOPPING
+from trioecho.endings import PEER_CLOSED, SERVER_STOPPING
 from trioecho.frames import BINARY, BINARY_HEADERS, TEXT, TEXT_HEADERS, close_code_allowed, long_header
 from trioecho.inbox import BURST, Inbox
-from trioecho.outbox import LARGE, Outbox
+from trioecho.outbox import Outbox
 from trioecho.record import ConnectionRecord
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             await ws.send(message)
 
     `nursery` is the connection's own: what is started in it is cancelled when the handler returns or the connection
-    ends, and no goodbye is said before it has finished.
+    ends, and no goodbye is said before it has finished. As in any nursery, an exception in a child cancels the handler
+    and the other children; a child that sends may catch `trio.BrokenResourceError` to let them finish.
     """
 
     __slots__ = (
@@ -66,7 +67,6 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         "_record",
         "_refresh",
         "_target",
-        "_told",
     )
 
     def __init__(
@@ -93,7 +93,6 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         self._record = record
         self._refresh = refresh
         self._close = close
-        self._told = False
         self._closed = False
 
     def __repr__(self) -> str:
@@ -163,17 +162,14 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         header = headers[size] if size < 126 else long_header(opcode, size)
         outbox = self._outbox
         if outbox.blocked:
-            await outbox.room()
+            await outbox.room(for_message=True)
         elif not outbox.messages % BURST:
             await trio.lowlevel.checkpoint()
         if outbox.shut:
-            self._raise_cannot_send()
-        if size < LARGE:
-            outbox.put_message(header + payload, size, self._messages)
-        else:
-            outbox.put_large(header, payload)
+            self._raise_gone()
+        outbox.put_message(header, payload, self._messages)
         if outbox.shut:
-            self._raise_cannot_send()
+            self._raise_gone()
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Close: say `code` and `reason`, wait for the peer's Close, at most `close_timeout` seconds.
@@ -195,32 +191,35 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             raise ValueError(f"close reason has {size} bytes of UTF-8; a Close frame has room for 123")
         failed = self._inbox.ending not in (None, PEER_CLOSED, SERVER_STOPPING)
         if self._closed or failed or self._outbox.broken:
-            self._closed = self._outbox.shut = True
+            self._closed = True
             await trio.lowlevel.checkpoint()
             return
-        self._closed = self._outbox.shut = True
+        self._closed = True
+        self._outbox.refuse_messages()
         await self._close(code, reason)
 
     def refuse_sends(self) -> None:
         """Let `send` raise from now on: the peer is gone, and nothing is owed to it."""
-        self._told = self._outbox.shut = True
+        self._outbox.refuse_messages()
 
     def _raise_end(self) -> NoReturn:
         ending = self._inbox.ending
         # When it is the server that stops, the handler may still finish what it owes.
         if ending is not SERVER_STOPPING:
             self.refuse_sends()
-        if self._closed or ending is APPLICATION_CLOSED:
-            raise WebSocketClosed(self, "this side has closed the WebSocket")
-        if ending is PEER_CLOSED or ending is SERVER_STOPPING:
+        if not self._closed and ending in (PEER_CLOSED, SERVER_STOPPING):
             raise WebSocketEnded(self, ending.when)
-        raise WebSocketBroken(self, ending.when if ending is not None else "the connection has ended")
+        self._raise_gone()
 
-    def _raise_cannot_send(self) -> NoReturn:
-        if self._closed:
-            raise WebSocketClosed(self, "this side has closed the WebSocket")
+    def _raise_gone(self) -> NoReturn:
         ending = self._inbox.ending
-        raise WebSocketBroken(self, ending.when if ending is not None else "TCP was reset")
+        if ending is None and self._outbox.broken:
+            raise WebSocketBroken(self, "TCP was reset")
+        if self._closed or ending is None or ending.by_us:
+            raise WebSocketClosed(
+                self, "this side has closed the WebSocket" if ending is None else ending.when
+            )
+        raise WebSocketBroken(self, ending.when)
 
     @property
     def nursery(self) -> trio.Nursery:
