@@ -139,6 +139,41 @@ async def test_the_one_who_never_reads() -> None:
                 nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    "way_of_reading",
+    [
+        "poller",
+        "poller-tls",
+        pytest.param(
+            "stream", marks=pytest.mark.xfail(strict=True, reason="progress inside send_all is unseen")
+        ),
+        pytest.param(
+            "stream-tls", marks=pytest.mark.xfail(strict=True, reason="progress inside send_all is unseen")
+        ),
+    ],
+    indirect=True,
+)
+async def test_the_one_who_reads_slowly() -> None:
+    """It answers no Ping for longer than keep-alive allows, since that stands behind megabytes: it lives, and stays."""
+    size = 20_000_000
+
+    async def much(ws: trioecho.WebSocket) -> None:
+        await ws.send(bytes(size))
+        await ws.receive()
+
+    handlers = {"/ws": trioecho.echo, "/much": much}
+    options = {"keep_alive_interval": 0.3, "keep_alive_timeout": 0.3}
+    async with serving(handlers, **options) as server, connected(server, path="/much") as client:
+        received = 0
+        while received < size:
+            piece = await client.stream.receive_some(100_000)
+            assert piece, f"the server hung up after {received} bytes"
+            received += len(piece)
+            await trio.sleep(len(piece) / 15_000_000)
+        assert [record.cause for record in server.records] == []
+        await someone_else_is_served(server)
+
+
 async def test_the_one_who_never_reads_small_messages() -> None:
     """The same with the smallest of messages, which cost most in objects: bytes, text, and nothing at all."""
     async with serving(close_timeout=0.1) as server, connected(server) as client:
