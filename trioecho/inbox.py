@@ -49,6 +49,17 @@ class Inbox:
         self.burst = 0
         """Messages taken since the handler last let other tasks run."""
 
+    def put_one(self, message: str | bytes, size: int) -> None:
+        """`put`, for the one message that a client waits for an answer to."""
+        self.messages.append(message)
+        self._bytes += size
+        if self._bytes >= WAITING_BYTES:
+            self.shut = True
+        task = self._task
+        if task is not None:
+            self._task = None
+            trio.lowlevel.reschedule(task)
+
     def put(self, messages: list[str | bytes], size: int) -> None:
         """Add `messages`, which took `size` bytes on the wire, and wake the task that waits."""
         self.messages.extend(messages)

@@ -74,6 +74,10 @@ class Sorter:
         if self._out_of_step or self.peer_close is not None:
             return
         decoder = self._decoder
+        if not self.discarding and (message := decoder.decode_one(data)) is not None:
+            self._activity.message_at = now
+            self._inbox.put_one(message, len(data))
+            return
         messages: list[str | bytes] = []
         before = decoder.payload_bytes
         control = error = None
