@@ -140,20 +140,6 @@ async def test_the_one_who_never_reads() -> None:
                 nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(
-    "way_of_reading",
-    [
-        "poller",
-        "poller-tls",
-        pytest.param(
-            "stream", marks=pytest.mark.xfail(strict=True, reason="progress inside send_all is unseen")
-        ),
-        pytest.param(
-            "stream-tls", marks=pytest.mark.xfail(strict=True, reason="progress inside send_all is unseen")
-        ),
-    ],
-    indirect=True,
-)
 async def test_the_one_who_reads_slowly() -> None:
     """It answers no Ping for longer than keep-alive allows, since that stands behind megabytes: it lives, and stays."""
     size = 16_000_000

@@ -260,7 +260,6 @@ async def test_answering_our_pings_does_not_count(autojump_clock: Clock) -> None
         await expect_close(client, begun + 60, 1001, "idle timeout")
 
 
-@pytest.mark.xfail(strict=True, reason="the moment of catching up is sampled")
 async def test_a_client_whose_messages_wait_is_not_idle(autojump_clock: Clock) -> None:
     """It waits for its answers: idle counts from when the handler has taken its last message."""
 

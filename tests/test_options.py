@@ -22,7 +22,7 @@ def test_the_defaults_are_aspnets_where_aspnet_has_one():
         "handshake_timeout": 10.0,
         "close_timeout": 5.0,
         "max_message_size": 1_048_576,
-        "max_fragments": 65_536,
+        "max_fragments": 131_072,
         "max_connections": None,
         "subprotocols": (),
         "compression": False,

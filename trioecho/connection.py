@@ -16,12 +16,11 @@
     record, one log line
 
 Laws:
-- None of the connection's own tasks is left when the goodbye is said, so nothing owed is cut off; the outbox takes no
-  message any more, so nothing comes after it.
+- None of the connection's tasks is left when the goodbye is said, and the outbox is shut: nothing comes after it.
 - The inner nursery is cancelled by: the handler's return, an exception in it, keep-alive, the server's `stop`, the
   cancellation of `serve`, and the deadline that starts when the peer is gone and restarts with each message taken.
 - trio-websocket's reader may die with a cancellation; a goodbye therefore reads on in the connection's own task.
-- An exception of one connection ends in its log line. Only `BaseException` that is no `Exception` goes up.
+- An exception of one connection ends in its log line.
 """
 
 from __future__ import annotations
@@ -99,6 +98,8 @@ class Connection:
         )
         self._sorter = Sorter(self._decoder, self._inbox, self._activity)
         self._outbox.on_progress = self._activity.heard
+        if options.idle_timeout < math.inf:
+            self._inbox.on_emptied = self._activity.answered
         self._sorter.on_ended = self._nothing_more_comes
         self._reading = Reading(
             transport,
@@ -197,7 +198,7 @@ class Connection:
                 left = True
                 nursery.cancel_scope.cancel()
         except* Exception as group:
-            # That this client went away is an ending, not a failure of the handler. Another's is one.
+            # That this client went away is an ending, not a failure of the handler; another's is one.
             self._failure = group.split(lambda error: getattr(error, "websocket", None) is ws)[1]
             left = True
         gone = self._inbox.ending not in (None, endings.SERVER_STOPPING)
@@ -252,8 +253,7 @@ class Connection:
         self._goodbye.abort()
 
     def _cancel_handler(self, ending: Ending) -> None:
-        if self._decided is None:
-            self._decided = ending
+        self._decided = self._decided or ending
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 
@@ -269,8 +269,8 @@ class Connection:
 
     def _extend_deadline(self) -> None:
         if self._nursery is not None:
-            deadline = trio.current_time() + self._options.close_timeout
-            self._nursery.cancel_scope.deadline = min(deadline, self._latest)
+            patience = self._options.close_timeout
+            self._nursery.cancel_scope.deadline = min(trio.current_time() + patience, self._latest)
 
     def _start_drain(self) -> None:
         assert self._engine_nursery is not None

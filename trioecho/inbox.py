@@ -32,7 +32,17 @@ thousand messages; without this, one connection could hold the loop for all of t
 class Inbox:
     """One connection's waiting messages. No method waits; `ready` gives what to wait for."""
 
-    __slots__ = ("_bytes", "_task", "burst", "ending", "messages", "on_caught_up", "on_taken", "shut")
+    __slots__ = (
+        "_bytes",
+        "_task",
+        "burst",
+        "ending",
+        "messages",
+        "on_caught_up",
+        "on_emptied",
+        "on_taken",
+        "shut",
+    )
 
     def __init__(self) -> None:
         self.messages: deque[str | bytes] = deque()
@@ -40,6 +50,8 @@ class Inbox:
         """What ends the conversation behind the waiting messages, once that is known."""
         self.on_caught_up: Callable[[], None] | None = None
         """Called when the handler has taken everything and waits; set while reading is paused."""
+        self.on_emptied: Callable[[], None] | None = None
+        """Called when the handler has taken the last message and waits for the next; set where idleness counts."""
         self.on_taken: Callable[[], None] | None = None
         """Called for each message taken; set while somebody counts on the handler to make progress."""
         self._task: trio.lowlevel.Task | None = None
@@ -103,12 +115,15 @@ class Inbox:
             return trio.lowlevel.checkpoint()
         if self._task is not None:
             raise trio.BusyResourceError("another task is already in receive() on this WebSocket")
+        taken = self.burst
         self._bytes = 0
         self.shut = self.ending is not None
         if self.on_taken is None:
             self.burst = 0
         if self.on_caught_up is not None:
             self.on_caught_up()
+        if self.on_emptied is not None and taken:
+            self.on_emptied()
         # on_caught_up may have read more from the socket, straight into the inbox.
         if self.messages or self.ending is not None:
             return trio.lowlevel.checkpoint()

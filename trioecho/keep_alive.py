@@ -45,6 +45,10 @@ class Activity:
         """The peer gave a sign of life just now."""
         self.heard_at = trio.current_time()
 
+    def answered(self) -> None:
+        """The handler has taken what the client had said: idleness counts from here."""
+        self.message_at = trio.current_time()
+
     def pause(self, now: float) -> None:
         """We stop reading: the clock stands still."""
         if self._pause_began is None:
@@ -86,8 +90,7 @@ async def keep_alive(
     """Watch one connection; return `IDLE_TIMEOUT` or `KEEP_ALIVE_TIMEOUT` when it has to end.
 
     `ping` sends a Ping and returns when it is answered. `waiting` are the messages that the handler has yet to take:
-    a client whose messages wait is not idle, but waits for its answers, and its clock begins
-    anew. All times in seconds; ``inf`` is off.
+    a client whose messages wait is not idle, but waits for its answers. All times in seconds; ``inf`` is off.
     Cancelled at any time without consequences.
     """
     while True:

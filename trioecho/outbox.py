@@ -180,10 +180,14 @@ class Outbox:
                     self.on_progress()
                 self.write_now()
                 continue
-            data, self._waiting = b"".join(self._waiting), []
+            data, self._waiting = memoryview(b"".join(self._waiting)), []
             waited = self.blocked
             try:
-                await self._stream.send_all(data)
+                # In slices, so that a slow reader's progress is seen.
+                for start in range(0, len(data), GATHERED_BYTES):
+                    await self._stream.send_all(data[start : start + GATHERED_BYTES])
+                    if waited:
+                        self.on_progress()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self.break_off()
             except trio.Cancelled:
@@ -191,8 +195,6 @@ class Outbox:
                 raise
             else:
                 self._size -= len(data)
-                if waited:
-                    self.on_progress()
                 if not self._waiting:
                     self._sent_all()
 
