@@ -86,7 +86,7 @@ class FrameDecoder:
         return len(self._data) - self._position + self._size
 
     def decode_one(self, data: bytes) -> str | bytes | None:
-        """The message, if `data` is exactly one whole message of at most 125 bytes and nothing was left over.
+        """The message, if `data` is exactly one whole message of less than 64 KiB and nothing was left over.
 
         That is what a client sends that waits for each answer, and this takes half of the time of `decode`. None for
         anything else, which is left to `decode` then.
@@ -95,16 +95,22 @@ class FrameDecoder:
         if size < 6 or self._remaining >= 0 or self._opcode or self._data:
             return None
         length = data[1] - 128
-        if length != size - 6 or length > 125 or length > self._max_message_size:
+        start = 6
+        if length == 126 and size >= 134:
+            length = data[2] << 8 | data[3]
+            start = 8
+        elif length > 125:
+            return None
+        if length != size - start or length > self._max_message_size:
             return None
         message: str | bytes
         if data[0] == 0x81:
             try:
-                message = mask(data[6:], data[2:6]).decode()
+                message = mask(data[start:], data[start - 4 : start]).decode()
             except UnicodeDecodeError:
                 return None
         elif data[0] == 0x82:
-            message = mask(data[6:], data[2:6])
+            message = mask(data[start:], data[start - 4 : start])
         else:
             return None
         self.messages += 1

@@ -5,6 +5,7 @@ Fixed is what the RFC fixes; nothing here knows a connection.
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 from trioecho.masking import mask
@@ -63,11 +64,15 @@ BINARY_HEADERS: Final = tuple(bytes((0x82, length)) for length in range(126))
 """The same for binary frames."""
 
 
+_MEDIUM_HEADER: Final = struct.Struct("!BBH").pack
+_LARGE_HEADER: Final = struct.Struct("!BBQ").pack
+
+
 def long_header(opcode: int, length: int) -> bytes:
     """The header of an unmasked, unfragmented data frame with 126 bytes of payload or more."""
     if length < 65_536:
-        return bytes((0x80 | opcode, 126)) + length.to_bytes(2)
-    return bytes((0x80 | opcode, 127)) + length.to_bytes(8)
+        return _MEDIUM_HEADER(0x80 | opcode, 126, length)
+    return _LARGE_HEADER(0x80 | opcode, 127, length)
 
 
 def encode_frame(opcode: int, payload: bytes, *, fin: bool = True, key: bytes | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""Makes the README's pictures of the page: ``python tests/page/screenshots.py [folder]``, into docs/ unless told.
+"""Makes the README's pictures of the page: ``python tests/page/screenshots.py [folder]``, beside this file unless told.
 
 The pictures look best with the fonts Inter and JetBrains Mono (Debian: fonts-inter, fonts-jetbrains-mono).
 """
@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
 from page.browser import Tab, launch
 
-DOCS = Path(__file__).parents[2] / "docs"
+HERE = Path(__file__).parent
 
 
 def converse(tab: Tab) -> None:
@@ -57,4 +57,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
