@@ -8,6 +8,7 @@ import functools
 import math
 import socket
 import ssl
+from collections.abc import Callable
 
 import pytest
 import serving as ways
@@ -19,7 +20,7 @@ from serving import certificates, connected, open_stream, reset, serving, someon
 
 import trioecho
 from trioecho.poller import Poller
-from trioecho.testing import BINARY, CLOSE, PING, PONG, TEXT, RawClient
+from trioecho.testing import BINARY, CLOSE, PING, PONG, TEXT, RawClient, encode_frame
 
 MESSAGES: list[str | bytes] = ["grüße", bytes(range(256)), "x" * 100_000, bytes(500_000), ""]
 
@@ -266,3 +267,43 @@ async def test_the_goodbye_is_close_then_tlss_own_then_the_end() -> None:
         assert frame is not None
         assert (frame.opcode, frame.close) == (CLOSE, (4000, "bye"))
         assert await client.stream.receive_some() == b""
+
+
+async def test_tlss_goodbye_in_one_segment_with_a_message_overtakes_nothing() -> None:
+    """A message and close_notify in one segment, TCP left open: the echo, then the end, and nobody waits for more."""
+
+    async with serving() as server:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing)
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as tcp:
+
+            async def step(operation: Callable[[], object]) -> object:
+                while True:
+                    try:
+                        result = operation()
+                    except ssl.SSLWantReadError:
+                        await tcp.send_all(outgoing.read())
+                        incoming.write(await tcp.receive_some())
+                    else:
+                        await tcp.send_all(outgoing.read())
+                        return result
+
+            await step(tls.do_handshake)
+            request = (
+                b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            )
+            await step(lambda: tls.write(request))
+            assert b"101" in await step(lambda: tls.read(4096))  # type: ignore[operator]
+            tls.write(encode_frame(TEXT, b"last", key=b"abcd"))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                tls.unwrap()
+            await tcp.send_all(outgoing.read())
+            received = b""
+            while chunk := await tcp.receive_some():
+                received += chunk
+        await until(lambda: server.records)
+    (record,) = server.records
+    assert (record.messages_received, record.messages_sent, record.cause) == (1, 1, "peer vanished")
