@@ -62,7 +62,7 @@ class Inbox:
         """Messages taken since the handler last let other tasks run."""
 
     def put_one(self, message: str | bytes, size: int) -> None:
-        """`put`, for the one message that a client waits for an answer to."""
+        """`put`, for the one message that a client waits for an answer to: no call further on its way."""
         self.messages.append(message)
         self._bytes += size
         if self._bytes >= WAITING_BYTES:
@@ -78,20 +78,14 @@ class Inbox:
         self._bytes += size
         if self._bytes >= WAITING_BYTES:
             self.shut = True
-        task = self._task
-        if task is not None:
-            self._task = None
-            trio.lowlevel.reschedule(task)
+        self._wake()
 
     def end(self, ending: Ending) -> None:
         """Say that nothing will come behind what is waiting. The first ending stands."""
         if self.ending is None:
             self.ending = ending
             self.shut = True
-        task = self._task
-        if task is not None:
-            self._task = None
-            trio.lowlevel.reschedule(task)
+        self._wake()
 
     def discard(self) -> int:
         """Throw away what is waiting; returns how many messages that were, for the record."""
@@ -134,6 +128,11 @@ class Inbox:
         """Call `on_taken` for each message taken from now on, each of which is a checkpoint then."""
         self.on_taken = on_taken
         self.burst = BURST
+
+    def _wake(self) -> None:
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._task = None

@@ -49,8 +49,9 @@ class WebSocketOptions:
         never notices a lost network; 20 s outlasts a slow mobile network and is `websockets`' default too.
     idle_timeout (default `math.inf`: off; 0 is off too):
         ASP.NET's "2 × X" rule: where clients promise to send a message (or a Ping of their own) every X
-        seconds, set 2 × X. A client silent for longer is sent 1001 "idle timeout". Off by default, because a
-        client that only listens is silent and well.
+        seconds, set 2 × X. A client silent for longer is sent 1001 "idle timeout"; while its messages still
+        wait for a slow handler, it is not silent but waiting. Off by default, because a client that only
+        listens is silent and well.
     handshake_timeout (default 10 seconds; `math.inf`: wait for ever):
         From the accepted TCP connection to the end of the request head, TLS included. Then 408, and the
         connection is closed. A client needs one round trip for it, two more for TLS: 10 s leaves room for a
