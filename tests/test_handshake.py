@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 
 import h11
 import pytest
@@ -13,11 +14,11 @@ from wsproto.events import AcceptConnection, Request
 from trioecho.handshake import (
     Handshake,
     RequestRefused,
+    accepting_response,
     judge,
     listed,
     path_and_target,
     quoted,
-    vetted_request,
     wants_websocket,
 )
 from trioecho.options import WebSocketOptions
@@ -356,19 +357,25 @@ def test_the_path_is_what_the_target_means(target, path, origin_form):
 
 
 @pytest.mark.parametrize("subprotocol", [None, "chat.v1"])
-def test_the_vetted_request_is_all_that_wsproto_needs(subprotocol):
-    """wsproto accepts the vetted request, and answers the client's own key and the subprotocol agreed on."""
+def test_the_accepting_response_is_what_wsproto_awaits(subprotocol):
+    """wsproto as the client finds its own key answered, and the subprotocol agreed on."""
+    client = WSConnection(ConnectionType.CLIENT)
+    asked = client.send(Request(host="localhost", target="/ws", subprotocols=["other", "chat.v1"]))
+    key = re.search(rb"Sec-WebSocket-Key: (\S+)", asked)[1].decode()
     handshake = accepted(
-        {"Host": "xn--" + "a" * 80 + "..", "Sec-WebSocket-Protocol": "other, chat.v1"},
+        {"Sec-WebSocket-Key": key, "Sec-WebSocket-Protocol": "other, chat.v1"},
         subprotocols=[] if subprotocol is None else [subprotocol],
     )
-    connection = WSConnection(ConnectionType.SERVER)
-    connection.receive_data(vetted_request(handshake))
-    (event,) = connection.events()
-    assert isinstance(event, Request)
-    assert event.subprotocols == ([] if subprotocol is None else [subprotocol])
-    answer = connection.send(AcceptConnection(subprotocol=subprotocol))
-    assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer  # RFC 6455 §1.3
+    client.receive_data(accepting_response(handshake))
+    (event,) = client.events()
+    assert isinstance(event, AcceptConnection)
+    assert event.subprotocol == subprotocol
+
+
+def test_the_accepting_response_answers_the_key_of_the_rfc():
+    """The example of RFC 6455 §1.3."""
+    response = accepting_response(accepted({"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}))
+    assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in response
 
 
 @given(st.binary(min_size=16, max_size=16))

@@ -46,9 +46,7 @@ async def line(straight: bool) -> AsyncIterator[Line]:
     ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket_pair())
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery, ours, theirs:
-            outbox = Outbox(
-                ours, ours.socket.fileno() if straight else None, lambda: nursery.start_soon(outbox.drain)
-            )
+            outbox = Outbox(ours, ours.socket.fileno() if straight else None, nursery.start_soon)
             yield Line(outbox, theirs, nursery)
             outbox.finish(trio.current_time())
 

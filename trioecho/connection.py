@@ -2,10 +2,10 @@
 
     request head ── refused, or plain HTTP ──> one response, linger, close
         │
-    handshake (trio-websocket says 101)
+    handshake (101)
         │
-    ┌───┴── engine nursery ────────────────────────────────────────────┐
-    │ trio-websocket's reader (Ping, Pong), the outbox's drain task    │
+    ┌───┴── service nursery ───────────────────────────────────────────┐
+    │ as needed: trio-websocket (Ping, Pong), the outbox's drain task  │
     │   ┌── the connection's nursery, `ws.nursery` ─────────────────┐  │
     │   │ the handler, its children, keep-alive                     │  │
     │   └───────────────────────────────────────────────────────────┘  │
@@ -19,7 +19,7 @@ Laws:
 - None of the connection's tasks is left when the goodbye is said, and the outbox is shut: nothing comes after it.
 - The inner nursery is cancelled by: the handler's return, an exception in it, keep-alive, the server's `stop`, the
   cancellation of `serve`, and the deadline that starts when the peer is gone and restarts with each message taken.
-- trio-websocket's reader may die with a cancellation; a goodbye therefore reads on in the connection's own task.
+- What reads may die with a cancellation; a goodbye therefore reads on in the connection's own task.
 - An exception of one connection ends in its log line.
 """
 
@@ -27,17 +27,18 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Awaitable, Callable
 
 import trio
-import trio_websocket
 
 from trioecho import endings
 from trioecho.endings import Ending
+from trioecho.engine import Engine
 from trioecho.frame_decoder import FrameDecoder
-from trioecho.frame_stream import FrameStream
+from trioecho.frames import PING, encode_frame
 from trioecho.goodbye import Goodbye
 from trioecho.greeting import address
-from trioecho.handshake import Handshake, vetted_request
+from trioecho.handshake import Handshake, accepting_response
 from trioecho.inbox import Inbox
 from trioecho.keep_alive import Activity, keep_alive
 from trioecho.linger import tcp_of
@@ -59,7 +60,8 @@ class Connection:
         "_activity",
         "_decided",
         "_decoder",
-        "_engine_nursery",
+        "_early",
+        "_engine",
         "_failure",
         "_goodbye",
         "_handshake",
@@ -73,7 +75,7 @@ class Connection:
         "_record",
         "_service",
         "_sorter",
-        "_stream",
+        "_tasks",
         "websocket",
     )
 
@@ -92,7 +94,7 @@ class Connection:
         poller, fd = None, None
         if service.poller and isinstance(tcp, trio.SocketStream) and (tls or tcp is transport):
             poller, fd = service.poller, tcp.socket.fileno()
-        self._outbox = Outbox(transport, fd, self._start_drain, None if tls is None else tls.seal)
+        self._outbox = Outbox(transport, fd, self._start, None if tls is None else tls.seal)
         self._decoder = FrameDecoder(
             max_message_size=options.max_message_size, max_fragments=options.max_fragments
         )
@@ -111,8 +113,8 @@ class Connection:
             fd=-1 if fd is None else fd,
             tls=tls,
         )
-        vetted = vetted_request(handshake)
-        self._stream = FrameStream(vetted, received, self._sorter, self._reading, self._outbox)
+        self._early = received
+        self._engine = Engine(self._sorter, self._reading, self._outbox, self._start)
         self._record = ConnectionRecord(
             peer=address(transport),
             path=handshake.path,
@@ -122,42 +124,37 @@ class Connection:
         self._goodbye = Goodbye(
             transport,
             sorter=self._sorter,
-            stream=self._stream,
             reading=self._reading,
             inbox=self._inbox,
             outbox=self._outbox,
             record=self._record,
         )
-        self._engine_nursery: trio.Nursery | None = None
+        self._tasks: trio.Nursery | None = None
         self._nursery: trio.Nursery | None = None
         self.websocket: WebSocket | None = None
-        """What the handler holds; None until the handshake is done."""
+        """What the handler holds; None until it is there."""
         self._decided: Ending | None = None
         self._failure: BaseException | None = None
         self._latest = math.inf
-        # From the tick in which there was room for it: a stop that comes while the handshake is under way finds it.
+        # In the tick in which there was room for it: nothing waits from there until the handler runs.
         service.connections[self] = None
 
     async def run(self) -> None:
         """Open, let the handler have it, say goodbye, record. Raises no `Exception`."""
         cancelled, broken = True, False
         try:
-            async with trio.open_nursery() as self._engine_nursery:
+            async with trio.open_nursery() as self._tasks:
                 try:
-                    request = await trio_websocket.wrap_server_stream(
-                        self._engine_nursery, self._stream, receive_buffer_size=None
-                    )
-                    protocol = await request.accept(subprotocol=self._record.subprotocol)
-                    self._goodbye.protocol = protocol
-                    await self._let_handler_run(protocol)
+                    await self._let_handler_run()
                     cancelled = False
                 finally:
                     # Asked before the deadline that bounds the shielded drain task can cut a frame off.
                     broken = self._outbox.broken
+                    self._engine.finish()
                     self._goodbye.end_by(trio.current_time() + self._options.close_timeout)
-                    self._engine_nursery.cancel_scope.cancel()
+                    self._tasks.cancel_scope.cancel()
         except* Exception as group:
-            # trio-websocket failed, or its peer was gone before it could say 101.
+            # trio-websocket failed.
             cancelled = False
             if self._failure is None and not self._outbox.broken:
                 self._failure = group
@@ -168,7 +165,17 @@ class Connection:
             self._goodbye.let_go()
             self._write_record(ending)
 
-    async def _let_handler_run(self, protocol: trio_websocket.WebSocketConnection) -> None:
+    def _open(self) -> None:
+        """Accept the handshake, and read what comes behind it."""
+        assert self._handshake is not None
+        self._outbox.put(accepting_response(self._handshake))
+        # A request is not kept for as long as its connection lives.
+        self._handshake, early, self._early = None, self._early, b""
+        self._reading.start(early)
+        if self._reading.poller is None:
+            self._start(self._reading.run)
+
+    async def _let_handler_run(self) -> None:
         """Run the handler in the connection's nursery; returns when nothing in it runs any more."""
         options, handler = self._options, self._service.handlers[self._record.path]
         left = False
@@ -186,14 +193,9 @@ class Connection:
                     refresh=self._refresh_record,
                     close=self._close_for_application,
                 )
-                self._handshake = None
-                nursery.cancel_scope.deadline = self._latest
-                if self._sorter.peer_done.is_set():
-                    self._nothing_more_comes()
-                if self._decided is not None:
-                    nursery.cancel_scope.cancel()
+                self._open()
                 if min(options.keep_alive_interval, options.idle_timeout) < math.inf:
-                    nursery.start_soon(self._keep_alive, protocol)
+                    nursery.start_soon(self._keep_alive)
                 await handler(ws)
                 left = True
                 nursery.cancel_scope.cancel()
@@ -204,17 +206,14 @@ class Connection:
         gone = self._inbox.ending not in (None, endings.SERVER_STOPPING)
         self._record.handler_cancelled = gone and self._decided is None and not left
 
-    async def _keep_alive(self, protocol: trio_websocket.WebSocketConnection) -> None:
-        async def ping() -> None:
-            try:
-                await protocol.ping()
-            except trio_websocket.ConnectionClosed:
-                # The connection is ending by another way, which will cancel this task.
-                await trio.sleep_forever()
+    async def _keep_alive(self) -> None:
+        async def send_ping(payload: bytes) -> None:
+            await self._outbox.room()
+            self._outbox.put(encode_frame(PING, payload))
 
         ending = await keep_alive(
             self._activity,
-            ping,
+            send_ping,
             waiting=self._inbox.messages,
             interval=self._options.keep_alive_interval,
             patience=self._options.keep_alive_timeout,
@@ -231,7 +230,7 @@ class Connection:
             self._goodbye.application_close = (code, reason)
         try:
             with trio.move_on_after(self._options.close_timeout):
-                await self._goodbye.send_close(code, reason)
+                self._goodbye.say_close(code, reason)
                 self._inbox.end(endings.APPLICATION_CLOSED)
                 await self._sorter.peer_done.wait()
         finally:
@@ -272,9 +271,9 @@ class Connection:
             patience = self._options.close_timeout
             self._nursery.cancel_scope.deadline = min(trio.current_time() + patience, self._latest)
 
-    def _start_drain(self) -> None:
-        assert self._engine_nursery is not None
-        self._engine_nursery.start_soon(self._outbox.drain)
+    def _start(self, task: Callable[[], Awaitable[None]]) -> None:
+        assert self._tasks is not None
+        self._tasks.start_soon(task)
 
     # The end.
 

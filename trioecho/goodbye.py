@@ -6,12 +6,9 @@ deadline: a peer that stopped reading, or never answers, cannot hold the server.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import trio
 
 from trioecho.endings import APPLICATION_CLOSED, PEER_CLOSED, PEER_VANISHED, Ending, Farewell
-from trioecho.frame_stream import FrameStream
 from trioecho.frames import CLOSE, encode_frame, shortened_reason
 from trioecho.inbox import Inbox
 from trioecho.linger import half_close
@@ -19,9 +16,6 @@ from trioecho.outbox import Outbox
 from trioecho.reading import Reading
 from trioecho.record import ConnectionRecord
 from trioecho.sorter import Sorter
-
-if TYPE_CHECKING:
-    from trio_websocket import WebSocketConnection
 
 ABORT_GRACE = 0.5
 """Seconds for a last Close to leave, where nobody is expected to answer it."""
@@ -37,10 +31,8 @@ class Goodbye:
         "_record",
         "_scope",
         "_sorter",
-        "_stream",
         "_transport",
         "application_close",
-        "protocol",
     )
 
     def __init__(
@@ -48,7 +40,6 @@ class Goodbye:
         transport: trio.abc.Stream,
         *,
         sorter: Sorter,
-        stream: FrameStream,
         reading: Reading,
         inbox: Inbox,
         outbox: Outbox,
@@ -56,14 +47,11 @@ class Goodbye:
     ) -> None:
         self._transport = transport
         self._sorter = sorter
-        self._stream = stream
         self._reading = reading
         self._inbox = inbox
         self._outbox = outbox
         self._record = record
         self._scope = trio.CancelScope(shield=True)
-        self.protocol: WebSocketConnection | None = None
-        """Who says Close; None until the handshake is done."""
         self.application_close = (1000, "")
         """What the application wanted said, if it closed."""
 
@@ -85,15 +73,11 @@ class Goodbye:
         self._outbox.refuse_messages()
         with self._scope:
             if self._record.code_sent is None and ending.farewell is not Farewell.SILENT:
-                await self.send_close(*self.code_and_reason(ending))
+                self.say_close(*self.code_and_reason(ending))
             else:
                 self._reading.begin_goodbye()
             await self._outbox.flush()
             if ending.farewell is Farewell.ABORT or self._outbox.broken:
-                return
-            if not self._stream.opened:
-                # The client has not even been told 101, so no Close can come from it.
-                await half_close(self._transport)
                 return
             if ending.farewell is Farewell.HANDSHAKE:
                 await self._reading.read_on(self._sorter.peer_done)
@@ -112,35 +96,19 @@ class Goodbye:
         self._reading.forget()
         self._outbox.break_off()
 
-    async def send_close(self, code: int, reason: str) -> None:
-        """Have trio-websocket say Close. Its own waiting for the answer is cut short: it never sees the peer's.
-
-        What waits for the handler is discarded, and counted. A checkpoint. Cancelled: the Close may have been sent.
-        """
+    def say_close(self, code: int, reason: str) -> None:
+        """Queue Close, after which nothing more is said. What waits for the handler is discarded, and counted."""
         record = self._record
         record.messages_discarded += self._inbox.discard()
-        self._outbox.refuse_messages()
         self._reading.begin_goodbye()
-        if not self._stream.opened:
-            return
         if record.closed_first is None:
             ended = self._sorter.peer_close is not None or self._reading.hung_up.is_set()
             record.closed_first = "client" if ended else "server"
         reason = shortened_reason(reason)
-        sent = trio.CancelScope()
-
-        def close_sent() -> None:
+        self._outbox.put_last(encode_frame(CLOSE, code.to_bytes(2) + reason.encode()))
+        if not self._outbox.broken:
             record.code_sent = code
             record.reason_sent = reason
-            sent.cancel()
-
-        self._stream.on_close_sent = close_sent
-        if self.protocol is not None:
-            with sent:
-                await self.protocol.aclose(code, reason)
-        if record.code_sent is None and not self._outbox.broken:
-            # trio-websocket was cancelled on its way to a Close, its own 101 or an earlier one, and says no other.
-            self._stream.say(encode_frame(CLOSE, code.to_bytes(2) + reason.encode()))
 
     def complete(self, record: ConnectionRecord, ending: Ending) -> None:
         """Write what only the goodbye knows."""

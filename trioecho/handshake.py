@@ -12,6 +12,8 @@ The first fault found is the one that is told, so the order is part of the behav
 
 from __future__ import annotations
 
+import binascii
+import hashlib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from trioecho.origins import origin_allowed
 # RFC 6455 §4.2.1: "a base64-encoded (…) value that, when decoded, is 16 bytes in length". The four bits that
 # the encoding leaves over may be anything, as in .NET's decoder.
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+# RFC 6455 §1.3.
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SCHEME_AND_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 # Picked arbitrarily: long enough to let connections end, short enough for a person to wait.
 _RETRY_AFTER_SECONDS = 5
@@ -122,20 +126,18 @@ def judge(
     return Handshake(path, target, headers, origin, subprotocol, key, fields["host"][0])
 
 
-def vetted_request(handshake: Handshake) -> bytes:
-    """The handshake as trio-websocket is shown it: only what it needs, nothing that the client chose freely.
-
-    The key and the subprotocol have been checked against their alphabets. Path and Host are constants: nobody
-    asks trio-websocket for them, and wsproto decodes Host as IDNA, which raises on what a client may well
-    send.
-    """
-    offer = (
+def accepting_response(handshake: Handshake) -> bytes:
+    """The 101 that accepts a handshake (RFC 6455 §4.2.2)."""
+    # SHA-1 is what the RFC wants; nothing is kept secret by it.
+    digest = hashlib.sha1(handshake.key.encode() + _GUID, usedforsecurity=False).digest()
+    accept = binascii.b2a_base64(digest, newline=False).decode()
+    protocol = (
         f"Sec-WebSocket-Protocol: {handshake.subprotocol}\r\n" if handshake.subprotocol is not None else ""
     )
     return (
-        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {handshake.key}\r\n{offer}\r\n"
-    ).encode("ascii")
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n{protocol}\r\n"
+    ).encode()
 
 
 def path_and_target(target: bytes) -> tuple[str, str]:

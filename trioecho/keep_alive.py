@@ -8,7 +8,8 @@ The rule of keep-alive, and what others do:
   sight: who takes longer than `keep_alive_timeout` over those is still taken for dead.)
 - While the server itself does not read (the handler is slow, the inbox is full), the clock stands still: the Pong may
   have arrived long ago and lie unread in the kernel. websockets' Trio server closes a client that answers every Ping
-  with 1011 after 40 s when 40 messages wait for a slow handler; trio-websocket's ``ping()`` times out likewise.
+  with 1011 after 40 s when 40 messages wait for a slow handler; trio-websocket's ``ping()`` times out likewise, so it
+  is not used: the Ping is written, and its Pong noticed, here.
 - A Ping is sent only after `keep_alive_interval` of silence. Today's ASP.NET does the same once `KeepAliveTimeout` is
   set; before, it sent an unsolicited Pong and never noticed a dead peer.
 
@@ -19,6 +20,7 @@ Ping. The Pong that answers our Ping does not.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Container
 
 import trio
@@ -26,10 +28,21 @@ import trio
 from trioecho.endings import IDLE_TIMEOUT, KEEP_ALIVE_TIMEOUT, Ending
 
 
+class Ping:
+    """A Ping of ours: what it carries, when it was sent, and whether its Pong has come."""
+
+    __slots__ = ("answered", "payload", "sent_at")
+
+    def __init__(self, payload: bytes, sent_at: float) -> None:
+        self.payload = payload
+        self.sent_at = sent_at
+        self.answered = trio.Event()
+
+
 class Activity:
     """When the peer was last heard, on Trio's clock, in seconds; pauses in our reading are not held against it."""
 
-    __slots__ = ("_over", "_pause_began", "heard_at", "latency", "message_at")
+    __slots__ = ("_awaited", "_over", "_pause_began", "heard_at", "latency", "message_at")
 
     def __init__(self, now: float) -> None:
         self.heard_at = now
@@ -40,6 +53,7 @@ class Activity:
         self._over = False
         self.latency: float | None = None
         """Seconds from the last answered Ping to its Pong."""
+        self._awaited: Ping | None = None
 
     def heard(self) -> None:
         """The peer gave a sign of life just now."""
@@ -48,6 +62,18 @@ class Activity:
     def answered(self) -> None:
         """The handler has taken what the client had said: idleness counts from here."""
         self.message_at = trio.current_time()
+
+    def ask(self, ping: Ping) -> None:
+        """`ping` is the one whose Pong is awaited from now on."""
+        self._awaited = ping
+
+    def ponged(self, payload: bytes) -> None:
+        """A Pong came. It may answer our Ping, or an earlier one, or none (RFC 6455 §5.5.3)."""
+        ping = self._awaited
+        if ping is not None and ping.payload == payload:
+            self._awaited = None
+            self.latency = trio.current_time() - ping.sent_at
+            ping.answered.set()
 
     def pause(self, now: float) -> None:
         """We stop reading: the clock stands still."""
@@ -80,7 +106,7 @@ class Activity:
 
 async def keep_alive(
     activity: Activity,
-    ping: Callable[[], Awaitable[None]],
+    send_ping: Callable[[bytes], Awaitable[None]],
     *,
     waiting: Container[object],
     interval: float,
@@ -89,9 +115,9 @@ async def keep_alive(
 ) -> Ending:
     """Watch one connection; return `IDLE_TIMEOUT` or `KEEP_ALIVE_TIMEOUT` when it has to end.
 
-    `ping` sends a Ping and returns when it is answered. `waiting` are the messages that the handler has yet to take:
-    a client whose messages wait is not idle, but waits for its answers. All times in seconds; ``inf`` is off.
-    Cancelled at any time without consequences.
+    `send_ping` sends a Ping with the payload it is given, as soon as the peer has room for it. `waiting` are the
+    messages that the handler has yet to take: a client whose messages wait is not idle, but waits for its answers. All
+    times in seconds; ``inf`` is off. Cancelled at any time without consequences.
     """
     while True:
         now = trio.current_time()
@@ -104,18 +130,24 @@ async def keep_alive(
         probe_at = activity.silent_since(now) + interval
         if now < probe_at:
             await trio.sleep_until(min(idle_at, probe_at))
-        elif not await _answers(activity, ping, now, patience, idle_at):
+        elif not await _answers(activity, send_ping, now, patience, idle_at):
             return KEEP_ALIVE_TIMEOUT
 
 
 async def _answers(
-    activity: Activity, ping: Callable[[], Awaitable[None]], sent: float, patience: float, idle_at: float
+    activity: Activity,
+    send_ping: Callable[[bytes], Awaitable[None]],
+    sent: float,
+    patience: float,
+    idle_at: float,
 ) -> bool:
     """Ping the peer. False only if we listened for `patience` seconds without a break and not one byte came."""
     silent_since = activity.silent_since(sent)
     with trio.CancelScope(deadline=min(sent + patience, idle_at)):
-        await ping()
-        activity.latency = trio.current_time() - sent
+        ping = Ping(os.urandom(4), sent)
+        activity.ask(ping)
+        await send_ping(ping.payload)
+        await ping.answered.wait()
         return True
     now = trio.current_time()
     # Bytes heard, or a time in which we did not read, move this forward.

@@ -30,14 +30,14 @@ GATHERED_BYTES = 65_536
 class Outbox:
     """One connection's bytes to send, over `stream`, or straight to the file number `fd` of a non-blocking socket.
 
-    `start_drain` is called, once at most, to start the task `drain` in the connection's nursery. `seal` is what TLS
-    makes of a frame before it goes to `fd`.
+    `start_drain` is called with `drain`, once at most, to start that task in the connection's nursery. `seal` is what
+    TLS makes of a frame before it goes to `fd`.
     """
 
     __slots__ = (
+        "_closed",
         "_deadline",
-        "_drain_task",
-        "_draining",
+        "_drain_lot",
         "_fd",
         "_finishing",
         "_room",
@@ -61,7 +61,7 @@ class Outbox:
         self,
         stream: trio.abc.SendStream,
         fd: int | None,
-        start_drain: Callable[[], object] | None = None,
+        start_drain: Callable[..., object] | None = None,
         seal: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._stream = stream
@@ -72,12 +72,11 @@ class Outbox:
         self._size = 0
         self._room: trio.Event | None = None
         self._scope: trio.CancelScope | None = None
-        self._draining = False
-        self._drain_task: trio.lowlevel.Task | None = None
+        self._drain_lot: trio.lowlevel.ParkingLot | None = None
         self._finishing = False
+        self._closed = False
         self._deadline = math.inf
-        self._unsent_messages = 0
-        self._unsent_bytes = 0
+        self._unsent_messages = self._unsent_bytes = 0
         self.on_progress: Callable[[], object] = bool
         """Called when the peer has made room for bytes that waited: a sign of life."""
         self.blocked = False
@@ -85,8 +84,8 @@ class Outbox:
         self.broken = False
         """Nothing more can be sent: TCP was reset, or a frame was cut off midway at a deadline."""
         self.shut = False
-        """No more messages are taken: it is broken, or the WebSocket has closed or been told of its end. What
-        trio-websocket says still goes out."""
+        """No more messages are taken: it is broken, or the WebSocket has closed or been told of its end. Control
+        frames still go out."""
         self.messages = 0
         self.payload_bytes = 0
 
@@ -150,7 +149,9 @@ class Outbox:
         self.write_now()
 
     def put(self, frame: bytes) -> None:
-        """Queue a control frame, or the response to the handshake, and write as much as the kernel takes."""
+        """Queue a control frame, or the response to the handshake; nothing behind what `put_last` has queued."""
+        if self._closed:
+            return
         if self._seal is not None:
             frame = self._sealed(frame)
         if self._waiting or self._fd is None:
@@ -158,6 +159,12 @@ class Outbox:
             self.write_now()
         else:
             self._write(frame)
+
+    def put_last(self, frame: bytes) -> None:
+        """`put` what nothing may follow: Close (RFC 6455 §5.5.1)."""
+        self.put(frame)
+        self._closed = True
+        self.refuse_messages()
 
     def write_now(self) -> None:
         """Hand what is gathered to the kernel, as far as that goes without waiting."""
@@ -200,14 +207,14 @@ class Outbox:
 
     async def drain(self) -> None:
         """The task that writes what waits, until `finish`."""
+        self._drain_lot = trio.lowlevel.ParkingLot()
         # `finish` may have come before this task's first step.
         with trio.CancelScope(shield=True, deadline=self._deadline) as self._scope:
             while True:
                 await self.flush()
                 if self._finishing or self.broken:
                     return
-                self._drain_task = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(self._abort_drain)
+                await self._drain_lot.park()
 
     def refuse_messages(self) -> None:
         """Be `shut`, and tell those who wait with a message."""
@@ -285,13 +292,8 @@ class Outbox:
             self._room = None
 
     def _wake_drain(self) -> None:
-        if self._drain_task is not None:
-            task, self._drain_task = self._drain_task, None
-            trio.lowlevel.reschedule(task)
-        elif not self._draining and self._start_drain is not None and not self._finishing and not self.broken:
-            self._draining = True
-            self._start_drain()
-
-    def _abort_drain(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        self._drain_task = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        if self._drain_lot is not None:
+            self._drain_lot.unpark_all()
+        elif (start := self._start_drain) is not None and not self._finishing and not self.broken:
+            self._start_drain = None
+            start(self.drain)

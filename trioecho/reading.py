@@ -1,8 +1,7 @@
 """Reading one connection's socket: chunk by chunk, in its turn, and not at all while the inbox is full.
 
-Who reads: with a poller, `_readable` is called for each chunk, TLS or not; otherwise trio-websocket's own reader task,
-inside `FrameStream.receive_some`, reads the Trio stream by `read_transport`. At the goodbye that task may be gone, and
-the connection's own reads on.
+Who reads: with a poller, `_readable` is called for each chunk, TLS or not; otherwise a task of the connection, `run`,
+reads the Trio stream. At the goodbye that task is gone, and the connection's own reads on.
 
 What may never happen: a byte read while the inbox is full. That is the backpressure, and the time until it ends counts
 for no timeout.
@@ -49,7 +48,7 @@ class Reading:
         "_tls",
         "_transport",
         "hung_up",
-        "on_control",
+        "on_ping",
         "poller",
     )
 
@@ -76,13 +75,13 @@ class Reading:
         self._paused = False
         self._lost = False
         self._resumed: trio.Event | None = None
-        self.on_control: Callable[[], object] = bool
-        """Called when the sorter has a Ping or Pong for trio-websocket."""
+        self.on_ping: Callable[[], object] = bool
+        """Called when the sorter has a Ping for trio-websocket."""
         self.hung_up = trio.Event()
         """Set when TCP has ended: there is nothing left to read."""
 
     def start(self, early: bytes) -> None:
-        """Read from now on; `early` came with the handshake. Without a poller, `read_transport` has to be called."""
+        """Read from now on; `early` came with the handshake. Without a poller, `run` has to be started."""
         if self.poller is not None:
             self.poller.watch(self._fd, self._readable)
         if self._tls is not None:
@@ -91,8 +90,8 @@ class Reading:
         now = trio.current_time()
         if early:
             self._sorter.sort(early, now)
-            if self._sorter.control is not None:
-                self.on_control()
+            if self._sorter.ping is not None:
+                self.on_ping()
         if self._tls is not None and self._tls.ended:
             self._end_of_tls(now)
 
@@ -101,8 +100,12 @@ class Reading:
         self._sorter.discard()
         self.resume()
 
+    async def run(self) -> None:
+        """The task that reads where there is no poller, until nothing more will come."""
+        await self.read_on(self._sorter.peer_done)
+
     async def read_on(self, until: trio.Event) -> None:
-        """Read in the connection's own task until the sorter's `peer_done`, or `hung_up`.
+        """Read in the calling task until the sorter's `peer_done`, or `hung_up`.
 
         With a poller, whose task goes on reading by itself, this only waits.
         """
@@ -145,6 +148,8 @@ class Reading:
             now = trio.current_time()
             self._activity.heard_at = now
             self._sorter.sort(bytes(data), now)
+            if self._sorter.ping is not None:
+                self.on_ping()
         else:
             self._end_of_tcp()
 
@@ -167,8 +172,8 @@ class Reading:
             if self._tls is not None:
                 data = self._opened(data)
             sorter.sort(data, now)
-            if sorter.control is not None:
-                self.on_control()
+            if sorter.ping is not None:
+                self.on_ping()
             if self._tls is not None and self._tls.ended:
                 self._end_of_tls(now)
         else:

@@ -1,8 +1,8 @@
-"""Sorts what the peer sends, without I/O: messages to the inbox, Pings and Pongs to trio-websocket, the end behind all.
+"""Sorts what the peer sends, without I/O: messages to the inbox, Pings to trio-websocket, the end behind all.
 
 What may never happen:
-- a message delivered before the Ping in front of it has been answered: sorting stops at a control frame, and goes on
-  when trio-websocket comes back for more;
+- a message delivered before the Ping in front of it has been answered: sorting stops at a Ping, and goes on when
+  trio-websocket comes back for more;
 - a Close, or an error, overtaking the messages before it: it ends the inbox, behind them;
 - a byte understood after an error: the stream is out of step then.
 """
@@ -15,7 +15,7 @@ import trio
 
 from trioecho.endings import BY_FRAME_ERROR, PEER_CLOSED, Ending
 from trioecho.frame_decoder import ControlFrame, FrameDecoder
-from trioecho.frames import CLOSE, PING, FrameError, parse_close
+from trioecho.frames import CLOSE, PONG, FrameError, parse_close
 from trioecho.inbox import Inbox
 from trioecho.keep_alive import Activity
 
@@ -32,13 +32,13 @@ class Sorter:
         "_inbox",
         "_out_of_step",
         "busy",
-        "control",
         "discarded",
         "discarding",
         "error",
         "on_ended",
         "peer_close",
         "peer_done",
+        "ping",
     )
 
     def __init__(self, decoder: FrameDecoder, inbox: Inbox, activity: Activity) -> None:
@@ -46,9 +46,9 @@ class Sorter:
         self._inbox = inbox
         self._activity = activity
         self._out_of_step = False
-        self.control: ControlFrame | None = None
-        """A Ping or Pong that trio-websocket has not fetched yet."""
-        self.busy = True
+        self.ping: ControlFrame | None = None
+        """A Ping that trio-websocket has not fetched yet."""
+        self.busy = False
         """trio-websocket has to come back for more before sorting may go on."""
         self.discarding = False
         """Nothing is delivered any more, only the peer's Close still matters: we are saying goodbye."""
@@ -69,8 +69,8 @@ class Sorter:
         return (self._inbox.shut or self.busy) and not self.discarding
 
     def sort(self, data: bytes, now: float) -> None:
-        """Sort `data`, which came at `now` (Trio's clock), and what was left before it, up to the next Ping or Pong:
-        that is `control` then."""
+        """Sort `data`, which came at `now` (Trio's clock), and what was left before it, up to the next Ping: that is
+        `ping` then."""
         if self._out_of_step or self.peer_close is not None:
             return
         decoder = self._decoder
@@ -83,8 +83,12 @@ class Sorter:
         control = error = None
         try:
             control = decoder.decode(data, messages)
-            while control is not None and self.discarding and control.opcode != CLOSE:
-                # After our Close nothing is sent, so no Ping is answered any more (RFC 6455 §5.5.1).
+            # After our Close nothing is sent, so no Ping is answered any more (RFC 6455 §5.5.1).
+            while control is not None:
+                if control.opcode == PONG:
+                    self._activity.ponged(control.payload)
+                elif control.opcode == CLOSE or not self.discarding:
+                    break
                 control = decoder.decode(b"", messages)
         except FrameError as raised:
             error = raised
@@ -97,9 +101,8 @@ class Sorter:
                 self._inbox.put(messages, size)
         if control is not None:
             if control.opcode != CLOSE:
-                if control.opcode == PING:
-                    self._activity.message_at = now
-                self.control = control
+                self._activity.message_at = now
+                self.ping = control
                 # From now, not from when trio-websocket's task runs: the poller may be faster.
                 self.busy = True
                 return
@@ -118,17 +121,17 @@ class Sorter:
 
         A Ping that trio-websocket has yet to fetch stays; others among these messages are not answered.
         """
-        waiting = self.control
+        waiting = self.ping
         while self.busy:
-            self.control, self.busy = None, False
+            self.ping, self.busy = None, False
             self.sort(b"", trio.current_time())
-        self.control, self.busy = waiting, waiting is not None
+        self.ping, self.busy = waiting, waiting is not None
 
     def discard(self) -> None:
         """Deliver nothing from here on: we are saying goodbye."""
         self.discarding = True
         # A Ping that trio-websocket has not got to may stand before the peer's Close.
-        self.control = None
+        self.ping = None
         self.sort(b"", trio.current_time())
 
     def end(self, ending: Ending, error: str | None = None) -> None:
