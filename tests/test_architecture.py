@@ -12,7 +12,7 @@ import trioecho
 PACKAGE = Path(trioecho.__file__).parent
 
 FLOORS: dict[int, set[str]] = {
-    0: {"endings", "origins", "handlers", "masking", "linger"},
+    0: {"endings", "origins", "handlers", "masking", "linger", "parking"},
     1: {"options", "frames", "record", "logs", "option_types"},
     2: {"handshake", "frame_decoder", "inbox", "outbox", "keep_alive", "poller", "tls"},
     3: {"responses", "sorter", "websocket"},
@@ -45,7 +45,7 @@ FENCES: dict[str, set[str]] = {
     "trio_websocket": {"engine"},
     "wsproto": set(),
     "h11": {"front_door", "responses", "handshake"},
-    "trio.lowlevel": {"inbox", "outbox", "frame_stream", "poller", "live", "task_tree"},
+    "trio.lowlevel": {"parking", "inbox", "outbox", "frame_stream", "poller", "live", "task_tree"},
     "click": {"cli", "option_types", "process"},
 }
 """Who alone may know a module. `live` needs trio.lowlevel for the token that other threads reach a run by."""

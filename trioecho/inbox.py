@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trioecho.parking import WOKEN, parking
+
 if TYPE_CHECKING:
     from trioecho.endings import Ending
 
@@ -34,6 +36,7 @@ class Inbox:
 
     __slots__ = (
         "_bytes",
+        "_park",
         "_task",
         "burst",
         "ending",
@@ -55,6 +58,7 @@ class Inbox:
         self.on_taken: Callable[[], None] | None = None
         """Called for each message taken; set while somebody counts on the handler to make progress."""
         self._task: trio.lowlevel.Task | None = None
+        self._park = parking(self._abort)
         self.shut = False
         """Nothing more should be put in: it is full until the handler has caught up, or it has its ending."""
         self._bytes = 0
@@ -70,7 +74,7 @@ class Inbox:
         task = self._task
         if task is not None:
             self._task = None
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(task, WOKEN)
 
     def put(self, messages: list[str | bytes], size: int) -> None:
         """Add `messages`, which took `size` bytes on the wire, and wake the task that waits."""
@@ -122,7 +126,7 @@ class Inbox:
         if self.messages or self.ending is not None:
             return trio.lowlevel.checkpoint()
         self._task = trio.lowlevel.current_task()
-        return trio.lowlevel.wait_task_rescheduled(self._abort)
+        return self._park()
 
     def watch_progress(self, on_taken: Callable[[], None]) -> None:
         """Call `on_taken` for each message taken from now on, each of which is a checkpoint then."""
@@ -132,7 +136,7 @@ class Inbox:
     def _wake(self) -> None:
         if self._task is not None:
             task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(task, WOKEN)
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._task = None

@@ -1,0 +1,80 @@
+"""Parking a task until it is woken, for less than what Trio's own way takes.
+
+For each wait, `trio.lowlevel.wait_task_rescheduled` makes two coroutines and a trap (what is yielded to Trio's loop),
+and `trio.lowlevel.reschedule` an outcome, which is used up when it is unwrapped. A message that is waited for pays
+for all of them: 1.3 µs of the 10.7 µs of CPU that an echo took. Yet nothing in them differs from one wait to the next,
+so here the trap and the outcome are made once.
+
+The outcome is public: `reschedule` takes any `outcome.Outcome`, so `WOKEN` is one that can be unwrapped for ever. The
+trap is got by public means too, it is what Trio's own coroutine yields; but that it may be yielded again is no promise
+of Trio's. That is looked at when this module is imported, and with a Trio that does it otherwise, `parking` falls back
+to `wait_task_rescheduled`.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from typing import Any, Final, TypeAlias, TypeVar
+
+import outcome
+import trio
+
+Abort: TypeAlias = Callable[[Any], trio.lowlevel.Abort]
+ResultT = TypeVar("ResultT")
+
+
+class Woken(outcome.Outcome[None]):
+    """The outcome None, as often as one likes. Stateless, so one is enough: `WOKEN`."""
+
+    __slots__ = ()
+
+    def unwrap(self) -> None:
+        """Nothing."""
+
+    def send(self, gen: Generator[ResultT, None, object]) -> ResultT:
+        """Send None into `gen`."""
+        return gen.send(None)
+
+    async def asend(self, agen: AsyncGenerator[ResultT, None]) -> ResultT:
+        """Send None into `agen`."""
+        return await agen.asend(None)
+
+
+WOKEN: Final = Woken()
+"""What to wake a parked task with: ``trio.lowlevel.reschedule(task, WOKEN)``."""
+
+
+def parking(abort: Abort) -> Callable[[], Awaitable[None]]:
+    """A function; who awaits what it returns is parked until ``trio.lowlevel.reschedule(task, WOKEN)``.
+
+    `abort` is called when the task is cancelled, as by `trio.lowlevel.wait_task_rescheduled`, which has the rules. As
+    there, one task may be parked at a time, and it is a checkpoint.
+    """
+    if _REUSABLE:
+        return functools.partial(_park, _trap(abort))
+    return functools.partial(trio.lowlevel.wait_task_rescheduled, abort)
+
+
+@types.coroutine
+def _park(trap: object) -> Generator[object, outcome.Outcome[None], None]:
+    woken = yield trap
+    if woken is not WOKEN:
+        woken.unwrap()
+
+
+def _trap(abort: Abort) -> object:
+    """What Trio's loop is told by a task that waits."""
+    coroutine = trio.lowlevel.wait_task_rescheduled(abort)  # noqa: ASYNC105 (looked into, not awaited)
+    trap: object = coroutine.send(None)
+    coroutine.close()
+    return trap
+
+
+def _refuse(_raise_cancel: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED
+
+
+_REUSABLE: Final = getattr(_trap(_refuse), "__dict__", None) == {"abort_func": _refuse}
+"""Whether a trap holds the abort function and nothing else that could be used up."""
