@@ -35,7 +35,6 @@ from trioecho import endings
 from trioecho.endings import Ending
 from trioecho.engine import Engine
 from trioecho.frame_decoder import FrameDecoder
-from trioecho.frames import PING, encode_frame
 from trioecho.goodbye import Goodbye
 from trioecho.greeting import address
 from trioecho.handshake import Handshake, accepting_response
@@ -94,7 +93,8 @@ class Connection:
         poller, fd = None, None
         if service.poller and isinstance(tcp, trio.SocketStream) and (tls or tcp is transport):
             poller, fd = service.poller, tcp.socket.fileno()
-        self._outbox = Outbox(transport, fd, self._start, None if tls is None else tls.seal)
+        start = self._start
+        self._outbox = Outbox(transport, fd, start, None if tls is None else tls.seal)
         self._decoder = FrameDecoder(
             max_message_size=options.max_message_size, max_fragments=options.max_fragments
         )
@@ -114,7 +114,7 @@ class Connection:
             tls=tls,
         )
         self._early = received
-        self._engine = Engine(self._sorter, self._reading, self._outbox, self._start)
+        self._engine = Engine(self._sorter, self._reading, self._outbox, start)
         self._record = ConnectionRecord(
             peer=address(transport),
             path=handshake.path,
@@ -164,6 +164,8 @@ class Connection:
             await self._goodbye.say(ending)
             self._goodbye.let_go()
             self._write_record(ending)
+            self._goodbye.part()
+            self.websocket = None
 
     def _open(self) -> None:
         """Accept the handshake, and read what comes behind it."""
@@ -190,12 +192,12 @@ class Connection:
                     activity=self._activity,
                     nursery=nursery,
                     record=self._record,
-                    refresh=self._refresh_record,
-                    close=self._close_for_application,
+                    connection=self,
                 )
                 self._open()
                 if min(options.keep_alive_interval, options.idle_timeout) < math.inf:
-                    nursery.start_soon(self._keep_alive)
+                    waiting, end = self._inbox.messages, self._cancel_handler
+                    nursery.start_soon(keep_alive, self._activity, self._outbox, waiting, options, end)
                 await handler(ws)
                 left = True
                 nursery.cancel_scope.cancel()
@@ -206,23 +208,8 @@ class Connection:
         gone = self._inbox.ending not in (None, endings.SERVER_STOPPING)
         self._record.handler_cancelled = gone and self._decided is None and not left
 
-    async def _keep_alive(self) -> None:
-        async def send_ping(payload: bytes) -> None:
-            await self._outbox.room()
-            self._outbox.put(encode_frame(PING, payload))
-
-        ending = await keep_alive(
-            self._activity,
-            send_ping,
-            waiting=self._inbox.messages,
-            interval=self._options.keep_alive_interval,
-            patience=self._options.keep_alive_timeout,
-            idle_timeout=self._options.idle_timeout,
-        )
-        self._cancel_handler(ending)
-
-    async def _close_for_application(self, code: int, reason: str) -> None:
-        """`WebSocket.aclose`: say Close now, and await the peer's; if that came first, answer it as it wants."""
+    async def close(self, code: int, reason: str) -> None:
+        """For `WebSocket.aclose`: say Close now, and await the peer's; if that came first, answer it as it wants."""
         if self._sorter.peer_close is not None:
             code, reason = self._goodbye.code_and_reason(endings.PEER_CLOSED)
         else:
@@ -277,7 +264,7 @@ class Connection:
 
     # The end.
 
-    def _refresh_record(self) -> None:
+    def refresh_record(self) -> None:
         record = self._record
         if record.cause is None:
             record.messages_received = self._decoder.messages
@@ -288,7 +275,7 @@ class Connection:
 
     def _write_record(self, ending: Ending) -> None:
         record = self._record
-        self._refresh_record()
+        self.refresh_record()
         self._goodbye.complete(record, ending)
         record.error = summary(self._failure) if self._failure is not None else self._sorter.error
         record.cause = ending.cause

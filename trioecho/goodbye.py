@@ -96,6 +96,16 @@ class Goodbye:
         self._reading.forget()
         self._outbox.break_off()
 
+    def part(self) -> None:
+        """Let the connection's parts go of each other, so that they are freed at once.
+
+        Left to the garbage collector, they made it stop the server for 2 ms again and again, 70 ms at times: 3,150
+        handshakes a second instead of 4,000.
+        """
+        self._sorter.on_ended = bool
+        self._reading.on_ping = bool
+        self._inbox.part()
+
     def say_close(self, code: int, reason: str) -> None:
         """Queue Close, after which nothing more is said. What waits for the handler is discarded, and counted."""
         record = self._record

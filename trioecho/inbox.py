@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
+from trio.lowlevel import current_task, reschedule
 
 from trioecho.parking import WOKEN, parking
 
@@ -74,7 +75,7 @@ class Inbox:
         task = self._task
         if task is not None:
             self._task = None
-            trio.lowlevel.reschedule(task, WOKEN)
+            reschedule(task, WOKEN)
 
     def put(self, messages: list[str | bytes], size: int) -> None:
         """Add `messages`, which took `size` bytes on the wire, and wake the task that waits."""
@@ -125,8 +126,13 @@ class Inbox:
         # on_caught_up may have read more from the socket, straight into the inbox.
         if self.messages or self.ending is not None:
             return trio.lowlevel.checkpoint()
-        self._task = trio.lowlevel.current_task()
+        self._task = current_task()
         return self._park()
+
+    def part(self) -> None:
+        """Call nobody any more, and hold no reference that leads back here. It has its ending, so nobody waits."""
+        self.on_caught_up = self.on_emptied = self.on_taken = None
+        self._park = trio.sleep_forever
 
     def watch_progress(self, on_taken: Callable[[], None]) -> None:
         """Call `on_taken` for each message taken from now on, each of which is a checkpoint then."""
@@ -136,7 +142,7 @@ class Inbox:
     def _wake(self) -> None:
         if self._task is not None:
             task, self._task = self._task, None
-            trio.lowlevel.reschedule(task, WOKEN)
+            reschedule(task, WOKEN)
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._task = None

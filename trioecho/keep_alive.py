@@ -21,11 +21,17 @@ Ping. The Pong that answers our Ping does not.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Callable, Container
+from typing import TYPE_CHECKING
 
 import trio
 
 from trioecho.endings import IDLE_TIMEOUT, KEEP_ALIVE_TIMEOUT, Ending
+from trioecho.frames import PING, encode_frame
+
+if TYPE_CHECKING:
+    from trioecho.options import WebSocketOptions
+    from trioecho.outbox import Outbox
 
 
 class Ping:
@@ -106,47 +112,43 @@ class Activity:
 
 async def keep_alive(
     activity: Activity,
-    send_ping: Callable[[bytes], Awaitable[None]],
-    *,
+    outbox: Outbox,
     waiting: Container[object],
-    interval: float,
-    patience: float,
-    idle_timeout: float,
-) -> Ending:
-    """Watch one connection; return `IDLE_TIMEOUT` or `KEEP_ALIVE_TIMEOUT` when it has to end.
+    options: WebSocketOptions,
+    end: Callable[[Ending], object],
+) -> None:
+    """Watch one connection; call `end` with `IDLE_TIMEOUT` or `KEEP_ALIVE_TIMEOUT` when it has to end, and return.
 
-    `send_ping` sends a Ping with the payload it is given, as soon as the peer has room for it. `waiting` are the
-    messages that the handler has yet to take: a client whose messages wait is not idle, but waits for its answers. All
-    times in seconds; ``inf`` is off. Cancelled at any time without consequences.
+    `waiting` are the messages that the handler has yet to take: a client whose messages wait is not idle, but waits
+    for its answers. Cancelled at any time without consequences.
     """
     while True:
         now = trio.current_time()
-        idle_at = activity.idle_since(now) + idle_timeout
+        idle_at = activity.idle_since(now) + options.idle_timeout
         if now >= idle_at:
             if not waiting:
-                return IDLE_TIMEOUT
+                end(IDLE_TIMEOUT)
+                return
             activity.message_at = now
             continue
-        probe_at = activity.silent_since(now) + interval
+        probe_at = activity.silent_since(now) + options.keep_alive_interval
         if now < probe_at:
-            await trio.sleep_until(min(idle_at, probe_at))
-        elif not await _answers(activity, send_ping, now, patience, idle_at):
-            return KEEP_ALIVE_TIMEOUT
+            # What `trio.sleep_until` does, with a coroutine less to keep: most connections are here most of the time.
+            with trio.CancelScope(deadline=min(idle_at, probe_at)):
+                await trio.sleep_forever()
+        elif not await _answers(activity, outbox, now, options.keep_alive_timeout, idle_at):
+            end(KEEP_ALIVE_TIMEOUT)
+            return
 
 
-async def _answers(
-    activity: Activity,
-    send_ping: Callable[[bytes], Awaitable[None]],
-    sent: float,
-    patience: float,
-    idle_at: float,
-) -> bool:
+async def _answers(activity: Activity, outbox: Outbox, sent: float, patience: float, idle_at: float) -> bool:
     """Ping the peer. False only if we listened for `patience` seconds without a break and not one byte came."""
     silent_since = activity.silent_since(sent)
     with trio.CancelScope(deadline=min(sent + patience, idle_at)):
         ping = Ping(os.urandom(4), sent)
         activity.ask(ping)
-        await send_ping(ping.payload)
+        await outbox.room()
+        outbox.put(encode_frame(PING, ping.payload))
         await ping.answered.wait()
         return True
     now = trio.current_time()

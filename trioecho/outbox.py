@@ -73,8 +73,7 @@ class Outbox:
         self._room: trio.Event | None = None
         self._scope: trio.CancelScope | None = None
         self._drain_lot: trio.lowlevel.ParkingLot | None = None
-        self._finishing = False
-        self._closed = False
+        self._finishing = self._closed = False
         self._deadline = math.inf
         self._unsent_messages = self._unsent_bytes = 0
         self.on_progress: Callable[[], object] = bool
@@ -224,6 +223,7 @@ class Outbox:
     def finish(self, deadline: float) -> None:
         """Let the drain task write what waits, and end, at `deadline` (Trio's clock) at the latest."""
         self._finishing = True
+        self._start_drain = None
         self._deadline = min(self._deadline, deadline)
         if self._scope is not None:
             self._scope.deadline = self._deadline
@@ -294,6 +294,6 @@ class Outbox:
     def _wake_drain(self) -> None:
         if self._drain_lot is not None:
             self._drain_lot.unpark_all()
-        elif (start := self._start_drain) is not None and not self._finishing and not self.broken:
-            self._start_drain = None
+        elif self._start_drain is not None and not self.broken:
+            start, self._start_drain = self._start_drain, None
             start(self.drain)

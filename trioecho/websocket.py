@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
@@ -14,6 +13,7 @@ from trioecho.outbox import Outbox
 from trioecho.record import ConnectionRecord
 
 if TYPE_CHECKING:
+    from trioecho.connection import Connection
     from trioecho.handshake import Handshake
     from trioecho.keep_alive import Activity
 
@@ -57,15 +57,14 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     __slots__ = (
         "__weakref__",
         "_activity",
-        "_close",
         "_closed",
+        "_connection",
         "_headers",
         "_inbox",
         "_messages",
         "_nursery",
         "_outbox",
         "_record",
-        "_refresh",
         "_target",
     )
 
@@ -78,8 +77,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         activity: Activity,
         nursery: trio.Nursery,
         record: ConnectionRecord,
-        refresh: Callable[[], None],
-        close: Callable[[int, str], Awaitable[None]],
+        connection: Connection,
     ) -> None:
         self._target = handshake.target
         # In one string: as the tuple that it is for users, a browser's header fields take several KiB of every
@@ -91,8 +89,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         self._activity = activity
         self._nursery = nursery
         self._record = record
-        self._refresh = refresh
-        self._close = close
+        self._connection = connection
         self._closed = False
 
     def __repr__(self) -> str:
@@ -196,7 +193,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             return
         self._closed = True
         self._outbox.refuse_messages()
-        await self._close(code, reason)
+        await self._connection.close(code, reason)
 
     def refuse_sends(self) -> None:
         """Let `send` raise from now on: the peer is gone, and nothing is owed to it."""
@@ -265,5 +262,5 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     @property
     def record(self) -> ConnectionRecord:
         """What has happened on this connection until now; complete once it has ended."""
-        self._refresh()
+        self._connection.refresh_record()
         return self._record
