@@ -55,13 +55,13 @@ async def test_a_connection_that_ended_well_is_freed_at_once(
     (Where an exception leaves the handler, the frames of Trio's nursery and the exception refer to each other.)
     """
     # Earlier tests may have left some in tracebacks that are kept.
-    before = len(connections_in_memory())
+    before = connections_in_memory()
     async with serving() as server:
         for _ in range(10):
             async with connected(server) as client:
                 await leave(client)
         await until(lambda: len(server.records) == 10)
-        await until(lambda: len(connections_in_memory()) == before)
+        await until(lambda: len(connections_in_memory()) == len(before))
         assert not server.connections
 
 

@@ -92,6 +92,8 @@ class Poller:
                                 watcher = watchers.get(ready)
                                 if watcher is not None:
                                     watcher(what, now)
+                            # It may be long until the next, and this one's connection has perhaps ended.
+                            watcher = None
                         else:
                             quiet += 1
                         await let_others_run()
