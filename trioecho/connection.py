@@ -5,7 +5,8 @@
     handshake (101)
         │
     ┌───┴── service nursery ───────────────────────────────────────────┐
-    │ as needed: trio-websocket (Ping, Pong), the outbox's drain task  │
+    │ when needed: trio-websocket (Pongs), the outbox's drain task;    │
+    │ where there is no poller: the task that reads                    │
     │   ┌── the connection's nursery, `ws.nursery` ─────────────────┐  │
     │   │ the handler, its children, keep-alive                     │  │
     │   └───────────────────────────────────────────────────────────┘  │
@@ -19,7 +20,7 @@ Laws:
 - None of the connection's tasks is left when the goodbye is said, and the outbox is shut: nothing comes after it.
 - The inner nursery is cancelled by: the handler's return, an exception in it, keep-alive, the server's `stop`, the
   cancellation of `serve`, and the deadline that starts when the peer is gone and restarts with each message taken.
-- What reads may die with a cancellation; a goodbye therefore reads on in the connection's own task.
+- The task that reads may die with a cancellation; a goodbye therefore reads on in the connection's own task.
 - An exception of one connection ends in its log line.
 """
 
@@ -154,7 +155,7 @@ class Connection:
                     self._goodbye.end_by(trio.current_time() + self._options.close_timeout)
                     self._tasks.cancel_scope.cancel()
         except* Exception as group:
-            # trio-websocket failed.
+            # One of our own tasks failed, which is our fault and not the peer's.
             cancelled = False
             if self._failure is None and not self._outbox.broken:
                 self._failure = group
