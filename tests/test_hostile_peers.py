@@ -193,6 +193,23 @@ async def test_the_one_who_pings_without_end_and_never_reads_the_pongs() -> None
                 nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("before", [PING, PONG])
+async def test_the_one_who_breaks_the_protocol_right_behind_a_control_frame(before: int) -> None:
+    """In one chunk with a Ping or a Pong: the Ping is answered, and the error has its goodbye."""
+    async with serving() as server, connected(server) as client:
+        await client.stream.send_all(client.frame(before, b"?") + b"\xff" * 7)
+        frame = await client.receive_frame()
+        assert frame is not None
+        if before == PING:
+            assert (frame.opcode, frame.payload) == (PONG, b"?")
+            frame = await client.receive_frame()
+            assert frame is not None
+        assert frame.close == (1002, "reserved bits are set, but no extension was agreed on")
+        await client.stream.aclose()
+        await until(lambda: server.records)
+        assert server.records[0].cause == "protocol error"
+
+
 async def test_the_one_who_pings_while_the_handler_closes() -> None:
     """Pings in flight when the server says its Close are not answered and do no harm."""
 

@@ -89,6 +89,8 @@ class Sorter:
                     self._activity.ponged(control.payload)
                 elif control.opcode == CLOSE or not self.discarding:
                     break
+                # What comes next may be an error, and then there is no control frame to deal with.
+                control = None
                 control = decoder.decode(b"", messages)
         except FrameError as raised:
             error = raised
