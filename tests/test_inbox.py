@@ -12,11 +12,10 @@ from trioecho.inbox import BURST, WAITING_BYTES, Inbox
 
 async def take(inbox: Inbox) -> str | bytes:
     """As `WebSocket.receive` does it."""
-    while not inbox.messages or inbox.burst >= BURST:
+    if not len(inbox.messages) % BURST or inbox.on_taken is not None:
         await inbox.ready()
-        if inbox.messages:
-            break
-    inbox.burst += 1
+        while not inbox.messages:
+            await inbox.ready()
     return inbox.messages.popleft()
 
 
@@ -129,18 +128,21 @@ async def test_a_second_task_may_not_wait() -> None:
 
 
 async def test_after_a_burst_others_have_their_turn() -> None:
-    """Every `BURST` messages ready is a checkpoint; no message is lost if that is where the cancellation comes."""
+    """At most `BURST` messages are taken between checkpoints; no message is lost if a cancellation comes there."""
     inbox = Inbox()
-    inbox.put([str(number) for number in range(2 * BURST)], 6)
+    inbox.put([str(number) for number in range(2 * BURST - 1)], 6)
     taken: list[str | bytes] = []
     with trio.CancelScope() as scope:
         scope.cancel()
         while True:
             taken.append(await take(inbox))
     assert scope.cancelled_caught
-    assert len(taken) == BURST
-    taken.extend([await take(inbox) for _ in range(BURST)])
-    assert taken == [str(number) for number in range(2 * BURST)]
+    assert len(taken) == BURST - 1
+    with trio.testing.assert_checkpoints():
+        taken.append(await take(inbox))
+    with trio.testing.assert_no_checkpoints():
+        taken.extend([await take(inbox) for _ in range(BURST - 1)])
+    assert taken == [str(number) for number in range(2 * BURST - 1)]
 
 
 async def test_progress_can_be_watched() -> None:
@@ -149,7 +151,7 @@ async def test_progress_can_be_watched() -> None:
     inbox.put(["a", "b", "c"], 21)
     assert await take(inbox) == "a"
     progress: list[str] = []
-    inbox.watch_progress(lambda: progress.append("taken"))
+    inbox.on_taken = lambda: progress.append("taken")
     for expected in "bc":
         with trio.testing.assert_checkpoints():
             assert await take(inbox) == expected

@@ -248,7 +248,7 @@ class Connection:
         """The peer closed, vanished or erred: the handler has `close_timeout` from here, and from each message."""
         self._activity.expect_nothing()
         self._extend_deadline()
-        self._inbox.watch_progress(self._extend_deadline)
+        self._inbox.on_taken = self._extend_deadline
         # Every message decoded still waits, or there was none.
         if self._decoder.messages == len(self._inbox.messages) == 0 and self.websocket is not None:
             # It never took a message, so it owes no answer: a handler that only pushes is told at its next send.

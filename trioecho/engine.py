@@ -37,7 +37,7 @@ class Engine:
         self._outbox = outbox
         self._start: Callable[..., object] | None = start
         self._stream: FrameStream | None = None
-        reading.on_ping = self._wake
+        sorter.on_ping = self._wake
 
     async def answer(self) -> None:
         """The task that is awake while Pings come."""

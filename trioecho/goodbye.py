@@ -103,7 +103,7 @@ class Goodbye:
         handshakes a second instead of 4,000.
         """
         self._sorter.on_ended = bool
-        self._reading.on_ping = bool
+        self._sorter.on_ping = bool
         self._inbox.part()
 
     def say_close(self, code: int, reason: str) -> None:

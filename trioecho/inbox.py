@@ -28,8 +28,9 @@ WAITING_BYTES = 65_536
 """Bytes on the wire (headers included, so that empty messages count) after which reading stops: one received chunk."""
 
 BURST = 256
-"""Messages that a handler may take before it has to let other tasks run. A received chunk of 64 KiB can hold ten
-thousand messages; without this, one connection could hold the loop for all of them."""
+"""Messages that a handler may take before it has to let other tasks run: it does when the number that waits can be
+divided by this. A received chunk of 64 KiB can hold ten thousand messages; without this, one connection could hold the
+loop for all of them."""
 
 
 class Inbox:
@@ -39,7 +40,6 @@ class Inbox:
         "_bytes",
         "_park",
         "_task",
-        "burst",
         "ending",
         "messages",
         "on_caught_up",
@@ -57,14 +57,13 @@ class Inbox:
         self.on_emptied: Callable[[], None] | None = None
         """Called when the handler has taken the last message and waits for the next; set where idleness counts."""
         self.on_taken: Callable[[], None] | None = None
-        """Called for each message taken; set while somebody counts on the handler to make progress."""
+        """Called for each message taken, which is a checkpoint then; set while somebody counts on the handler's
+        progress."""
         self._task: trio.lowlevel.Task | None = None
         self._park = parking(self._abort)
         self.shut = False
         """Nothing more should be put in: it is full until the handler has caught up, or it has its ending."""
         self._bytes = 0
-        self.burst = 0
-        """Messages taken since the handler last let other tasks run."""
 
     def put_one(self, message: str | bytes, size: int) -> None:
         """`put`, for the one message that a client waits for an answer to: no call further on its way."""
@@ -99,7 +98,8 @@ class Inbox:
         return count
 
     def ready(self) -> Awaitable[None]:
-        """Await this whenever `messages` is empty or `burst` has reached `BURST`; then a message is there, or the end.
+        """Await this before taking a message where ``len(messages) % BURST == 0``, or `on_taken` is set; then a message
+        is there, or the end.
 
         A plain function that returns what to await, instead of a coroutine of its own around it: a message that is
         waited for goes through every coroutine on its way, and receiving is `messages.popleft()` for all others.
@@ -107,18 +107,13 @@ class Inbox:
         """
         if self.messages:
             # Taking goes on after a checkpoint, which comes first so that a cancellation loses no message.
-            if self.on_taken is None:
-                self.burst = 0
-            else:
+            if self.on_taken is not None:
                 self.on_taken()
             return trio.lowlevel.checkpoint()
         if self._task is not None:
             raise trio.BusyResourceError("another task is already in receive() on this WebSocket")
-        taken = self.burst
-        self._bytes = 0
+        taken, self._bytes = self._bytes, 0
         self.shut = self.ending is not None
-        if self.on_taken is None:
-            self.burst = 0
         if self.on_caught_up is not None:
             self.on_caught_up()
         if self.on_emptied is not None and taken:
@@ -133,11 +128,6 @@ class Inbox:
         """Call nobody any more, and hold no reference that leads back here. It has its ending, so nobody waits."""
         self.on_caught_up = self.on_emptied = self.on_taken = None
         self._park = trio.sleep_forever
-
-    def watch_progress(self, on_taken: Callable[[], None]) -> None:
-        """Call `on_taken` for each message taken from now on, each of which is a checkpoint then."""
-        self.on_taken = on_taken
-        self.burst = BURST
 
     def _wake(self) -> None:
         if self._task is not None:

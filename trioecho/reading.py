@@ -10,7 +10,6 @@ for no timeout.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import trio
 
@@ -48,7 +47,6 @@ class Reading:
         "_tls",
         "_transport",
         "hung_up",
-        "on_ping",
         "poller",
     )
 
@@ -75,8 +73,6 @@ class Reading:
         self._paused = False
         self._lost = False
         self._resumed: trio.Event | None = None
-        self.on_ping: Callable[[], object] = bool
-        """Called when the sorter has a Ping for trio-websocket."""
         self.hung_up = trio.Event()
         """Set when TCP has ended: there is nothing left to read."""
 
@@ -90,8 +86,6 @@ class Reading:
         now = trio.current_time()
         if early:
             self._sorter.sort(early, now)
-            if self._sorter.ping is not None:
-                self.on_ping()
         if self._tls is not None and self._tls.ended:
             self._end_of_tls(now)
 
@@ -148,8 +142,6 @@ class Reading:
             now = trio.current_time()
             self._activity.heard_at = now
             self._sorter.sort(bytes(data), now)
-            if self._sorter.ping is not None:
-                self.on_ping()
         else:
             self._end_of_tcp()
 
@@ -172,8 +164,6 @@ class Reading:
             if self._tls is not None:
                 data = self._opened(data)
             sorter.sort(data, now)
-            if sorter.ping is not None:
-                self.on_ping()
             if self._tls is not None and self._tls.ended:
                 self._end_of_tls(now)
         else:

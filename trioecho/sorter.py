@@ -28,14 +28,15 @@ class Sorter:
 
     __slots__ = (
         "_activity",
+        "_deaf",
         "_decoder",
         "_inbox",
-        "_out_of_step",
         "busy",
         "discarded",
         "discarding",
         "error",
         "on_ended",
+        "on_ping",
         "peer_close",
         "peer_done",
         "ping",
@@ -45,7 +46,7 @@ class Sorter:
         self._decoder = decoder
         self._inbox = inbox
         self._activity = activity
-        self._out_of_step = False
+        self._deaf = False
         self.ping: ControlFrame | None = None
         """A Ping that trio-websocket has not fetched yet."""
         self.busy = False
@@ -54,6 +55,8 @@ class Sorter:
         """Nothing is delivered any more, only the peer's Close still matters: we are saying goodbye."""
         self.discarded = 0
         """Messages that came while discarding."""
+        self.on_ping: Callable[[], object] = bool
+        """Called when there is a Ping for trio-websocket."""
         self.on_ended: Callable[[], object] = bool
         """Called when nothing more will come for the handler."""
         self.error: str | None = None
@@ -70,28 +73,26 @@ class Sorter:
 
     def sort(self, data: bytes, now: float) -> None:
         """Sort `data`, which came at `now` (Trio's clock), and what was left before it, up to the next Ping: that is
-        `ping` then."""
-        if self._out_of_step or self.peer_close is not None:
-            return
-        decoder = self._decoder
-        if not self.discarding and (message := decoder.decode_one(data)) is not None:
+        `ping` then, and `on_ping` is called."""
+        if self.discarding or self._deaf or (message := self._decoder.decode_one(data)) is None:
+            self._sort_frames(data, now)
+            if self.ping is not None:
+                self.on_ping()
+        else:
             self._activity.message_at = now
             self._inbox.put_one(message, len(data))
+
+    def _sort_frames(self, data: bytes, now: float) -> None:
+        if self._deaf:
             return
+        decoder = self._decoder
         messages: list[str | bytes] = []
         before = decoder.payload_bytes
         control = error = None
         try:
-            control = decoder.decode(data, messages)
-            # After our Close nothing is sent, so no Ping is answered any more (RFC 6455 §5.5.1).
-            while control is not None:
-                if control.opcode == PONG:
-                    self._activity.ponged(control.payload)
-                elif control.opcode == CLOSE or not self.discarding:
-                    break
-                # What comes next may be an error, and then there is no control frame to deal with.
-                control = None
-                control = decoder.decode(b"", messages)
+            control = self._next_control(data, messages)
+            if control is not None and control.opcode == CLOSE:
+                self.peer_close = parse_close(control.payload)
         except FrameError as raised:
             error = raised
         if messages:
@@ -101,22 +102,28 @@ class Sorter:
             else:
                 size = decoder.payload_bytes - before + FRAME_OVERHEAD * len(messages)
                 self._inbox.put(messages, size)
-        if control is not None:
-            if control.opcode != CLOSE:
-                self._activity.message_at = now
-                self.ping = control
-                # From now, not from when trio-websocket's task runs: the poller may be faster.
-                self.busy = True
-                return
-            try:
-                self.peer_close = parse_close(control.payload)
-            except FrameError as raised:
-                error = raised
-            else:
-                self.end(PEER_CLOSED)
         if error is not None:
-            self._out_of_step = True
+            self._deaf = True
             self.end(BY_FRAME_ERROR[error.close_code], error.reason)
+        elif self.peer_close is not None:
+            self._deaf = True
+            self.end(PEER_CLOSED)
+        elif control is not None:
+            self._activity.message_at = now
+            self.ping = control
+            # From now, not from when trio-websocket's task runs: the poller may be faster.
+            self.busy = True
+
+    def _next_control(self, data: bytes, messages: list[str | bytes]) -> ControlFrame | None:
+        """Decode up to a Ping that has to be answered, or the peer's Close; None if neither has come."""
+        while (control := self._decoder.decode(data, messages)) is not None:
+            if control.opcode == PONG:
+                self._activity.ponged(control.payload)
+            # After our Close nothing is sent, so no Ping is answered any more (RFC 6455 §5.5.1).
+            elif control.opcode == CLOSE or not self.discarding:
+                return control
+            data = b""
+        return None
 
     def sort_past_pings(self) -> None:
         """Deliver all that has come, now: the server stops, and who is told of the end first gets every message.
@@ -126,7 +133,7 @@ class Sorter:
         waiting = self.ping
         while self.busy:
             self.ping, self.busy = None, False
-            self.sort(b"", trio.current_time())
+            self._sort_frames(b"", trio.current_time())
         self.ping, self.busy = waiting, waiting is not None
 
     def discard(self) -> None:

@@ -106,7 +106,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         `trio.BusyResourceError` if another task is receiving.
         """
         messages, inbox = self._messages, self._inbox
-        if not messages or inbox.burst >= BURST:
+        if not len(messages) % BURST or inbox.on_taken is not None:
             if self._closed:
                 self._raise_end()
             await inbox.ready()
@@ -115,14 +115,13 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
                 if inbox.ending is not None:
                     self._raise_end()
                 await inbox.ready()
-        inbox.burst += 1
         return messages.popleft()
 
     async def __anext__(self) -> str | bytes:
         """`receive`, ending the loop where that raises `trio.EndOfChannel`."""
         # The same lines again: trio.abc's own awaits receive(), one more coroutine to go through for each message.
         messages, inbox = self._messages, self._inbox
-        if not messages or inbox.burst >= BURST:
+        if not len(messages) % BURST or inbox.on_taken is not None:
             if self._closed:
                 self._raise_end()
             await inbox.ready()
@@ -133,7 +132,6 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
                     except WebSocketEnded:
                         raise StopAsyncIteration from None
                 await inbox.ready()
-        inbox.burst += 1
         return messages.popleft()
 
     async def send(self, value: str | bytes) -> None:
