@@ -164,14 +164,19 @@ async def test_a_reset_is_noticed_though_messages_wait_unread() -> None:
         await cancelled.wait()
 
 
-async def test_each_message_taken_gives_a_handler_more_time(autojump_clock: trio.testing.MockClock) -> None:
-    """After the peer's Close, close_timeout starts again with every message that the handler takes."""
+@pytest.mark.parametrize("iterates", [True, False])
+async def test_each_message_taken_gives_a_handler_more_time(
+    autojump_clock: trio.testing.MockClock, iterates: bool
+) -> None:
+    """After the peer's Close, close_timeout starts again with every message that the handler takes, in a loop or by
+    `receive`."""
     taken: list[str | bytes] = []
 
     async def slow(ws: trioecho.WebSocket) -> None:
-        async for message in ws:
-            taken.append(message)
-            await trio.sleep(4)
+        with contextlib.suppress(trio.EndOfChannel, StopAsyncIteration):
+            while True:
+                taken.append(await (anext(ws) if iterates else ws.receive()))
+                await trio.sleep(4)
 
     async with open_client(slow, options=trioecho.WebSocketOptions(close_timeout=5)) as client:
         for number in range(10):

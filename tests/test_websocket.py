@@ -16,7 +16,11 @@ from serving import connected, open_stream, reset, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
+from trioecho.handlers import Handler
 from trioecho.testing import BINARY, CLOSE, PING, PONG, TEXT, RawClient, check_channel
+
+MANY = 9000
+"""Messages: fewer than an inbox holds, more than a handler may take in one go."""
 
 
 class TheirChannel(trio.abc.Channel[bytes]):
@@ -313,8 +317,30 @@ async def test_what_is_gathered_goes_out_when_the_handler_waits_for_anything() -
         assert [await client.receive() for _ in range(2)] == ["one", "two"]
 
 
-async def test_one_connection_cannot_hold_the_loop() -> None:
-    """A handler with thousands of messages waiting lets others run again and again."""
+async def receive_many(ws: trioecho.WebSocket) -> None:
+    """One call after the other."""
+    for _ in range(MANY):
+        await ws.receive()
+
+
+async def iterate_over_many(ws: trioecho.WebSocket) -> None:
+    """In a loop."""
+    left = MANY
+    async for _ in ws:
+        left -= 1
+        if not left:
+            return
+
+
+async def send_many(ws: trioecho.WebSocket) -> None:
+    """Without receiving."""
+    for _ in range(MANY):
+        await ws.send("x")
+
+
+@pytest.mark.parametrize("busy", [receive_many, iterate_over_many, send_many])
+async def test_one_connection_cannot_hold_the_loop(busy: Handler) -> None:
+    """A handler with thousands of messages waiting, or to send, lets others run again and again."""
     turns = 0
 
     async def count_turns() -> None:
@@ -324,16 +350,15 @@ async def test_one_connection_cannot_hold_the_loop() -> None:
             turns += 1
 
     async with held() as (ws, client):
-        await client.stream.send_all(client.frame(TEXT, b"x") * 9000)
-        await until(lambda: ws.record.messages_received >= 9000)
+        await client.stream.send_all(client.frame(TEXT, b"x") * MANY)
+        await until(lambda: ws.record.messages_received >= MANY)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(count_turns)
             nursery.start_soon(client.receive_rest)
             await trio.lowlevel.checkpoint()
             before = turns
-            for _ in range(9000):
-                await ws.send(await ws.receive())
-            assert turns - before >= 9000 // 256
+            await busy(ws)
+            assert turns - before >= MANY // 256 - 1
             nursery.cancel_scope.cancel()
 
 
