@@ -130,8 +130,9 @@ class Connection:
             outbox=self._outbox,
             record=self._record,
         )
-        self._tasks: trio.Nursery | None = None
-        self._nursery: trio.Nursery | None = None
+        # Both are there before anything else of this connection can run: opening a nursery is no checkpoint.
+        self._tasks: trio.Nursery
+        self._nursery: trio.Nursery
         self.websocket: WebSocket | None = None
         """What the handler holds; None until it is there."""
         self._decided: Ending | None = None
@@ -231,8 +232,7 @@ class Connection:
         self._sorter.sort_past_pings()
         self._inbox.end(endings.SERVER_STOPPING)
         self._latest = min(self._latest, deadline)
-        if self._nursery is not None:
-            self._nursery.cancel_scope.deadline = min(self._nursery.cancel_scope.deadline, deadline)
+        self._nursery.cancel_scope.deadline = min(self._nursery.cancel_scope.deadline, deadline)
 
     def abort(self) -> None:
         """The server stops at once: whatever this connection waits for, it does not wait any longer."""
@@ -241,26 +241,22 @@ class Connection:
 
     def _cancel_handler(self, ending: Ending) -> None:
         self._decided = self._decided or ending
-        if self._nursery is not None:
-            self._nursery.cancel_scope.cancel()
+        self._nursery.cancel_scope.cancel()
 
     def _nothing_more_comes(self) -> None:
         """The peer closed, vanished or erred: the handler has `close_timeout` from here, and from each message."""
         self._activity.expect_nothing()
         self._extend_deadline()
         self._inbox.on_taken = self._extend_deadline
-        # Every message decoded still waits, or there was none.
-        if self._decoder.messages == len(self._inbox.messages) == 0 and self.websocket is not None:
-            # It never took a message, so it owes no answer: a handler that only pushes is told at its next send.
-            self.websocket.refuse_sends()
+        if not self._decoder.messages:
+            # No answer is owed: a handler that only pushes is told at its next send.
+            self._outbox.refuse_messages()
 
     def _extend_deadline(self) -> None:
-        if self._nursery is not None:
-            patience = self._options.close_timeout
-            self._nursery.cancel_scope.deadline = min(trio.current_time() + patience, self._latest)
+        patience = self._options.close_timeout
+        self._nursery.cancel_scope.deadline = min(trio.current_time() + patience, self._latest)
 
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
-        assert self._tasks is not None
         self._tasks.start_soon(task)
 
     # The end.

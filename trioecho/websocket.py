@@ -193,15 +193,11 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         self._outbox.refuse_messages()
         await self._connection.close(code, reason)
 
-    def refuse_sends(self) -> None:
-        """Let `send` raise from now on: the peer is gone, and nothing is owed to it."""
-        self._outbox.refuse_messages()
-
     def _raise_end(self) -> NoReturn:
         ending = self._inbox.ending
         # When it is the server that stops, the handler may still finish what it owes.
         if ending is not SERVER_STOPPING:
-            self.refuse_sends()
+            self._outbox.refuse_messages()
         if not self._closed and ending in (PEER_CLOSED, SERVER_STOPPING):
             raise WebSocketEnded(self, ending.when)
         self._raise_gone()
