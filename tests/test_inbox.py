@@ -7,15 +7,21 @@ import trio
 import trio.testing
 
 from trioecho.endings import PEER_CLOSED, PEER_VANISHED, SERVER_STOPPING
-from trioecho.inbox import BURST, WAITING_BYTES, Inbox
+from trioecho.inbox import WAITING_BYTES, Inbox
+
+
+async def wait(inbox: Inbox) -> None:
+    """As `WebSocket` does it, with Trio's own way of parking."""
+    if inbox.begin_wait():
+        await inbox.park()
+    else:
+        await trio.lowlevel.checkpoint()
 
 
 async def take(inbox: Inbox) -> str | bytes:
-    """As `WebSocket.receive` does it."""
-    if not len(inbox.messages) % BURST or inbox.on_taken is not None:
-        await inbox.ready()
-        while not inbox.messages:
-            await inbox.ready()
+    """The next message; there has to be one some time."""
+    while not inbox.messages:
+        await wait(inbox)
     return inbox.messages.popleft()
 
 
@@ -44,12 +50,12 @@ async def test_a_message_wakes_the_task_that_waits() -> None:
 
 
 async def test_the_end_wakes_the_task_that_waits() -> None:
-    """ready returns, and there is no message: that is the end."""
+    """It is woken, and there is no message: that is the end."""
     inbox = Inbox()
     async with trio.open_nursery() as nursery:
 
         async def handler() -> None:
-            await inbox.ready()
+            await wait(inbox)
             assert not inbox.messages
             assert inbox.ending is PEER_CLOSED
 
@@ -66,7 +72,7 @@ async def test_the_end_stands_behind_the_messages_and_the_first_end_stands() -> 
     inbox.end(SERVER_STOPPING)
     inbox.end(PEER_VANISHED)
     assert await take(inbox) == "before"
-    await inbox.ready()
+    await wait(inbox)
     assert (list(inbox.messages), inbox.ending) == ([], PEER_CLOSED)
 
 
@@ -82,7 +88,7 @@ async def test_a_full_inbox_is_shut_until_the_handler_has_caught_up() -> None:
     assert [await take(inbox), await take(inbox)] == ["x", "y"]
     assert (inbox.shut, caught_up) == (True, [])
     with trio.move_on_after(0):
-        await inbox.ready()
+        await wait(inbox)
     assert (inbox.shut, caught_up) == (False, [0])
 
 
@@ -99,7 +105,7 @@ async def test_an_ended_inbox_is_shut() -> None:
     inbox = Inbox()
     inbox.end(PEER_CLOSED)
     assert inbox.shut
-    await inbox.ready()
+    await wait(inbox)
     assert inbox.shut
 
 
@@ -107,7 +113,7 @@ async def test_a_cancelled_wait_leaves_no_trace() -> None:
     """The next task may wait, and gets the message."""
     inbox = Inbox()
     with trio.move_on_after(0) as scope:
-        await inbox.ready()
+        await wait(inbox)
     assert scope.cancelled_caught
     async with trio.open_nursery() as nursery:
         nursery.start_soon(take, inbox)
@@ -123,39 +129,8 @@ async def test_a_second_task_may_not_wait() -> None:
         nursery.start_soon(take, inbox)
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(trio.BusyResourceError):
-            await inbox.ready()
+            await wait(inbox)
         inbox.put(["for the first"], 19)
-
-
-async def test_after_a_burst_others_have_their_turn() -> None:
-    """At most `BURST` messages are taken between checkpoints; no message is lost if a cancellation comes there."""
-    inbox = Inbox()
-    inbox.put([str(number) for number in range(2 * BURST - 1)], 6)
-    taken: list[str | bytes] = []
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        while True:
-            taken.append(await take(inbox))
-    assert scope.cancelled_caught
-    assert len(taken) == BURST - 1
-    with trio.testing.assert_checkpoints():
-        taken.append(await take(inbox))
-    with trio.testing.assert_no_checkpoints():
-        taken.extend([await take(inbox) for _ in range(BURST - 1)])
-    assert taken == [str(number) for number in range(2 * BURST - 1)]
-
-
-async def test_progress_can_be_watched() -> None:
-    """From then on each message taken is reported, and is a checkpoint."""
-    inbox = Inbox()
-    inbox.put(["a", "b", "c"], 21)
-    assert await take(inbox) == "a"
-    progress: list[str] = []
-    inbox.on_taken = lambda: progress.append("taken")
-    for expected in "bc":
-        with trio.testing.assert_checkpoints():
-            assert await take(inbox) == expected
-    assert progress == ["taken", "taken"]
 
 
 def test_what_is_discarded_is_counted() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Generator
 from typing import Any
 
 import outcome
@@ -19,13 +20,21 @@ class Spot:
 
     def __init__(self) -> None:
         self.task: trio.lowlevel.Task | None = None
-        self.park: Callable[[], Awaitable[None]] = parking.parking(self.abort)
+        self.trap = parking.trap(self.abort)
         self.abortable = True
 
     async def wait(self) -> None:
         """Park here."""
+        await self._wait()
+
+    @types.coroutine
+    def _wait(self) -> Generator[Any, Any, None]:
+        # As `WebSocket.__anext__` does it.
         self.task = trio.lowlevel.current_task()
-        await self.park()
+        if self.trap is None:
+            yield from trio.lowlevel.wait_task_rescheduled(self.abort)  # noqa: ASYNC105 (a generator awaits so)
+        elif (woken := (yield self.trap)) is not WOKEN:
+            woken.unwrap()
 
     def wake(self) -> None:
         """Let the task go on."""
@@ -43,13 +52,13 @@ class Spot:
 
 @pytest.fixture(params=["cheap", "fallback"], autouse=True)
 def way_of_parking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test of this file runs with our trap, and with Trio's own function."""
+    """Every test of this file runs with a trap of ours, and with Trio's own function."""
     if request.param == "fallback":
         monkeypatch.setattr(parking, "_REUSABLE", False)
 
 
 def test_this_trio_lets_its_trap_be_used_again() -> None:
-    """Otherwise parking falls back to Trio's own function, which works but is slower: better to know."""
+    """Otherwise Trio's own function is used, which works but is slower: better to know."""
     trap = parking._trap(parking._refuse)
     assert vars(trap) == {"abort_func": parking._refuse}
 

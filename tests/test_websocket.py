@@ -16,6 +16,7 @@ from serving import connected, open_stream, reset, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
+from trioecho import parking
 from trioecho.handlers import Handler
 from trioecho.testing import BINARY, CLOSE, PING, PONG, TEXT, RawClient, check_channel
 
@@ -185,6 +186,38 @@ async def test_a_cancelled_receive_loses_nothing() -> None:
             if len(taken) == len(messages):
                 break
         assert taken == messages
+
+
+async def test_messages_come_though_trios_trap_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another Trio than this one, perhaps: the task waits by Trio's own function, and may be cancelled."""
+    monkeypatch.setattr(parking, "_REUSABLE", False)
+    async with held() as (ws, client):
+        for number in range(10):
+            with trio.move_on_after(0) as scope:
+                await ws.receive()
+            assert scope.cancelled_caught
+            await client.send(str(number))
+            assert await anext(ws) == str(number)
+
+
+async def test_a_receive_cancelled_in_the_midst_of_waiting_messages_loses_none() -> None:
+    """At most 256 are taken without a checkpoint; where that is cancelled, the next receive goes on with the next."""
+    messages = [str(number) for number in range(1000)]
+    async with held() as (ws, client):
+        await client.stream.send_all(b"".join(client.frame(TEXT, message.encode()) for message in messages))
+        await until(lambda: ws.record.messages_received == len(messages))
+        taken: list[str | bytes] = []
+        cancelled = 0
+        while len(taken) < len(messages):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                while len(taken) < len(messages):
+                    taken.append(await ws.receive())
+            if scope.cancelled_caught:
+                cancelled += 1
+                taken.append(await ws.receive())
+        assert taken == messages
+        assert cancelled == len(messages) // 256
 
 
 async def test_a_cancelled_send_has_sent_nothing() -> None:
@@ -435,6 +468,23 @@ async def test_a_peer_that_vanished_is_not_one_that_closed() -> None:
                 pass
         with pytest.raises(trio.BrokenResourceError):
             await ws.send("too late")
+
+
+async def test_after_aclose_nothing_is_received_though_messages_wait() -> None:
+    """Be the peer there still or not; those messages are on the record."""
+    for gone in (False, True):
+        async with held(close_timeout=0.05) as (ws, client):
+            await client.stream.send_all(client.frame(TEXT, b"x") * 3)
+            await until(lambda ws=ws: ws.record.messages_received == 3)
+            if gone:
+                reset(client)
+                await until(lambda ws=ws: ws._inbox.ending)
+            await ws.aclose()
+            with pytest.raises(trio.ClosedResourceError):
+                await ws.receive()
+            with pytest.raises(trio.ClosedResourceError):
+                await anext(ws)
+            assert ws.record.messages_discarded == 3
 
 
 async def test_a_protocol_error_comes_behind_the_messages_before_it() -> None:

@@ -92,7 +92,7 @@ class FrameDecoder:
         anything else, which is left to `decode` then.
         """
         size = len(data)
-        if size < 6 or self._remaining >= 0 or self._opcode or self._data:
+        if size < 6 or self._opcode or self._data:
             return None
         length = data[1] - 128
         start = 6
@@ -139,8 +139,7 @@ class FrameDecoder:
         try:
             while True:
                 # The common case, in one pass: whole unfragmented messages of less than 64 KiB.
-                idle = self._opcode == 0 and self._remaining < 0
-                while idle and position + 6 <= size:
+                while not self._opcode and position + 6 <= size:
                     first = data[position]
                     length = data[position + 1] - 128
                     start = position + 6

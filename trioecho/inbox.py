@@ -13,13 +13,13 @@ reader start again with a whole inbox free instead of one message's worth.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
 from trio.lowlevel import current_task, reschedule
 
-from trioecho.parking import WOKEN, parking
+from trioecho.parking import WOKEN, trap
 
 if TYPE_CHECKING:
     from trioecho.endings import Ending
@@ -34,11 +34,10 @@ loop for all of them."""
 
 
 class Inbox:
-    """One connection's waiting messages. No method waits; `ready` gives what to wait for."""
+    """One connection's waiting messages. No method waits, but for `park`."""
 
     __slots__ = (
         "_bytes",
-        "_park",
         "_task",
         "ending",
         "messages",
@@ -46,6 +45,7 @@ class Inbox:
         "on_emptied",
         "on_taken",
         "shut",
+        "trap",
     )
 
     def __init__(self) -> None:
@@ -60,7 +60,8 @@ class Inbox:
         """Called for each message taken, which is a checkpoint then; set while somebody counts on the handler's
         progress."""
         self._task: trio.lowlevel.Task | None = None
-        self._park = parking(self._abort)
+        self.trap = trap(self._abort)
+        """What the task that has to wait yields to be parked (`parking.trap`); None: it awaits `park()`."""
         self.shut = False
         """Nothing more should be put in: it is full until the handler has caught up, or it has its ending."""
         self._bytes = 0
@@ -97,19 +98,12 @@ class Inbox:
         self.messages.clear()
         return count
 
-    def ready(self) -> Awaitable[None]:
-        """Await this before taking a message where ``len(messages) % BURST == 0``, or `on_taken` is set; then a message
-        is there, or the end.
+    def begin_wait(self) -> bool:
+        """The handler has taken everything and asks for more. Whether the calling task has to park itself for that.
 
-        A plain function that returns what to await, instead of a coroutine of its own around it: a message that is
-        waited for goes through every coroutine on its way, and receiving is `messages.popleft()` for all others.
-        Raises `trio.BusyResourceError` when another task waits already.
+        If so, it is woken when a message is there, or the end; if not, that is the case already. Raises
+        `trio.BusyResourceError` when another task waits.
         """
-        if self.messages:
-            # Taking goes on after a checkpoint, which comes first so that a cancellation loses no message.
-            if self.on_taken is not None:
-                self.on_taken()
-            return trio.lowlevel.checkpoint()
         if self._task is not None:
             raise trio.BusyResourceError("another task is already in receive() on this WebSocket")
         taken, self._bytes = self._bytes, 0
@@ -120,14 +114,18 @@ class Inbox:
             self.on_emptied()
         # on_caught_up may have read more from the socket, straight into the inbox.
         if self.messages or self.ending is not None:
-            return trio.lowlevel.checkpoint()
+            return False
         self._task = current_task()
-        return self._park()
+        return True
+
+    async def park(self) -> None:
+        """Wait without the trap: for where there is none."""
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
 
     def part(self) -> None:
         """Call nobody any more, and hold no reference that leads back here. It has its ending, so nobody waits."""
         self.on_caught_up = self.on_emptied = self.on_taken = None
-        self._park = trio.sleep_forever
+        self.trap = None
 
     def _wake(self) -> None:
         if self._task is not None:

@@ -7,15 +7,13 @@ so here the trap and the outcome are made once.
 
 The outcome is public: `reschedule` takes any `outcome.Outcome`, so `WOKEN` is one that can be unwrapped for ever. The
 trap is got by public means too, it is what Trio's own coroutine yields; but that it may be yielded again is no promise
-of Trio's. That is looked at when this module is imported, and with a Trio that does it otherwise, `parking` falls back
-to `wait_task_rescheduled`.
+of Trio's. That is looked at when this module is imported, and with a Trio that does it otherwise there is no trap, and
+`wait_task_rescheduled` is used.
 """
 
 from __future__ import annotations
 
-import functools
-import types
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final, TypeAlias, TypeVar
 
 import outcome
@@ -46,26 +44,21 @@ WOKEN: Final = Woken()
 """What to wake a parked task with: ``trio.lowlevel.reschedule(task, WOKEN)``."""
 
 
-def parking(abort: Abort) -> Callable[[], Awaitable[None]]:
-    """A function; who awaits what it returns is parked until ``trio.lowlevel.reschedule(task, WOKEN)``.
+def trap(abort: Abort) -> object:
+    """What a task yields to Trio's loop to be parked, as often as it likes; None if this Trio's trap is used up by it.
 
-    `abort` is called when the task is cancelled, as by `trio.lowlevel.wait_task_rescheduled`, which has the rules. As
-    there, one task may be parked at a time, and it is a checkpoint.
+    `abort` is called when the task is cancelled, as by `trio.lowlevel.wait_task_rescheduled`, which has the rules, and
+    which is the way to wait where there is no trap. With it, in a function marked `types.coroutine`:
+
+        if (woken := (yield trap)) is not WOKEN:
+            woken.unwrap()
+
+    As there, one task may be parked at a time, and it is a checkpoint.
     """
-    if _REUSABLE:
-        return functools.partial(_park, _trap(abort))
-    return functools.partial(trio.lowlevel.wait_task_rescheduled, abort)
-
-
-@types.coroutine
-def _park(trap: object) -> Generator[object, outcome.Outcome[None], None]:
-    woken = yield trap
-    if woken is not WOKEN:
-        woken.unwrap()
+    return _trap(abort) if _REUSABLE else None
 
 
 def _trap(abort: Abort) -> object:
-    """What Trio's loop is told by a task that waits."""
     coroutine = trio.lowlevel.wait_task_rescheduled(abort)  # noqa: ASYNC105 (looked into, not awaited)
     trap: object = coroutine.send(None)
     coroutine.close()
