@@ -212,7 +212,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
 
     def _raise_gone(self) -> NoReturn:
         ending = self._inbox.ending
-        if ending is None and self._outbox.broken:
+        if ending is None and self._outbox.broken and not self._closed:
             raise WebSocketBroken(self, "TCP was reset")
         if self._closed or ending is None or ending.by_us:
             raise WebSocketClosed(
