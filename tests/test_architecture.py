@@ -13,8 +13,8 @@ PACKAGE = Path(trioecho.__file__).parent
 
 FLOORS: dict[int, set[str]] = {
     0: {"endings", "origins", "handlers", "masking", "linger", "parking"},
-    1: {"options", "frames", "record", "logs", "option_types"},
-    2: {"handshake", "frame_decoder", "inbox", "outbox", "keep_alive", "poller", "tls"},
+    1: {"options", "frames", "record", "logs", "option_types", "poller"},
+    2: {"handshake", "frame_decoder", "inbox", "outbox", "keep_alive", "tls"},
     3: {"responses", "sorter", "websocket"},
     4: {"front_door", "reading", "service"},
     5: {"greeting", "frame_stream"},

@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from trioecho.outbox import GATHERED_BYTES, LARGE, Outbox
+from trioecho.poller import Poller
 
 PATIENCE = 20.0
 """Seconds after which a test gives up. Nothing is measured with it."""
@@ -46,9 +47,13 @@ async def line(straight: bool) -> AsyncIterator[Line]:
     ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket_pair())
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery, ours, theirs:
-            outbox = Outbox(ours, ours.socket.fileno() if straight else None, nursery.start_soon)
+            poller = Poller() if straight else None
+            outbox = Outbox(ours, poller, ours.socket.fileno(), nursery.start_soon, None)
             yield Line(outbox, theirs, nursery)
             outbox.finish(trio.current_time())
+            if poller is not None:
+                poller.close()
+                await poller.run()
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:

@@ -91,11 +91,11 @@ class Connection:
         self._inbox = Inbox()
         tls = transport if isinstance(transport, TlsStream) else None
         tcp = tcp_of(transport)
-        poller, fd = None, None
+        poller, fd = None, -1
         if service.poller and isinstance(tcp, trio.SocketStream) and (tls or tcp is transport):
             poller, fd = service.poller, tcp.socket.fileno()
         start = self._start
-        self._outbox = Outbox(transport, fd, start, None if tls is None else tls.seal)
+        self._outbox = Outbox(transport, poller, fd, start, None if tls is None else tls.seal)
         self._decoder = FrameDecoder(
             max_message_size=options.max_message_size, max_fragments=options.max_fragments
         )
@@ -111,7 +111,7 @@ class Connection:
             outbox=self._outbox,
             activity=self._activity,
             poller=poller,
-            fd=-1 if fd is None else fd,
+            fd=fd,
             tls=tls,
         )
         self._early = received

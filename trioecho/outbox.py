@@ -3,10 +3,11 @@
 Who may write: everybody on the connection (the handler, its children, trio-websocket's Pongs, the goodbye) calls
 `put`, synchronously, so the order of the calls is the order on the wire and a frame is queued whole or not at all.
 
-With a poller, `put` writes to the non-blocking socket at once, through TLS or not. What the kernel does not take, and
-what is gathered while more received messages wait for the handler, is written by the drain task, which starts when it
-is first needed and is shielded: cancelling a handler in the middle of a large send must not leave half a frame on the
-wire. Over a Trio stream the drain task writes everything.
+With a poller, a frame is written to the non-blocking socket at once, through TLS or not. Small messages are gathered
+while more received ones wait for the handler, and while many connections are busy; the poller writes them in its next
+step. What the kernel does not take, or is gathered while the poller sleeps, is written by the drain task, which starts
+when it is first needed and is shielded: cancelling a handler in the middle of a large send must not leave half a frame
+on the wire. Over a Trio stream the drain task writes everything.
 
 Bound: a sender waits for room *before* its frame is queued. So a cancelled send has sent nothing, and besides what
 the kernel holds, at most one frame per sending task, or `GATHERED_BYTES`, waits here.
@@ -20,6 +21,8 @@ from collections.abc import Callable
 
 import trio
 
+from trioecho.poller import Poller
+
 LARGE = 16_384
 """Bytes of payload from which copying it behind its header costs more than writing the two as they are."""
 
@@ -28,7 +31,7 @@ GATHERED_BYTES = 65_536
 
 
 class Outbox:
-    """One connection's bytes to send, over `stream`, or straight to the file number `fd` of a non-blocking socket.
+    """One connection's bytes to send, over `stream`, or, with a `poller`, straight to its non-blocking socket, `fd`.
 
     `start_drain` is called with `drain`, once at most, to start that task in the connection's nursery. `seal` is what
     TLS makes of a frame before it goes to `fd`.
@@ -40,14 +43,15 @@ class Outbox:
         "_drain_lot",
         "_fd",
         "_finishing",
+        "_poller",
         "_room",
         "_scope",
         "_seal",
+        "_sent_bytes",
+        "_sent_messages",
         "_size",
         "_start_drain",
         "_stream",
-        "_unsent_bytes",
-        "_unsent_messages",
         "_waiting",
         "blocked",
         "broken",
@@ -60,14 +64,16 @@ class Outbox:
     def __init__(
         self,
         stream: trio.abc.SendStream,
-        fd: int | None,
-        start_drain: Callable[..., object] | None = None,
-        seal: Callable[[bytes], bytes] | None = None,
+        poller: Poller | None,
+        fd: int,
+        start_drain: Callable[..., object],
+        seal: Callable[[bytes], bytes] | None,
     ) -> None:
         self._stream = stream
+        self._poller = poller
         self._fd = fd
         self._seal = seal
-        self._start_drain = start_drain
+        self._start_drain: Callable[..., object] | None = start_drain
         self._waiting: list[bytes | memoryview] = []
         self._size = 0
         self._room: trio.Event | None = None
@@ -75,7 +81,7 @@ class Outbox:
         self._drain_lot: trio.lowlevel.ParkingLot | None = None
         self._finishing = self._closed = False
         self._deadline = math.inf
-        self._unsent_messages = self._unsent_bytes = 0
+        self._sent_messages = self._sent_bytes = 0
         self.on_progress: Callable[[], object] = bool
         """Called when the peer has made room for bytes that waited: a sign of life."""
         self.blocked = False
@@ -91,12 +97,12 @@ class Outbox:
     @property
     def sent_messages(self) -> int:
         """Messages handed to the kernel whole."""
-        return self.messages - self._unsent_messages
+        return self.messages if self.empty else self._sent_messages
 
     @property
     def sent_bytes(self) -> int:
         """Payload bytes of those messages."""
-        return self.payload_bytes - self._unsent_bytes
+        return self.payload_bytes if self.empty else self._sent_bytes
 
     @property
     def empty(self) -> bool:
@@ -113,34 +119,17 @@ class Outbox:
     def put_message(self, header: bytes, payload: bytes, gather: object) -> None:
         """Queue a data frame; if `gather` is true, more are likely to follow at once."""
         size = len(payload)
-        self.messages += 1
-        self.payload_bytes += size
         large = size >= LARGE
         if self._seal is not None:
-            header, payload, large = self._sealed(header + payload), b"", False
-        if self._waiting or self._fd is None or (gather and not large):
-            self._unsent_messages += 1
-            self._unsent_bytes += size
+            header, payload, large = b"", self._sealed(header + payload), False
+        if self._waiting or self._poller is None or ((gather or self._poller.busy) and not large):
             self._append(header + payload)
-            return
-        # The same as in _write: a call less for each message.
-        try:
-            written = (
-                os.writev(self._fd, (header, payload)) if large else os.write(self._fd, header + payload)
-            )
-        except BlockingIOError:
-            written = 0
-        except OSError:
-            written = 0
-            self.break_off()
-        unwritten = len(header) + len(payload) - written
-        if unwritten:
-            self._unsent_messages += 1
-            self._unsent_bytes += size
-            if unwritten <= len(payload):
-                self._keep(payload, len(payload) - unwritten)
-            else:
-                self._keep(header + payload, written)
+        elif large:
+            self._write(payload, header)
+        else:
+            self._write(header + payload)
+        self.messages += 1
+        self.payload_bytes += size
 
     def put_sealed(self, records: bytes) -> None:
         """Queue what TLS itself has to say."""
@@ -153,7 +142,7 @@ class Outbox:
             return
         if self._seal is not None:
             frame = self._sealed(frame)
-        if self._waiting or self._fd is None:
+        if self._waiting or self._poller is None:
             self._append(frame)
             self.write_now()
         else:
@@ -167,9 +156,9 @@ class Outbox:
 
     def write_now(self) -> None:
         """Hand what is gathered to the kernel, as far as that goes without waiting."""
-        if self.blocked or self._fd is None or not self._waiting or self.broken:
-            return
-        self._write(self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting))
+        waiting = self._waiting
+        if waiting and not self.blocked and self._poller is not None:
+            self._write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
 
     async def flush(self) -> None:
         """Write until nothing waits.
@@ -178,7 +167,7 @@ class Outbox:
         Trio stream, that is left in an unknown state and counts as broken.
         """
         while self._waiting and not self.broken:
-            if self._fd is not None:
+            if self._poller is not None:
                 # Waiting comes first where the kernel has just refused.
                 if self.blocked:
                     await trio.lowlevel.wait_writable(self._fd)
@@ -237,47 +226,56 @@ class Outbox:
             self.break_off()
             return b""
 
-    def _write(self, data: bytes | memoryview) -> None:
-        assert self._fd is not None
+    def _write(self, data: bytes | memoryview, header: bytes = b"") -> None:
         try:
-            written = os.write(self._fd, data)
+            written = os.writev(self._fd, (header, data)) if header else os.write(self._fd, data)
         except BlockingIOError:
             written = 0
         except OSError:
+            written = 0
             self.break_off()
-            return
-        if written == len(data):
+        unwritten = len(header) + len(data) - written
+        if unwritten > len(data):
+            self._keep(header + data, written)
+        elif unwritten:
+            self._keep(data, len(data) - unwritten)
+        elif self._size:
             self._sent_all()
-        else:
-            self._keep(data, written)
 
     def _append(self, frame: bytes) -> None:
+        if not self._size:
+            self._sent_messages, self._sent_bytes = self.messages, self.payload_bytes
+        self._size += len(frame)
         if self.broken:
             return
         self._waiting.append(frame)
-        self._size += len(frame)
-        if self._fd is None:
+        if self._poller is None:
             self.blocked = self._size >= GATHERED_BYTES
             self._wake_drain()
         elif self._size >= GATHERED_BYTES:
             self.write_now()
-        elif not self.blocked and len(self._waiting) == 1:
-            self._wake_drain()
+        elif len(self._waiting) == 1:
+            if self._poller.awake:
+                self._poller.writers.append(self)
+            else:
+                self._wake_drain()
 
     def _keep(self, data: bytes | memoryview, written: int) -> None:
+        if not self._size:
+            self._sent_messages, self._sent_bytes = self.messages, self.payload_bytes
+        self._size = len(data) - written
         if self.broken:
             return
         self._waiting = [memoryview(data)[written:]]
-        self._size = len(data) - written
         self.blocked = True
         self._wake_drain()
 
     def _sent_all(self) -> None:
         self._waiting.clear()
         self._size = 0
-        self._unsent_messages = self._unsent_bytes = 0
         self.blocked = False
-        self._wake_senders()
+        if self._room is not None:
+            self._wake_senders()
 
     def break_off(self) -> None:
         """Send nothing more: TCP is gone, or about to be closed."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import trio
 
@@ -30,8 +30,24 @@ without quiet rounds, 49 with one, 39 with two, 31 with four, and 32 with eight 
 rounds are some 25 µs of computing after each burst.
 """
 
+BUSY = 16
+"""Sockets readable in two successive rounds from which writes wait for the poller's next step.
+
+Then all handlers run, and after that all system calls are made, one after the other, which is kinder to the
+processor's caches: with 50 connections and one message in flight on each, 112,000 messages a second became 120,000, and
+with 16 in flight 560,000 became 716,000 (there it also spares each connection its drain task). With 8 connections it
+brought nothing, and a median round trip took 81 µs instead of 75: hence the limit.
+"""
+
 Watcher: TypeAlias = Callable[[int, float], None]
 """Called as ``watcher(events, now)`` when there is something to read. It must return at once and never raise."""
+
+
+class Writer(Protocol):
+    """Something with bytes to write."""
+
+    def write_now(self) -> None:
+        """Write what can be written without waiting. Must return at once and never raise."""
 
 
 class Poller:
@@ -46,6 +62,11 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
+        self.writers: list[Writer] = []
+        """Whose `write_now` is called in the poller's next step, if it is `awake`: before Trio waits for anything."""
+        self.awake = False
+        self.busy = False
+        """Many connections have something to say at once, so that it is worth while to write their answers together."""
         self._scope = trio.CancelScope(shield=True)
 
     def watch(self, fd: int, watcher: Watcher) -> None:
@@ -74,16 +95,22 @@ class Poller:
         """
         current_time = trio.current_time
         let_others_run = trio.lowlevel.cancel_shielded_checkpoint
-        watchers = self._watchers
+        watchers, writers = self._watchers, self.writers
         poll = self._epoll.poll
         fd = self._epoll.fileno()
         try:
             with self._scope:
                 while True:
                     await trio.lowlevel.wait_readable(fd)
-                    quiet = 0
-                    while quiet < QUIET_ROUNDS:
+                    self.awake = True
+                    quiet = before = 0
+                    while quiet < QUIET_ROUNDS or writers:
+                        for writer in writers:
+                            writer.write_now()
+                        writers.clear()
                         events = poll(0)
+                        self.busy = before + len(events) >= BUSY
+                        before = len(events)
                         if events:
                             quiet = 0
                             now = current_time()
@@ -97,6 +124,7 @@ class Poller:
                         else:
                             quiet += 1
                         await let_others_run()
+                    self.awake = False
         finally:
             self._epoll.close()
 

@@ -144,8 +144,8 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     async def send(self, value: str | bytes) -> None:
         """Send one message: ``str`` as text, ``bytes``, ``bytearray`` or ``memoryview`` as binary.
 
-        Waits while the peer does not read. While received messages wait for the handler, small messages gather and go
-        out in one write, at the latest when the handler waits for anything at all. Not always a checkpoint: only when
+        Waits while the peer does not read. While received messages wait for the handler, or many connections are busy,
+        small messages gather and go out together, at the latest when the handler waits for anything at all. Not always a checkpoint: only when
         it has to wait, and once every 256 messages. Cancelled: the message has not been sent, and the connection is
         as good as before. Returning means that the message is in order behind the earlier ones, not that it arrived.
 

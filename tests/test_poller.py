@@ -1,0 +1,125 @@
+"""The poller: who is called when, and when writes wait for its next step. Real sockets, real epoll."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+import trio.testing
+from serving import connected, serving, until
+
+import trioecho
+from trioecho.poller import BUSY, Poller
+from trioecho.testing import TEXT, RawClient
+
+pytestmark = pytest.mark.skipif(not Poller.available, reason="this platform has no epoll")
+
+
+class Chatter:
+    """Sockets with a byte to read on each, watched; nobody reads it until `calm`."""
+
+    def __init__(self, poller: Poller, count: int) -> None:
+        self._pairs = [socket.socketpair() for _ in range(count)]
+        self.calls = 0
+        for ours, theirs in self._pairs:
+            theirs.send(b"x")
+            poller.watch(ours.fileno(), self._called)
+        self._poller = poller
+
+    def _called(self, _events: int, _now: float) -> None:
+        self.calls += 1
+
+    def calm(self) -> None:
+        """There is nothing more to read."""
+        for ours, theirs in self._pairs:
+            self._poller.forget(ours.fileno())
+            ours.close()
+            theirs.close()
+        self._pairs.clear()
+
+
+class Writer:
+    """Counts the calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def write_now(self) -> None:
+        """One more."""
+        self.calls += 1
+
+
+@contextlib.asynccontextmanager
+async def polling(count: int) -> AsyncIterator[tuple[Poller, Chatter]]:
+    """A running poller, and `count` sockets that keep it awake."""
+    poller = Poller()
+    chatter = Chatter(poller, count)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poller.run)
+            if count:
+                await until(lambda: chatter.calls >= 3 * count)
+            try:
+                yield poller, chatter
+            finally:
+                chatter.calm()
+                poller.close()
+
+
+async def test_a_writer_is_called_once_in_the_next_step() -> None:
+    """While it is awake, that is two rounds of Trio's loop at most."""
+    async with polling(1) as (poller, _):
+        assert poller.awake
+        writer = Writer()
+        poller.writers.append(writer)
+        for _ in range(2):
+            await trio.lowlevel.checkpoint()
+        assert writer.calls == 1
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()
+        assert writer.calls == 1
+
+
+async def test_it_does_not_fall_asleep_before_a_writer_had_its_turn() -> None:
+    """Though there has been nothing to read for long enough, and the writer comes in the last moment."""
+    writer, appended = Writer(), 0
+    for _ in range(20):
+        async with polling(1) as (poller, chatter):
+            chatter.calm()
+            while poller.awake:
+                poller.writers.append(writer)
+                appended += 1
+                await trio.lowlevel.checkpoint()
+            assert writer.calls == appended
+
+
+@pytest.mark.parametrize(("count", "busy"), [(BUSY // 2 - 1, False), (BUSY // 2, True)])
+async def test_it_is_busy_when_many_are_readable(count: int, busy: bool) -> None:
+    """In two rounds together; and not any more when it sleeps."""
+    async with polling(count) as (poller, chatter):
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+            assert poller.busy is busy
+        chatter.calm()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not poller.busy
+
+
+async def test_what_many_send_at_once_goes_out_when_their_handlers_wait_for_anything() -> None:
+    """Be it for nothing at all: nothing stays behind in a server that has become quiet. Each client gets its own."""
+
+    async def answer_once(ws: trioecho.WebSocket) -> None:
+        await ws.send(f"{await ws.receive()}!")
+        await trio.sleep_forever()
+
+    async with serving(answer_once) as server, contextlib.AsyncExitStack() as stack:
+        clients: list[RawClient] = [
+            await stack.enter_async_context(connected(server)) for _ in range(3 * BUSY)
+        ]
+        for client in clients:
+            await client.stream.send_all(client.frame(TEXT, str(id(client)).encode()))
+        for client in clients:
+            assert await client.receive() == f"{id(client)}!"
