@@ -96,8 +96,12 @@ async def test_our_own_pings_do_not_wake_it(autojump_clock: Clock) -> None:
             assert not await awake()
 
 
-async def test_the_end_wakes_nobody(autojump_clock: Clock) -> None:
-    """Close is said without it, and no Pong comes behind it."""
+async def test_close_is_said_without_it_and_no_pong_comes_behind(autojump_clock: Clock) -> None:
+    """Be it asleep, or awake with a Ping just before the peer's Close."""
+    async with open_client() as client:
+        await client.close(4000)
+        assert await client.receive_close() == (4000, "")
+        assert not await awake()
     async with open_client() as client:
         await client.stream.send_all(client.frame(PING, b"last") + client.frame(CLOSE, b"\x03\xe8"))
         await pong(client, b"last")

@@ -74,7 +74,6 @@ def test_a_good_handshake_is_accepted_and_told_whole():
         origin="https://client.com",
         subprotocol=None,
         key=KEY,
-        host="server.example.com",
     )
 
 

@@ -109,6 +109,19 @@ async def test_an_ended_inbox_is_shut() -> None:
     assert inbox.shut
 
 
+async def test_a_handler_that_asks_again_and_again_has_taken_nothing() -> None:
+    """on_emptied is called when it waits after having taken something, and only once for that."""
+    emptied: list[int] = []
+    inbox = Inbox()
+    inbox.on_emptied = lambda: emptied.append(1)
+    inbox.put(["x"], 7)
+    assert await take(inbox) == "x"
+    for _ in range(3):
+        with trio.move_on_after(0):
+            await wait(inbox)
+        assert emptied == [1]
+
+
 async def test_a_cancelled_wait_leaves_no_trace() -> None:
     """The next task may wait, and gets the message."""
     inbox = Inbox()

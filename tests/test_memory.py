@@ -1,4 +1,4 @@
-"""What a connection takes, and that it gives it back."""
+"""What a connection took is given back when it has ended, at once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 import trio
+import trio_websocket
 from serving import connected, one_way, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
 from trioecho.connection import Connection
+from trioecho.engine import Engine
+from trioecho.frame_decoder import FrameDecoder
+from trioecho.frame_stream import FrameStream
+from trioecho.goodbye import Goodbye
+from trioecho.handshake import Handshake
 from trioecho.inbox import Inbox
+from trioecho.outbox import Outbox
+from trioecho.reading import Reading
+from trioecho.sorter import Sorter
 from trioecho.testing import PING, RawClient
 
 
@@ -25,9 +34,25 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-def connections_in_memory() -> list[Connection | Inbox]:
-    """Every one that has not been freed, or its inbox."""
-    return [each for each in gc.get_objects() if isinstance(each, Connection | Inbox)]
+PARTS = (
+    Connection,
+    Engine,
+    FrameDecoder,
+    FrameStream,
+    Goodbye,
+    Handshake,
+    Inbox,
+    Outbox,
+    Reading,
+    Sorter,
+    trio_websocket.WebSocketConnection,
+    trioecho.WebSocket,
+)
+
+
+def parts_in_memory() -> list[object]:
+    """Every part of a connection that has not been freed."""
+    return [each for each in gc.get_objects() if isinstance(each, PARTS)]
 
 
 async def leave_in_good_order(client: RawClient) -> None:
@@ -55,14 +80,23 @@ async def test_a_connection_that_ended_well_is_freed_at_once(
     (Where an exception leaves the handler, the frames of Trio's nursery and the exception refer to each other.)
     """
     # Earlier tests may have left some in tracebacks that are kept.
-    before = connections_in_memory()
+    before = parts_in_memory()
     async with serving() as server:
         for _ in range(10):
             async with connected(server) as client:
                 await leave(client)
         await until(lambda: len(server.records) == 10)
-        await until(lambda: len(connections_in_memory()) == len(before))
+        await until(lambda: len(parts_in_memory()) == len(before))
         assert not server.connections
+
+
+@one_way
+async def test_a_request_is_not_kept_for_as_long_as_its_connection_lives() -> None:
+    """A browser's header fields take several KiB."""
+    async with serving() as server, connected(server) as client:
+        await client.send("hello")
+        assert await client.receive() == "hello"
+        assert not [each for each in gc.get_objects() if isinstance(each, Handshake)]
 
 
 @one_way

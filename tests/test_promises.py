@@ -188,6 +188,89 @@ async def test_each_message_taken_gives_a_handler_more_time(
     assert not client.record.handler_cancelled
 
 
+async def test_each_large_message_taken_gives_a_handler_more_time_after_a_reset() -> None:
+    """Though each is read from the kernel only when the handler asks for it."""
+    taken: list[str | bytes] = []
+
+    async def slow(ws: trioecho.WebSocket) -> None:
+        async for message in ws:
+            taken.append(message)
+            await trio.sleep(0.2)
+
+    async with serving(slow, close_timeout=0.6) as server:
+        client = await connect_raw(server.port)
+        for number in range(10):
+            await client.send_frame(BINARY, bytes([number]) * 70_000)
+        await until(lambda: taken)
+        reset(client)
+        await until(lambda: server.records)
+    assert [message[0] for message in taken] == [*range(10)]
+    assert server.records[0].messages_discarded == 0
+
+
+async def test_a_message_taken_gives_no_handler_more_time_than_a_stop() -> None:
+    """The deadline of the stop stands, however long the handler would go on taking messages."""
+
+    async def slow(ws: trioecho.WebSocket) -> None:
+        async for _ in ws:
+            await trio.sleep(0.05)
+
+    async with serving(slow, close_timeout=PATIENCE) as server:
+        client = await connect_raw(server.port)
+        await client.stream.send_all(client.frame(TEXT, b"x") * 1000 + client.frame(CLOSE, b"\x0f\xa0"))
+        await until(
+            lambda: server.connections and next(iter(server.connections)).record.messages_received == 1000
+        )
+        begun = trio.current_time()
+        server.stop(timeout=0.3)
+        await until(lambda: server.records)
+        await client.stream.aclose()
+        assert trio.current_time() - begun < PATIENCE / 2
+        assert server.records[0].handler_cancelled
+
+
+async def test_a_handler_that_only_sends_is_told_of_a_close_by_its_next_send() -> None:
+    """It never receives, so it would not hear of it otherwise; it is told, not cancelled."""
+
+    async def push(ws: trioecho.WebSocket) -> None:
+        while True:
+            await ws.send("tick")
+            await trio.sleep(0.001)
+
+    async with serving(push) as server:
+        client = await connect_raw(server.port)
+        await client.receive()
+        await client.close(4000, "enough")
+        frames = await client.receive_rest()
+        assert frames[-1].close == (4000, "enough")
+        await until(lambda: server.records)
+        await client.stream.aclose()
+    (record,) = server.records
+    assert (record.cause, record.handler_cancelled, record.clean) == ("peer closed", False, True)
+
+
+async def test_a_failure_of_our_own_is_not_the_peers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Should trio-websocket ever raise: 1011 for the one connection, and a traceback in the log."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("not the peer's fault")
+
+    monkeypatch.setattr("trio_websocket.wrap_server_stream", fail)
+    async with serving() as server:
+        client, other = await connect_raw(server.port), await connect_raw(server.port)
+        await client.send_frame(PING, b"?")
+        assert (await client.receive_close())[0] == 1011
+        await other.send("still here")
+        assert await other.receive() == "still here"
+        await client.stream.aclose()
+        await other.stream.aclose()
+        await until(lambda: server.records)
+    assert server.records[0].cause == "handler raised"
+    assert "not the peer's fault" in caplog.text
+
+
 async def test_shielded_work_is_finished(autojump_clock: trio.testing.MockClock) -> None:
     """Work that a handler shields, under a deadline of its own, is finished though its client is gone."""
     saved: list[str] = []

@@ -95,6 +95,9 @@ async def test_a_pong_swallows_nothing() -> None:
     sorter.activity.ask(ping)
     sorter.sort(frame(PONG, b"ours") + frame(TEXT, b"a") + frame(PONG) + RESERVED, 1.0)
     assert ping.answered.is_set()
+    latency = sorter.activity.latency
+    sorter.activity.ponged(b"ours")
+    assert sorter.activity.latency == latency, "a repeated Pong was taken for the answer"
     assert (list(sorter.inbox.messages), sorter.inbox.ending) == (["a"], PROTOCOL_ERROR)
 
 

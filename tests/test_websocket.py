@@ -454,7 +454,8 @@ async def test_after_the_peers_close_nothing_more_comes_or_goes() -> None:
         assert [message async for message in ws] == []
         with pytest.raises(trio.BrokenResourceError):
             await ws.send("too late")
-        await ws.aclose()
+        await ws.aclose(4321, "not this")
+        assert await client.receive_close() == (4000, "bye")
 
 
 async def test_a_peer_that_vanished_is_not_one_that_closed() -> None:

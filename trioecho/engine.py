@@ -25,7 +25,7 @@ from trioecho.sorter import Sorter
 
 
 class Engine:
-    """One connection's trio-websocket. `start` starts a task in the connection's nursery."""
+    """One connection's trio-websocket. `start` starts a task in its outer nursery."""
 
     __slots__ = ("_outbox", "_reading", "_sorter", "_start", "_stream")
 
@@ -57,6 +57,10 @@ class Engine:
     def finish(self) -> None:
         """Start no task any more: the nursery is about to close."""
         self._start = None
+
+    def part(self) -> None:
+        """Be called by nobody any more, after `finish`."""
+        self._sorter.on_ping = bool
 
     def _wake(self) -> None:
         if self._stream is not None:

@@ -1,4 +1,4 @@
-"""The judge of WebSocket handshakes: a request in, a `Handshake` or a `RequestRefused` out, and no stream.
+"""The judge of WebSocket handshakes: a request in, a `Handshake` or a `RequestRefused` out; and the 101. No stream.
 
 The first fault found is the one that is told, so the order is part of the behaviour:
 
@@ -67,7 +67,6 @@ class Handshake:
     origin: str | None
     subprotocol: str | None
     key: str
-    host: str
 
 
 def wants_websocket(request: h11.Request) -> bool:
@@ -123,7 +122,7 @@ def judge(
             f"{taken}; try again in {_RETRY_AFTER_SECONDS} seconds.",
             (("Retry-After", str(_RETRY_AFTER_SECONDS)),),
         )
-    return Handshake(path, target, headers, origin, subprotocol, key, fields["host"][0])
+    return Handshake(path, target, headers, origin, subprotocol, key)
 
 
 def accepting_response(handshake: Handshake) -> bytes:

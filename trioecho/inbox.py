@@ -28,9 +28,9 @@ WAITING_BYTES = 65_536
 """Bytes on the wire (headers included, so that empty messages count) after which reading stops: one received chunk."""
 
 BURST = 256
-"""Messages that a handler may take before it has to let other tasks run: it does when the number that waits can be
-divided by this. A received chunk of 64 KiB can hold ten thousand messages; without this, one connection could hold the
-loop for all of them."""
+"""Messages that a handler may take before it has to let other tasks run: it does where the number that waits is a
+multiple of this, which needs no counter. A received chunk of 64 KiB can hold ten thousand messages; without this, one
+connection could hold the loop for all of them."""
 
 
 class Inbox:
@@ -55,7 +55,7 @@ class Inbox:
         self.on_caught_up: Callable[[], None] | None = None
         """Called when the handler has taken everything and waits; set while reading is paused."""
         self.on_emptied: Callable[[], None] | None = None
-        """Called when the handler has taken the last message and waits for the next; set where idleness counts."""
+        """The same, but only if it has taken any since it last waited; set where idleness counts."""
         self.on_taken: Callable[[], None] | None = None
         """Called for each message taken, which is a checkpoint then; set while somebody counts on the handler's
         progress."""
@@ -112,8 +112,12 @@ class Inbox:
             self.on_caught_up()
         if self.on_emptied is not None and taken:
             self.on_emptied()
-        # on_caught_up may have read more from the socket, straight into the inbox.
-        if self.messages or self.ending is not None:
+        if self.messages:
+            # on_caught_up has read more from the socket, straight into the inbox.
+            if self.on_taken is not None:
+                self.on_taken()
+            return False
+        if self.ending is not None:
             return False
         self._task = current_task()
         return True
@@ -123,7 +127,7 @@ class Inbox:
         await trio.lowlevel.wait_task_rescheduled(self._abort)
 
     def part(self) -> None:
-        """Call nobody any more, and hold no reference that leads back here. It has its ending, so nobody waits."""
+        """Call nobody any more, and hold nothing that leads back here. It has its ending, so nobody will be parked."""
         self.on_caught_up = self.on_emptied = self.on_taken = None
         self.trap = None
 

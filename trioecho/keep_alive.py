@@ -21,7 +21,7 @@ Ping. The Pong that answers our Ping does not.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING
 
 import trio
@@ -46,7 +46,10 @@ class Ping:
 
 
 class Activity:
-    """When the peer was last heard, on Trio's clock, in seconds; pauses in our reading are not held against it."""
+    """When the peer was last heard, on Trio's clock, in seconds, and which Pong it owes us.
+
+    Pauses in our reading are not held against it.
+    """
 
     __slots__ = ("_awaited", "_over", "_pause_began", "heard_at", "latency", "message_at")
 
@@ -65,7 +68,7 @@ class Activity:
         """The peer gave a sign of life just now."""
         self.heard_at = trio.current_time()
 
-    def answered(self) -> None:
+    def caught_up(self) -> None:
         """The handler has taken what the client had said: idleness counts from here."""
         self.message_at = trio.current_time()
 
@@ -113,7 +116,7 @@ class Activity:
 async def keep_alive(
     activity: Activity,
     outbox: Outbox,
-    waiting: Container[object],
+    waiting: Sized,
     options: WebSocketOptions,
     end: Callable[[Ending], object],
 ) -> None:
@@ -141,16 +144,16 @@ async def keep_alive(
             return
 
 
-async def _answers(activity: Activity, outbox: Outbox, sent: float, patience: float, idle_at: float) -> bool:
+async def _answers(activity: Activity, outbox: Outbox, begun: float, patience: float, idle_at: float) -> bool:
     """Ping the peer. False only if we listened for `patience` seconds without a break and not one byte came."""
-    silent_since = activity.silent_since(sent)
-    with trio.CancelScope(deadline=min(sent + patience, idle_at)):
-        ping = Ping(os.urandom(4), sent)
-        activity.ask(ping)
+    silent_since = activity.silent_since(begun)
+    with trio.CancelScope(deadline=min(begun + patience, idle_at)):
         await outbox.room()
+        ping = Ping(os.urandom(4), trio.current_time())
+        activity.ask(ping)
         outbox.put(encode_frame(PING, ping.payload))
         await ping.answered.wait()
         return True
     now = trio.current_time()
     # Bytes heard, or a time in which we did not read, move this forward.
-    return activity.silent_since(now) != silent_since or now < sent + patience
+    return activity.silent_since(now) != silent_since or now < begun + patience

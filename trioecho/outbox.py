@@ -33,8 +33,8 @@ GATHERED_BYTES = 65_536
 class Outbox:
     """One connection's bytes to send, over `stream`, or, with a `poller`, straight to its non-blocking socket, `fd`.
 
-    `start_drain` is called with `drain`, once at most, to start that task in the connection's nursery. `seal` is what
-    TLS makes of a frame before it goes to `fd`.
+    `start_drain` is called with `drain`, once at most, to start that task in the connection's outer nursery. `seal` is
+    what TLS makes of a frame before it goes to `fd`.
     """
 
     __slots__ = (

@@ -62,11 +62,7 @@ class Server:
     @property
     def connections(self) -> Collection[WebSocket]:
         """The open WebSocket connections, oldest first: a snapshot."""
-        return tuple(
-            connection.websocket
-            for connection in self._service.connections
-            if connection.websocket is not None
-        )
+        return tuple(connection.websocket for connection in self._service.connections)
 
     @property
     def records(self) -> Collection[ConnectionRecord]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import trio
 
@@ -16,7 +16,6 @@ from trioecho.parking import WOKEN
 from trioecho.record import ConnectionRecord
 
 if TYPE_CHECKING:
-    from trioecho.connection import Connection
     from trioecho.handshake import Handshake
     from trioecho.keep_alive import Activity
 
@@ -44,6 +43,18 @@ class WebSocketClosed(OwnEnding, trio.ClosedResourceError):
     """`WebSocket.send` or `receive`: this side has closed the connection."""
 
 
+class Owner(Protocol):
+    """What a WebSocket asks of the connection that it belongs to."""
+
+    nursery: trio.Nursery
+
+    async def close(self, code: int, reason: str) -> None:
+        """Say Close, and await the peer's."""
+
+    def refresh_record(self) -> None:
+        """Bring the record up to date."""
+
+
 class WebSocket(trio.abc.Channel["str | bytes"]):
     """One accepted connection. The server makes it and passes it to the handler; it lives as long as the handler.
 
@@ -61,26 +72,24 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         "__weakref__",
         "_activity",
         "_closed",
-        "_connection",
         "_headers",
         "_inbox",
         "_messages",
-        "_nursery",
         "_outbox",
+        "_owner",
         "_record",
         "_target",
     )
 
     def __init__(
         self,
-        *,
         handshake: Handshake,
+        *,
         inbox: Inbox,
         outbox: Outbox,
         activity: Activity,
-        nursery: trio.Nursery,
         record: ConnectionRecord,
-        connection: Connection,
+        owner: Owner,
     ) -> None:
         self._target = handshake.target
         # In one string: as the tuple that it is for users, a browser's header fields take several KiB of every
@@ -90,9 +99,8 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         self._messages = inbox.messages
         self._outbox = outbox
         self._activity = activity
-        self._nursery = nursery
         self._record = record
-        self._connection = connection
+        self._owner = owner
         self._closed = False
 
     def __repr__(self) -> str:
@@ -102,7 +110,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         """The next message, in the order in which the peer sent them.
 
         Messages that arrived before the end are delivered before the end is told. Not always a checkpoint: only when
-        it has to wait, and once every 256 messages. Cancelled: no message is lost.
+        it has to wait, once every 256 messages, and at each when nothing more will come. Cancelled: no message is lost.
 
         Raises `trio.EndOfChannel` after the peer's Close or when the server stops, `trio.BrokenResourceError` when
         the peer vanished or broke the protocol, `trio.ClosedResourceError` after our own `aclose`, and
@@ -145,9 +153,10 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         """Send one message: ``str`` as text, ``bytes``, ``bytearray`` or ``memoryview`` as binary.
 
         Waits while the peer does not read. While received messages wait for the handler, or many connections are busy,
-        small messages gather and go out together, at the latest when the handler waits for anything at all. Not always a checkpoint: only when
-        it has to wait, and once every 256 messages. Cancelled: the message has not been sent, and the connection is
-        as good as before. Returning means that the message is in order behind the earlier ones, not that it arrived.
+        small messages gather and go out together, at the latest when the handler waits for anything at all. Not always
+        a checkpoint: only when it has to wait, and once every 256 messages. Cancelled: the message has not been sent,
+        and the connection is as good as before. Returning means that the message is in order behind the earlier ones,
+        not that it arrived.
 
         Raises `trio.BrokenResourceError` when the peer has vanished or closed, `trio.ClosedResourceError` after our
         own `aclose`, `TypeError` for anything but text or bytes.
@@ -178,8 +187,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
 
         Messages that wait are discarded, and counted in the record. If the peer's Close came first, it is answered with
         the peer's own code and reason. Calling it again, or after the peer has vanished or erred, does nothing more.
-        Always a checkpoint. Cancelled: the Close may have been sent; nothing more is
-        waited for.
+        Always a checkpoint. Cancelled: the Close may have been sent; nothing more is waited for.
 
         Raises `ValueError` for a code that no Close frame may carry (RFC 6455 §7.4: 1000-1003, 1007-1014, 3000-4999
         are good) or a reason of more than 123 bytes.
@@ -198,8 +206,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             await trio.lowlevel.checkpoint()
             return
         self._closed = True
-        self._outbox.refuse_messages()
-        await self._connection.close(code, reason)
+        await self._owner.close(code, reason)
 
     def _raise_end(self) -> NoReturn:
         ending = self._inbox.ending
@@ -223,7 +230,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     @property
     def nursery(self) -> trio.Nursery:
         """The connection's nursery, for background work that must not outlive the connection."""
-        return self._nursery
+        return self._owner.nursery
 
     @property
     def path(self) -> str:
@@ -264,5 +271,5 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     @property
     def record(self) -> ConnectionRecord:
         """What has happened on this connection until now; complete once it has ended."""
-        self._connection.refresh_record()
+        self._owner.refresh_record()
         return self._record
