@@ -27,24 +27,24 @@ can."""
 class FrameStream(trio.abc.Stream):
     """One connection's stream as trio-websocket sees it; `awake` is cancelled when no Ping has come for `REST`."""
 
-    __slots__ = ("_awake", "_opened", "_outbox", "_parked", "_reading", "_shaken", "_sorter")
+    __slots__ = ("_accepted", "_awake", "_handshake_read", "_outbox", "_parked", "_reading", "_sorter")
 
     def __init__(self, sorter: Sorter, reading: Reading, outbox: Outbox, *, awake: trio.CancelScope) -> None:
         self._sorter = sorter
         self._reading = reading
         self._outbox = outbox
         self._awake = awake
-        self._shaken = False
-        self._opened = False
+        self._handshake_read = False
+        self._accepted = False
         self._parked: trio.lowlevel.Task | None = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """The handshake, then one Ping at a time, as they come."""
-        if not self._shaken:
-            self._shaken = True
+        if not self._handshake_read:
+            self._handshake_read = True
             return HANDSHAKE
         sorter = self._sorter
-        while not self._opened:
+        while not self._accepted:
             await self._park()
         if sorter.ping is None:
             # It has dealt with the one that held up reading.
@@ -61,11 +61,11 @@ class FrameStream(trio.abc.Stream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Swallow the response to the handshake; queue its Pongs."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._opened:
+        if self._accepted:
             await self._outbox.room()
             self._outbox.put(bytes(data))
         else:
-            self._opened = True
+            self._accepted = True
             self.wake()
 
     async def wait_send_all_might_not_block(self) -> None:

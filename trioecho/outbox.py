@@ -3,11 +3,11 @@
 Who may write: everybody on the connection (the handler, its children, trio-websocket's Pongs, the goodbye) calls
 `put`, synchronously, so the order of the calls is the order on the wire and a frame is queued whole or not at all.
 
-With a poller, a frame is written to the non-blocking socket at once, through TLS or not. Small messages are gathered
-while more received ones wait for the handler, and while many connections are busy; the poller writes them in its next
-step. What the kernel does not take, or is gathered while the poller sleeps, is written by the drain task, which starts
-when it is first needed and is shielded: cancelling a handler in the middle of a large send must not leave half a frame
-on the wire. Over a Trio stream the drain task writes everything.
+With a poller, frames are written to the non-blocking socket at once, through TLS or not. Small messages are gathered
+while more received ones wait for the handler, or many connections are busy; the poller writes them in its next step.
+What the kernel does not take, or is gathered while the poller sleeps, is left to the drain task, started when first
+needed and shielded: cancelling a handler in the middle of a large send must not leave half a frame on the wire. Over
+a Trio stream the drain task writes everything.
 
 Bound: a sender waits for room *before* its frame is queued. So a cancelled send has sent nothing, and besides what
 the kernel holds, at most one frame per sending task, or `GATHERED_BYTES`, waits here.
@@ -79,8 +79,7 @@ class Outbox:
         self._room: trio.Event | None = None
         self._scope: trio.CancelScope | None = None
         self._drain_lot: trio.lowlevel.ParkingLot | None = None
-        self._finishing = self._closed = False
-        self._deadline = math.inf
+        self._finishing, self._closed, self._deadline = False, False, math.inf
         self._sent_messages = self._sent_bytes = 0
         self.on_progress: Callable[[], object] = bool
         """Called when the peer has made room for bytes that waited: a sign of life."""
@@ -122,10 +121,17 @@ class Outbox:
         large = size >= LARGE
         if self._seal is not None:
             header, payload, large = b"", self._sealed(header + payload), False
-        if self._waiting or self._poller is None or ((gather or self._poller.busy) and not large):
+        poller = self._poller
+        if self._waiting or poller is None or (gather and not large):
             self._append(header + payload)
         elif large:
             self._write(payload, header)
+        elif poller.busy and not self.broken:
+            # As in _append: a call less, where most messages of a busy server go.
+            self._sent_messages, self._sent_bytes = self.messages, self.payload_bytes
+            self._waiting.append(header + payload)
+            self._size = len(header) + len(payload)
+            poller.writers.append(self)
         else:
             self._write(header + payload)
         self.messages += 1
@@ -191,7 +197,8 @@ class Outbox:
             else:
                 self._size -= len(data)
                 if not self._waiting:
-                    self._sent_all()
+                    self.blocked = False
+                    self._wake_senders()
 
     async def drain(self) -> None:
         """The task that writes what waits, until `finish`."""
@@ -227,20 +234,31 @@ class Outbox:
             return b""
 
     def _write(self, data: bytes | memoryview, header: bytes = b"") -> None:
+        written = 0
         try:
             written = os.writev(self._fd, (header, data)) if header else os.write(self._fd, data)
         except BlockingIOError:
-            written = 0
+            pass
         except OSError:
-            written = 0
             self.break_off()
-        unwritten = len(header) + len(data) - written
-        if unwritten > len(data):
-            self._keep(header + data, written)
-        elif unwritten:
-            self._keep(data, len(data) - unwritten)
-        elif self._size:
-            self._sent_all()
+        if written == len(header) + len(data):
+            if self._size:
+                self._size, self.blocked = 0, False
+                self._waiting.clear()
+                if self._room is not None:
+                    self._wake_senders()
+            return
+        if written < len(header):
+            data = header + data
+        else:
+            written -= len(header)
+        if not self._size:
+            self._sent_messages, self._sent_bytes = self.messages, self.payload_bytes
+        self._size = len(data) - written
+        if not self.broken:
+            self._waiting = [memoryview(data)[written:]]
+            self.blocked = True
+            self._wake_drain()
 
     def _append(self, frame: bytes) -> None:
         if not self._size:
@@ -259,23 +277,6 @@ class Outbox:
                 self._poller.writers.append(self)
             else:
                 self._wake_drain()
-
-    def _keep(self, data: bytes | memoryview, written: int) -> None:
-        if not self._size:
-            self._sent_messages, self._sent_bytes = self.messages, self.payload_bytes
-        self._size = len(data) - written
-        if self.broken:
-            return
-        self._waiting = [memoryview(data)[written:]]
-        self.blocked = True
-        self._wake_drain()
-
-    def _sent_all(self) -> None:
-        self._waiting.clear()
-        self._size = 0
-        self.blocked = False
-        if self._room is not None:
-            self._wake_senders()
 
     def break_off(self) -> None:
         """Send nothing more: TCP is gone, or about to be closed."""

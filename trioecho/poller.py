@@ -105,9 +105,8 @@ class Poller:
                     self.awake = True
                     quiet = before = 0
                     while quiet < QUIET_ROUNDS or writers:
-                        for writer in writers:
-                            writer.write_now()
-                        writers.clear()
+                        while writers:
+                            writers.pop().write_now()
                         events = poll(0)
                         self.busy = before + len(events) >= BUSY
                         before = len(events)
@@ -116,11 +115,8 @@ class Poller:
                             now = current_time()
                             for ready, what in events:
                                 # An earlier watcher of this round may have ended a later one's connection.
-                                watcher = watchers.get(ready)
-                                if watcher is not None:
-                                    watcher(what, now)
-                            # It may be long until the next, and this one's connection has perhaps ended.
-                            watcher = None
+                                if ready in watchers:
+                                    watchers[ready](what, now)
                         else:
                             quiet += 1
                         await let_others_run()

@@ -55,6 +55,7 @@ class Sorter:
         """Nothing is delivered any more, only the peer's Close still matters: we are saying goodbye."""
         self.discarded = 0
         """Messages that came while discarding."""
+        # bool() does nothing, and takes no argument.
         self.on_ping: Callable[[], object] = bool
         """Called when there is a Ping for trio-websocket."""
         self.on_ended: Callable[[], object] = bool
