@@ -108,15 +108,6 @@ async def test_it_is_busy_when_many_are_readable(count: int, busy: bool) -> None
         assert not poller.busy
 
 
-async def test_when_busy_it_gives_the_handlers_one_round_to_answer() -> None:
-    """Trio may run it before them; but it asks for more in every second round, whether they answer or not."""
-    async with polling(BUSY) as (_, chatter):
-        before = chatter.calls
-        for _ in range(20):
-            await trio.lowlevel.checkpoint()
-        assert 9 * BUSY <= chatter.calls - before <= 11 * BUSY
-
-
 async def test_what_many_send_at_once_goes_out_when_their_handlers_wait_for_anything() -> None:
     """Be it for nothing at all: nothing stays behind in a server that has become quiet. Each client gets its own."""
 

@@ -104,23 +104,21 @@ class Poller:
                     await trio.lowlevel.wait_readable(fd)
                     self.awake = True
                     quiet = before = 0
-                    waited = False
                     while quiet < QUIET_ROUNDS or writers:
-                        # With nothing to write, Trio has run this task before the handlers that it woke: after them it
-                        # has more to do at once.
-                        waited = self.busy and not writers and not waited
-                        if not waited:
-                            while writers:
-                                writers.pop().write_now()
-                            events = poll(0)
-                            self.busy = before + len(events) >= BUSY
-                            before = len(events)
-                            quiet = 0 if events else quiet + 1
+                        while writers:
+                            writers.pop().write_now()
+                        events = poll(0)
+                        self.busy = before + len(events) >= BUSY
+                        before = len(events)
+                        if events:
+                            quiet = 0
                             now = current_time()
                             for ready, what in events:
                                 # An earlier watcher of this round may have ended a later one's connection.
                                 if ready in watchers:
                                     watchers[ready](what, now)
+                        else:
+                            quiet += 1
                         await let_others_run()
                     self.awake = False
         finally:
