@@ -1,6 +1,7 @@
 """The options: defaults, what is normalised, and the sentence for each mistake."""
 
 import dataclasses
+import inspect
 import math
 from datetime import timedelta
 
@@ -31,10 +32,10 @@ def test_the_defaults_are_aspnets_where_aspnet_has_one():
 
 def test_every_option_is_documented_with_its_default():
     """Each option has its paragraph in the class's docstring, and that begins with the default."""
-    documentation = WebSocketOptions.__doc__ or ""
+    documentation = inspect.getdoc(WebSocketOptions) or ""
     for each in dataclasses.fields(WebSocketOptions):
         if each.init:
-            assert f"\n    {each.name} (default " in documentation
+            assert f"\n{each.name} (default " in documentation
 
 
 def test_options_cannot_be_changed_but_copied():
