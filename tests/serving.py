@@ -16,7 +16,7 @@ import trio
 import trustme
 
 import trioecho
-from trioecho.poller import Poller
+from trioecho._wire.poller import Poller
 from trioecho.testing import RawClient
 
 PATIENCE = 20.0

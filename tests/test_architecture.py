@@ -1,4 +1,4 @@
-"""The shape of the package: its floors, its fences, and the size of its files."""
+"""The shape of the package: its layers, its fences, and the size of its files."""
 
 from __future__ import annotations
 
@@ -11,57 +11,48 @@ import trioecho
 
 PACKAGE = Path(trioecho.__file__).parent
 
-FLOORS: dict[int, set[str]] = {
-    0: {"endings", "origins", "handlers", "masking", "linger", "parking"},
-    1: {"options", "frames", "record", "logs", "option_types", "poller"},
-    2: {"handshake", "frame_decoder", "inbox", "outbox", "keep_alive", "tls"},
-    3: {"responses", "sorter", "websocket"},
-    4: {"front_door", "reading", "service"},
-    5: {"greeting", "frame_stream"},
-    6: {"engine"},
-    7: {"goodbye"},
-    8: {"connection"},
-    9: {"server"},
-    10: {"live", "testing", "process", "task_tree"},
-    11: {"cli"},
-    12: {"__main__"},
-}
-"""A file imports only from lower floors, so that each can be understood without those above it."""
+LAYERS = (
+    {"_protocol"},
+    {"_wire", "_http"},
+    {"options"},
+    {"_websocket"},
+    {"_server"},
+    {"live", "testing", "task_tree"},
+    {"client"},
+    {"cli"},
+    {"__main__"},
+)
+"""A package or module imports only from the layers above its own line, and from itself."""
 
-KNOWS_NO_TRIO = {
-    "endings",
-    "origins",
-    "handlers",
-    "masking",
-    "options",
-    "frames",
-    "record",
-    "handshake",
-    "frame_decoder",
-    "responses",
-}
+KNOWS_NO_TRIO = {"_protocol", "options"}
 
 FENCES: dict[str, set[str]] = {
-    "trio_websocket": {"engine"},
+    "trio_websocket": {"client"},
     "wsproto": set(),
-    "h11": {"front_door", "responses", "handshake"},
-    "trio.lowlevel": {"parking", "inbox", "outbox", "frame_stream", "poller", "live", "task_tree"},
-    "click": {"cli", "option_types", "process"},
+    "h11": {"_http"},
+    "click": {"cli"},
 }
-"""Who alone may know a module. `live` needs trio.lowlevel for the token that other threads reach a run by."""
+"""Who alone may know a library."""
 
-HARMLESS = {"trio.lowlevel", "trio.lowlevel.checkpoint"}
-"""Every function that may return without waiting needs a checkpoint. The name before the last dot is no use of it."""
+MOST_LINES = 500
 
-LONGEST_FILE = 300
-
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
-FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in modules}
+FILES = sorted(PACKAGE.rglob("*.py"))
+LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 
-def imports(module: str, *, for_types: bool = False) -> set[str]:
-    """The dotted names that a module imports or uses; imports for type checkers only where asked for."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+def part_of(file: Path) -> str:
+    """The package or module of the table that a file belongs to."""
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def name_of(file: Path) -> str:
+    """The file as a test's name shows it."""
+    return str(file.relative_to(PACKAGE))
+
+
+def imports(file: Path, *, for_types: bool = False) -> set[str]:
+    """The dotted names that a file imports; imports for type checkers only where asked for."""
+    tree: ast.AST = ast.parse(file.read_text(encoding="utf-8"))
     if not for_types:
         tree = WithoutTypeChecking().visit(tree)
     found: set[str] = set()
@@ -69,13 +60,11 @@ def imports(module: str, *, for_types: bool = False) -> set[str]:
         match node:
             case ast.Import(names=names):
                 found |= {name.name for name in names}
-            case ast.ImportFrom(module=source, names=names, level=level):
-                base = ".".join(filter(None, ("trioecho" if level else "", source)))
-                found |= {base} | {f"{base}.{name.name}" for name in names}
-            case ast.Attribute():
-                # `import trio` gives `trio.lowlevel` too.
-                found.add(ast.unparse(node))
-    return found - HARMLESS
+            case ast.ImportFrom(module=source, names=names, level=0):
+                found |= {f"{source}.{name.name}" for name in names}
+            case ast.ImportFrom():
+                raise AssertionError(f"{file} imports relatively")
+    return found
 
 
 class WithoutTypeChecking(ast.NodeTransformer):
@@ -85,59 +74,54 @@ class WithoutTypeChecking(ast.NodeTransformer):
         return None if ast.unparse(node.test).endswith("TYPE_CHECKING") else self.generic_visit(node)
 
 
-def inside(module: str) -> set[str]:
-    """The modules of this package that a module imports when the program runs."""
-    names = {name.removeprefix("trioecho.").split(".")[0] for name in imports(module) if "trioecho" in name}
-    return names & set(MODULES)
+def test_every_part_has_its_layer() -> None:
+    """Each package and module stands in the table once, and each name in the table is there."""
+    parts = {part_of(file) for file in FILES} - {"__init__"}
+    assert set(LAYER_OF) == parts
+    assert sum(map(len, LAYERS)) == len(LAYER_OF), "a part stands in two layers"
 
 
-def test_every_module_has_its_floor() -> None:
-    """Each file of the package stands on one floor, and each name in the table is a file."""
-    assert set(FLOOR_OF) == set(MODULES)
-    assert sum(map(len, FLOORS.values())) == len(FLOOR_OF), "a module stands on two floors"
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_from_lower_floors(module: str) -> None:
-    """No module imports from its own floor or a higher one, so there are no cycles either."""
-    floor = FLOOR_OF[module]
-    above = {other: FLOOR_OF[other] for other in inside(module) if FLOOR_OF[other] >= floor}
-    assert not above, f"{module} (floor {floor}) imports {above}"
+@pytest.mark.parametrize("file", [file for file in FILES if part_of(file) != "__init__"], ids=name_of)
+def test_a_file_imports_only_from_lower_layers(file: Path) -> None:
+    """Imports go one way, so each layer can be understood without those that stand on it."""
+    part = part_of(file)
+    used = {name.split(".")[1] for name in imports(file) if name.startswith("trioecho.")}
+    above = {other for other in used - {part} if other in LAYER_OF and LAYER_OF[other] >= LAYER_OF[part]}
+    assert not above, f"{name_of(file)} imports {above}"
 
 
 @pytest.mark.parametrize("library", FENCES)
 def test_a_fenced_library_is_known_only_where_it_may_be(library: str) -> None:
-    """trio-websocket, h11, trio.lowlevel and click stay where the design puts them."""
+    """trio-websocket, h11 and click stay where the design puts them."""
     knowing = {
-        module
-        for module in MODULES
-        if any(name == library or name.startswith(f"{library}.") for name in imports(module, for_types=True))
+        part_of(file)
+        for file in FILES
+        if any(name.split(".")[0] == library for name in imports(file, for_types=True))
     }
     assert knowing <= FENCES[library]
 
 
-@pytest.mark.parametrize("module", sorted(KNOWS_NO_TRIO))
-def test_a_pure_module_does_not_know_trio(module: str) -> None:
+@pytest.mark.parametrize("file", [file for file in FILES if part_of(file) in KNOWS_NO_TRIO], ids=name_of)
+def test_a_pure_file_does_not_know_trio(file: Path) -> None:
     """Facts, values and judges work without an event loop."""
-    assert not {name for name in imports(module) if name.split(".")[0] == "trio"}
+    assert not {name for name in imports(file) if name.split(".")[0] == "trio"}
 
 
-@pytest.mark.parametrize("module", [*MODULES, "__init__"])
-def test_a_file_can_be_read_in_one_sitting(module: str) -> None:
-    """No file of the package reaches 300 lines."""
-    lines = len((PACKAGE / f"{module}.py").read_text(encoding="utf-8").splitlines())
-    assert lines < LONGEST_FILE
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_a_file_can_be_read_in_one_sitting(file: Path) -> None:
+    """No file has more than 500 lines."""
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 
 
-@pytest.mark.parametrize("module", [*MODULES, "__init__"])
-def test_a_file_says_what_it_is(module: str) -> None:
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_a_file_says_what_it_is(file: Path) -> None:
     """Every file begins with a docstring."""
-    assert ast.get_docstring(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8")))
+    assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
 
 
-def test_no_module_is_a_drawer() -> None:
+def test_no_file_is_a_drawer() -> None:
     """A file is named after its one concept: no utils, helpers, common or misc."""
-    assert not set(MODULES) & {"utils", "util", "helpers", "common", "misc"}
+    assert not {file.stem for file in FILES} & {"utils", "util", "helpers", "common", "misc"}
 
 
 def test_the_package_itself_only_reexports() -> None:

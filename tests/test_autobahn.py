@@ -17,15 +17,15 @@ import pytest
 from server_process import ServerProcess
 
 from trioecho import WebSocketOptions
-from trioecho.poller import Poller
+from trioecho._wire.poller import Poller
 
 CASES = {"1": 16, "2": 11, "3": 7, "4": 10, "5": 20, "6": 145, "7": 37, "9": 54, "10": 1}
 """How many cases each chapter has, so that none goes missing unseen."""
 
 WITHOUT_EPOLL = """
-from trioecho.poller import Poller
+from trioecho._wire.poller import Poller
 Poller.available = False
-from trioecho.cli import main
+from trioecho.cli.serve import main
 main()
 """
 """The server as it reads under TLS, and on platforms without epoll."""

@@ -22,7 +22,7 @@ from server_process import PATIENCE, ServerProcess
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from trioecho.cli import OPTION_OF_FIELD, main
+from trioecho.cli.serve import OPTION_OF_FIELD, main
 
 Start = Callable[..., ServerProcess]
 
@@ -556,16 +556,18 @@ def test_a_stopping_server_accepts_nobody_and_a_second_signal_ends_it(start_serv
 def test_a_crash_is_a_traceback_and_status_1(start_server: Start) -> None:
     """What nobody foresaw ends with a traceback and exit status 1, apart from the other statuses."""
     crashing = (
-        "import trio, trioecho.cli, trioecho.server\n"
+        "import functools, trio, trioecho, trioecho.cli.serve\n"
         "async def crash(*args, task_status, **kwargs):\n"
         "    async def and_crash(task_status):\n"
         "        async with trio.open_nursery() as nursery:\n"
-        "            task_status.started(await nursery.start(trioecho.server.serve))\n"
+        "            task_status.started(await nursery.start(functools.partial(trioecho.serve, port=0)))\n"
         "            raise RuntimeError('out of cheese')\n"
         "    await and_crash(task_status)\n"
-        "trioecho.cli.serve = crash\n"
-        "trioecho.cli.main(['--port', '0'])\n"
-    ).replace("trioecho.server.serve)", "__import__('functools').partial(trioecho.server.serve, port=0))")
+        "trioecho.cli.serve.serve = crash\n"
+        "trioecho.cli.serve.main(['--port', '0'])\n"
+    ).replace(
+        "trioecho._server.serve.serve)", "__import__('functools').partial(trioecho.server.serve, port=0))"
+    )
     server = start_server(command=("-c", crashing))
     assert server.wait() == 1
     assert any("Traceback" in line for line in server.log)

@@ -12,10 +12,10 @@ import trio.testing
 
 import trioecho
 import trioecho.testing
-from trioecho import endings
-from trioecho.endings import ENDINGS, Ending
-from trioecho.server import serve_connection
-from trioecho.service import Service
+from trioecho._protocol import endings
+from trioecho._protocol.endings import ENDINGS, Ending
+from trioecho._server.serve import serve_connection
+from trioecho._server.service import Service
 from trioecho.testing import CLOSE, PING, TEXT, RawClient
 
 

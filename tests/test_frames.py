@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 
-from trioecho.frame_decoder import FrameDecoder
-from trioecho.frames import (
+from trioecho._protocol.decoder import FrameDecoder
+from trioecho._protocol.frames import (
     BINARY,
     BINARY_HEADERS,
     CLOSE,

@@ -10,9 +10,9 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trioecho.front_door import MAX_HEAD_BYTES, read_request, send_response
-from trioecho.handshake import RequestRefused
-from trioecho.responses import Response
+from trioecho._http.http1 import MAX_HEAD_BYTES, read_request, send_response
+from trioecho._http.pages import Response
+from trioecho._http.upgrade import RequestRefused
 
 HEAD = b"GET /ws?a=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Name: Zo\xeb\r\n\r\n"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Request
 
-from trioecho.handshake import (
+from trioecho._http.upgrade import (
     Handshake,
     RequestRefused,
     accepting_response,

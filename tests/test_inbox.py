@@ -6,8 +6,8 @@ import pytest
 import trio
 import trio.testing
 
-from trioecho.endings import PEER_CLOSED, PEER_VANISHED, SERVER_STOPPING
-from trioecho.inbox import WAITING_BYTES, Inbox
+from trioecho._protocol.endings import PEER_CLOSED, PEER_VANISHED, SERVER_STOPPING
+from trioecho._websocket.inbox import WAITING_BYTES, Inbox
 
 
 async def wait(inbox: Inbox) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trioecho.masking import mask, mask_in_python
+from trioecho._protocol.masking import mask, mask_in_python
 
 keys = st.binary(min_size=4, max_size=4)
 

@@ -12,16 +12,16 @@ from serving import connected, one_way, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
-from trioecho.connection import Connection
-from trioecho.engine import Engine
-from trioecho.frame_decoder import FrameDecoder
-from trioecho.frame_stream import FrameStream
-from trioecho.goodbye import Goodbye
-from trioecho.handshake import Handshake
-from trioecho.inbox import Inbox
-from trioecho.outbox import Outbox
-from trioecho.reading import Reading
-from trioecho.sorter import Sorter
+from trioecho._http.upgrade import Handshake
+from trioecho._protocol.decoder import FrameDecoder
+from trioecho._websocket.connection import Connection
+from trioecho._websocket.engine import Engine
+from trioecho._websocket.frame_stream import FrameStream
+from trioecho._websocket.goodbye import Goodbye
+from trioecho._websocket.inbox import Inbox
+from trioecho._websocket.outbox import Outbox
+from trioecho._websocket.reading import Reading
+from trioecho._websocket.sorter import Sorter
 from trioecho.testing import PING, RawClient
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioecho.origins import normalised, origin_allowed, parse_origin_pattern
+from trioecho._http.origins import normalised, origin_allowed, parse_origin_pattern
 
 
 def allowed(configured: list[str], origin: str | None) -> bool:

@@ -11,8 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from trioecho.outbox import GATHERED_BYTES, LARGE, Outbox
-from trioecho.poller import Poller
+from trioecho._websocket.outbox import GATHERED_BYTES, LARGE, Outbox
+from trioecho._wire.poller import Poller
 
 PATIENCE = 20.0
 """Seconds after which a test gives up. Nothing is measured with it."""

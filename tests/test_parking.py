@@ -11,8 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from trioecho import parking
-from trioecho.parking import WOKEN
+from trioecho._websocket import parking
+from trioecho._websocket.parking import WOKEN
 
 
 class Spot:

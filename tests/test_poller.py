@@ -12,7 +12,7 @@ import trio.testing
 from serving import connected, serving, until
 
 import trioecho
-from trioecho.poller import BUSY, Poller
+from trioecho._wire.poller import BUSY, Poller
 from trioecho.testing import TEXT, RawClient
 
 pytestmark = pytest.mark.skipif(not Poller.available, reason="this platform has no epoll")

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 import trioecho
-from trioecho.poller import Poller
+from trioecho._wire.poller import Poller
 from trioecho.testing import (
     BINARY,
     CLOSE,

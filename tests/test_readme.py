@@ -14,8 +14,8 @@ from server_process import PATIENCE
 from websockets.sync.client import connect
 
 import trioecho
-from trioecho.cli import main
-from trioecho.endings import as_markdown
+from trioecho._protocol.endings import as_markdown
+from trioecho.cli.serve import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from serving import connected, reset, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
-from trioecho.record import ConnectionRecord, summary
+from trioecho._protocol.record import ConnectionRecord, summary
 from trioecho.testing import BINARY, TEXT
 
 

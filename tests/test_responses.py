@@ -3,9 +3,9 @@
 import h11
 import pytest
 
-from trioecho import responses
-from trioecho.handshake import RequestRefused
-from trioecho.responses import Response, page_files, read_page, refusal, respond
+from trioecho._http import pages as responses
+from trioecho._http.pages import Response, page_files, read_page, refusal, respond
+from trioecho._http.upgrade import RequestRefused
 
 PATHS = ("/ws", "/chat")
 POLICY = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import trio
 
-from trioecho.endings import PEER_CLOSED, PROTOCOL_ERROR, Ending
-from trioecho.frame_decoder import FrameDecoder
-from trioecho.frames import CLOSE, PING, PONG, TEXT, encode_frame
-from trioecho.inbox import Inbox
-from trioecho.keep_alive import Activity, Ping
-from trioecho.sorter import Sorter
+from trioecho._protocol.decoder import FrameDecoder
+from trioecho._protocol.endings import PEER_CLOSED, PROTOCOL_ERROR, Ending
+from trioecho._protocol.frames import CLOSE, PING, PONG, TEXT, encode_frame
+from trioecho._websocket.inbox import Inbox
+from trioecho._websocket.keep_alive import Activity, Ping
+from trioecho._websocket.sorter import Sorter
 
 RESERVED = b"\xff" * 7
 """No frame."""

@@ -19,7 +19,7 @@ import websockets.sync.client
 from serving import certificates, connected, open_stream, reset, serving, someone_else_is_served, until
 
 import trioecho
-from trioecho.poller import Poller
+from trioecho._wire.poller import Poller
 from trioecho.testing import BINARY, CLOSE, PING, PONG, TEXT, RawClient, encode_frame
 
 MESSAGES: list[str | bytes] = ["grüße", bytes(range(256)), "x" * 100_000, bytes(500_000), ""]

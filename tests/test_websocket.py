@@ -16,8 +16,8 @@ from serving import connected, open_stream, reset, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
-from trioecho import parking
-from trioecho.handlers import Handler
+from trioecho._server.routes import Handler
+from trioecho._websocket import parking
 from trioecho.testing import BINARY, CLOSE, PING, PONG, TEXT, RawClient, check_channel
 
 MANY = 9000

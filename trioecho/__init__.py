@@ -1,12 +1,13 @@
 """trioecho: a WebSocket server for Trio that behaves well on its worst day."""
 
-from trioecho.handlers import Handler, echo
-from trioecho.handshake import RequestRefused
+from trioecho._http.upgrade import RequestRefused
+from trioecho._protocol import endings
+from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.routes import Handler, echo
+from trioecho._server.serve import Server, serve
+from trioecho._websocket.websocket import WebSocket, WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho.live import LiveServer
 from trioecho.options import WebSocketOptions
-from trioecho.record import ConnectionRecord
-from trioecho.server import Server, serve
-from trioecho.websocket import WebSocket, WebSocketBroken, WebSocketClosed, WebSocketEnded
 
 __all__ = [
     "ConnectionRecord",
@@ -20,5 +21,6 @@ __all__ = [
     "WebSocketEnded",
     "WebSocketOptions",
     "echo",
+    "endings",
     "serve",
 ]

@@ -1,6 +1,6 @@
 """``python -m trioecho``: the command line."""
 
-from trioecho.cli import main
+from trioecho.cli.serve import main
 
 if __name__ == "__main__":
     main()

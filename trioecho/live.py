@@ -30,10 +30,10 @@ from typing import Self, TypeVar
 
 import trio
 
-from trioecho.handlers import Handler, echo
+from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.routes import Handler, echo
+from trioecho._server.serve import Server, serve
 from trioecho.options import WebSocketOptions
-from trioecho.record import ConnectionRecord
-from trioecho.server import Server, serve
 
 T = TypeVar("T")
 _logger = logging.getLogger("trioecho")

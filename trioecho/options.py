@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import unquote
 
-from trioecho.origins import OriginPattern, parse_origin_pattern
+from trioecho._http.origins import OriginPattern, parse_origin_pattern
 
 # RFC 9110 §5.6.2: token = 1*tchar
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

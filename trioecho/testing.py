@@ -20,12 +20,12 @@ from typing import NamedTuple
 import trio
 import trio.testing
 
-from trioecho.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
-from trioecho.handlers import Handler, echo
+from trioecho._protocol.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
+from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.routes import Handler, echo
+from trioecho._server.serve import serve_connection
+from trioecho._server.service import Service
 from trioecho.options import WebSocketOptions
-from trioecho.record import ConnectionRecord
-from trioecho.server import serve_connection
-from trioecho.service import Service
 
 __all__ = [
     "BINARY",

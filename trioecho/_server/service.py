@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trioecho.record import ConnectionRecord
+from trioecho._protocol.record import ConnectionRecord
 
 if TYPE_CHECKING:
-    from trioecho.connection import Connection
-    from trioecho.handlers import Handler
+    from trioecho._server.routes import Handler
+    from trioecho._websocket.connection import Connection
+    from trioecho._wire.poller import Poller
     from trioecho.options import WebSocketOptions
-    from trioecho.poller import Poller
 
 RECORDS_KEPT = 1000
 """Ended connections whose records are kept: enough to look back, some hundred kB."""

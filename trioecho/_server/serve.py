@@ -11,15 +11,15 @@ from typing import Any
 
 import trio
 
-from trioecho.connection import Connection
-from trioecho.greeting import greet
-from trioecho.handlers import Handler, echo
+from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.greeting import greet
+from trioecho._server.routes import Handler, echo
+from trioecho._server.service import Service
+from trioecho._websocket.connection import Connection
+from trioecho._websocket.websocket import WebSocket
+from trioecho._wire.poller import Poller
+from trioecho._wire.tls import TlsStream
 from trioecho.options import WebSocketOptions, checked_path
-from trioecho.poller import Poller
-from trioecho.record import ConnectionRecord
-from trioecho.service import Service
-from trioecho.tls import TlsStream
-from trioecho.websocket import WebSocket
 
 logger = logging.getLogger("trioecho")
 

@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import trio
 
-from trioecho.endings import PEER_CLOSED, SERVER_STOPPING
-from trioecho.frames import BINARY, BINARY_HEADERS, TEXT, TEXT_HEADERS, close_code_allowed, long_header
-from trioecho.inbox import BURST, Inbox
-from trioecho.outbox import Outbox
-from trioecho.parking import WOKEN
-from trioecho.record import ConnectionRecord
+from trioecho._protocol.endings import PEER_CLOSED, SERVER_STOPPING
+from trioecho._protocol.frames import (
+    BINARY,
+    BINARY_HEADERS,
+    TEXT,
+    TEXT_HEADERS,
+    close_code_allowed,
+    long_header,
+)
+from trioecho._protocol.record import ConnectionRecord
+from trioecho._websocket.inbox import BURST, Inbox
+from trioecho._websocket.outbox import Outbox
+from trioecho._websocket.parking import WOKEN
 
 if TYPE_CHECKING:
-    from trioecho.handshake import Handshake
-    from trioecho.keep_alive import Activity
+    from trioecho._http.upgrade import Handshake
+    from trioecho._websocket.keep_alive import Activity
 
 
 class OwnEnding(Exception):  # noqa: N818 (the end of a connection is no error)

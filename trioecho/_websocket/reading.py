@@ -13,13 +13,13 @@ import os
 
 import trio
 
-from trioecho.endings import PEER_VANISHED
-from trioecho.inbox import Inbox
-from trioecho.keep_alive import Activity
-from trioecho.outbox import Outbox
-from trioecho.poller import GONE, Poller
-from trioecho.sorter import Sorter
-from trioecho.tls import TlsStream
+from trioecho._protocol.endings import PEER_VANISHED
+from trioecho._websocket.inbox import Inbox
+from trioecho._websocket.keep_alive import Activity
+from trioecho._websocket.outbox import Outbox
+from trioecho._websocket.sorter import Sorter
+from trioecho._wire.poller import GONE, Poller
+from trioecho._wire.tls import TlsStream
 
 CHUNK = 65_536
 """Bytes read at once: what one connection may keep the loop busy with before the others have their turn."""

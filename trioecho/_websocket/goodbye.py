@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import trio
 
-from trioecho.endings import APPLICATION_CLOSED, PEER_CLOSED, PEER_VANISHED, Ending, Farewell
-from trioecho.frames import CLOSE, encode_frame, shortened_reason
-from trioecho.inbox import Inbox
-from trioecho.linger import half_close
-from trioecho.outbox import Outbox
-from trioecho.reading import Reading
-from trioecho.record import ConnectionRecord
-from trioecho.sorter import Sorter
+from trioecho._protocol.endings import APPLICATION_CLOSED, PEER_CLOSED, PEER_VANISHED, Ending, Farewell
+from trioecho._protocol.frames import CLOSE, encode_frame, shortened_reason
+from trioecho._protocol.record import ConnectionRecord
+from trioecho._websocket.inbox import Inbox
+from trioecho._websocket.outbox import Outbox
+from trioecho._websocket.reading import Reading
+from trioecho._websocket.sorter import Sorter
+from trioecho._wire.linger import half_close
 
 ABORT_GRACE = 0.5
 """Seconds for a last Close to leave, where nobody is expected to answer it."""

@@ -21,8 +21,8 @@ from urllib.parse import unquote
 
 import h11
 
+from trioecho._http.origins import origin_allowed
 from trioecho.options import TOKEN, WebSocketOptions
-from trioecho.origins import origin_allowed
 
 # RFC 6455 §4.2.1: "a base64-encoded (…) value that, when decoded, is 16 bytes in length". The four bits that
 # the encoding leaves over may be anything, as in .NET's decoder.

@@ -16,8 +16,8 @@ from __future__ import annotations
 import codecs
 from typing import Final, NamedTuple
 
-from trioecho.frames import CONTINUATION, TEXT, FrameError
-from trioecho.masking import mask
+from trioecho._protocol.frames import CONTINUATION, TEXT, FrameError
+from trioecho._protocol.masking import mask
 
 _NAMES: Final = {0: "continuation", 1: "text", 2: "binary", 8: "Close", 9: "Ping", 10: "Pong"}
 _UTF8: Final = codecs.getincrementaldecoder("utf-8")

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trioecho.endings import IDLE_TIMEOUT, KEEP_ALIVE_TIMEOUT, Ending
-from trioecho.frames import PING, encode_frame
+from trioecho._protocol.endings import IDLE_TIMEOUT, KEEP_ALIVE_TIMEOUT, Ending
+from trioecho._protocol.frames import PING, encode_frame
 
 if TYPE_CHECKING:
+    from trioecho._websocket.outbox import Outbox
     from trioecho.options import WebSocketOptions
-    from trioecho.outbox import Outbox
 
 
 class Ping:

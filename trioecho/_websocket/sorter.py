@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 import trio
 
-from trioecho.endings import BY_FRAME_ERROR, PEER_CLOSED, Ending
-from trioecho.frame_decoder import ControlFrame, FrameDecoder
-from trioecho.frames import CLOSE, PONG, FrameError, parse_close
-from trioecho.inbox import Inbox
-from trioecho.keep_alive import Activity
+from trioecho._protocol.decoder import ControlFrame, FrameDecoder
+from trioecho._protocol.endings import BY_FRAME_ERROR, PEER_CLOSED, Ending
+from trioecho._protocol.frames import CLOSE, PONG, FrameError, parse_close
+from trioecho._websocket.inbox import Inbox
+from trioecho._websocket.keep_alive import Activity
 
 FRAME_OVERHEAD = 6
 """Bytes of the smallest header with its key: what an empty message counts in the inbox."""

@@ -16,7 +16,7 @@ from importlib.resources.abc import Traversable
 
 import h11
 
-from trioecho.handshake import RequestRefused, listed, path_and_target, quoted
+from trioecho._http.upgrade import RequestRefused, listed, path_and_target, quoted
 
 Headers = tuple[tuple[str, str], ...]
 

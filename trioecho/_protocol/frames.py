@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from trioecho.masking import mask
+from trioecho._protocol.masking import mask
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1

@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 import trio
 
-from trioecho.poller import Poller
+from trioecho._wire.poller import Poller
 
 LARGE = 16_384
 """Bytes of payload from which copying it behind its header costs more than writing the two as they are."""

@@ -25,8 +25,8 @@ from typing import Any
 import click
 import trio
 
-from trioecho.option_types import Refusal
-from trioecho.server import Server
+from trioecho._server.serve import Server
+from trioecho.cli.parameters import Refusal
 
 logger = logging.getLogger("trioecho")
 

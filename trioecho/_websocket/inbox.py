@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import current_task, reschedule
 
-from trioecho.parking import WOKEN, trap
+from trioecho._websocket.parking import WOKEN, trap
 
 if TYPE_CHECKING:
-    from trioecho.endings import Ending
+    from trioecho._protocol.endings import Ending
 
 WAITING_BYTES = 65_536
 """Bytes on the wire (headers included, so that empty messages count) after which reading stops: one received chunk."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from trioecho.websocket import WebSocket
+    from trioecho._websocket.websocket import WebSocket
 
 Handler: TypeAlias = "Callable[[WebSocket], Awaitable[Any]]"
 """An async function of one `WebSocket`; what it returns is ignored."""

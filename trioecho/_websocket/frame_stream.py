@@ -10,9 +10,9 @@ import math
 
 import trio
 
-from trioecho.outbox import Outbox
-from trioecho.reading import Reading
-from trioecho.sorter import Sorter
+from trioecho._websocket.outbox import Outbox
+from trioecho._websocket.reading import Reading
+from trioecho._websocket.sorter import Sorter
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

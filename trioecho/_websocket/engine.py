@@ -21,10 +21,10 @@ from collections.abc import Callable
 import trio
 import trio_websocket
 
-from trioecho.frame_stream import FrameStream
-from trioecho.outbox import Outbox
-from trioecho.reading import Reading
-from trioecho.sorter import Sorter
+from trioecho._websocket.frame_stream import FrameStream
+from trioecho._websocket.outbox import Outbox
+from trioecho._websocket.reading import Reading
+from trioecho._websocket.sorter import Sorter
 
 
 class Engine:

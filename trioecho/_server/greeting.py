@@ -6,12 +6,12 @@ import logging
 
 import trio
 
-from trioecho.front_door import read_request, send_response
-from trioecho.handshake import Handshake, RequestRefused, judge, wants_websocket
-from trioecho.linger import linger, tcp_of
-from trioecho.responses import refusal, respond
-from trioecho.service import Service
-from trioecho.tls import TlsStream
+from trioecho._http.http1 import read_request, send_response
+from trioecho._http.pages import refusal, respond
+from trioecho._http.upgrade import Handshake, RequestRefused, judge, wants_websocket
+from trioecho._server.service import Service
+from trioecho._wire.linger import linger, tcp_of
+from trioecho._wire.tls import TlsStream
 
 logger = logging.getLogger("trioecho")
 

@@ -33,23 +33,23 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from trioecho import endings
-from trioecho.endings import Ending
-from trioecho.engine import Engine
-from trioecho.frame_decoder import FrameDecoder
-from trioecho.goodbye import Goodbye
-from trioecho.greeting import address
-from trioecho.handshake import Handshake, accepting_response
-from trioecho.inbox import Inbox
-from trioecho.keep_alive import Activity, keep_alive
-from trioecho.linger import tcp_of
-from trioecho.outbox import Outbox
-from trioecho.reading import Reading
-from trioecho.record import ConnectionRecord, summary
-from trioecho.service import Service
-from trioecho.sorter import Sorter
-from trioecho.tls import TlsStream
-from trioecho.websocket import WebSocket
+from trioecho._http.upgrade import Handshake, accepting_response
+from trioecho._protocol import endings
+from trioecho._protocol.decoder import FrameDecoder
+from trioecho._protocol.endings import Ending
+from trioecho._protocol.record import ConnectionRecord, summary
+from trioecho._server.greeting import address
+from trioecho._server.service import Service
+from trioecho._websocket.engine import Engine
+from trioecho._websocket.goodbye import Goodbye
+from trioecho._websocket.inbox import Inbox
+from trioecho._websocket.keep_alive import Activity, keep_alive
+from trioecho._websocket.outbox import Outbox
+from trioecho._websocket.reading import Reading
+from trioecho._websocket.sorter import Sorter
+from trioecho._websocket.websocket import WebSocket
+from trioecho._wire.linger import tcp_of
+from trioecho._wire.tls import TlsStream
 
 logger = logging.getLogger("trioecho")
 

@@ -17,12 +17,12 @@ from typing import Any
 import click
 import trio
 
-from trioecho.handlers import echo
-from trioecho.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
-from trioecho.option_types import ENVIRONMENT_PREFIX, Command, Option, Refusal, seconds, size, whole_number
+from trioecho._server.routes import echo
+from trioecho._server.serve import serve
+from trioecho.cli.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
+from trioecho.cli.parameters import ENVIRONMENT_PREFIX, Command, Option, Refusal, seconds, size, whole_number
+from trioecho.cli.process import serve_until_signal, tls_context, warn_if_open_to_every_page
 from trioecho.options import WebSocketOptions
-from trioecho.process import serve_until_signal, tls_context, warn_if_open_to_every_page
-from trioecho.server import serve
 
 FIELDS = tuple(field.name for field in dataclasses.fields(WebSocketOptions) if field.init)
 # What may be given more than once is named in the singular here and in the plural there.

@@ -14,8 +14,8 @@ from http import HTTPStatus
 import h11
 import trio
 
-from trioecho.handshake import RequestRefused, quoted
-from trioecho.responses import Response
+from trioecho._http.pages import Response
+from trioecho._http.upgrade import RequestRefused, quoted
 
 # IIS, ASP.NET's usual host, and h11 allow 16 KiB; it is room for any handshake with a few fat cookies.
 MAX_HEAD_BYTES = 16 * 1024

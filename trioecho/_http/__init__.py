@@ -1,0 +1,1 @@
+"""Requests in, a response or an upgrade out."""

@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: sockets on the poller, TLS on them, any Trio stream."""

@@ -1,0 +1,5 @@
+"""The command line: ``python -m trioecho``, or ``trioecho``."""
+
+from trioecho.cli.serve import main
+
+__all__ = ["main"]
