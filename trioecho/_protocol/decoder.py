@@ -1,38 +1,39 @@
-"""Data frames into messages, without I/O (RFC 6455 §5).
+"""Frames into messages, without I/O (RFC 6455 §5).
 
-The decoder takes bytes, cut anywhere, and yields whole messages in order. It stops at a control frame, because a Pong
-has to go out before the echo of a message that came after its Ping: what to do with the control frame is the caller's
-business, and decoding goes on when the caller asks again.
+The decoder takes bytes, cut anywhere, and gives whole messages in order. What Pings and Pongs carried is collected
+beside them; a Close is the last thing it decodes.
 
 What may never happen here: the same bytes giving different messages when cut differently; an exception other than
-`FrameError`, whatever the bytes; memory growing with anything but the size of the message being assembled.
+`FrameError`, whatever the bytes; memory growing with anything but the size of the message being assembled; a chunk of
+any frames costing much more than the same chunk full of small messages.
 
-Text is decoded piece by piece as it arrives, so that invalid UTF-8 is noticed inside an unfinished frame (Autobahn
+Text is validated piece by piece as it arrives, so that invalid UTF-8 is noticed inside an unfinished frame (Autobahn
 6.4.3 and 6.4.4 count anything later as non-strict).
 """
 
 from __future__ import annotations
 
-import codecs
-from typing import Final, NamedTuple
+from codecs import utf_8_decode
+from typing import Final
 
-from trioecho._protocol.frames import CONTINUATION, TEXT, FrameError
+from trioecho._protocol.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, FrameError
 from trioecho._protocol.masking import mask
 
 _NAMES: Final = {0: "continuation", 1: "text", 2: "binary", 8: "Close", 9: "Ping", 10: "Pong"}
-_UTF8: Final = codecs.getincrementaldecoder("utf-8")
 
-_MERGE_AT: Final = 1024
-"""Pieces of an unfinished message after which they are joined into one, so that a message that dribbles in byte by
-byte costs its size in memory and not an object per byte."""
+# First bytes of frames: FIN and opcode.
+_WHOLE_TEXT: Final = 0x80 | TEXT
+_WHOLE_BINARY: Final = 0x80 | BINARY
+_PING: Final = 0x80 | PING
+_PONG: Final = 0x80 | PONG
+_LAST: Final = 0x80 | CONTINUATION
 
+_SMALL: Final = 1024
+"""Pieces of an unfinished message with fewer bytes than this are gathered in one bytearray, so that a message that
+dribbles in costs its size in memory and not an object per byte."""
 
-class ControlFrame(NamedTuple):
-    """One whole control frame: opcode (8, 9 or 10), unmasked payload, and the bytes as they came."""
-
-    opcode: int
-    payload: bytes
-    raw: bytes
+_NONE: Final[list[bytes]] = []
+"""What every decoder has for `pings` and `pongs` until the first comes; nothing is ever appended to it."""
 
 
 class FrameDecoder:
@@ -50,40 +51,47 @@ class FrameDecoder:
         "_max_fragments",
         "_max_message_size",
         "_opcode",
+        "_partial",
         "_pieces",
-        "_position",
         "_remaining",
         "_size",
-        "_utf8",
+        "_tail",
         "messages",
         "payload_bytes",
+        "pings",
+        "pongs",
     )
 
     def __init__(self, *, max_message_size: int, max_fragments: int) -> None:
         self._max_message_size = max_message_size
         self._max_fragments = max_fragments
-        # Bytes not decoded yet: those of _data from _position on.
+        # The beginning of a header or of a control frame, or the Close: at most 131 bytes.
         self._data = b""
-        self._position = 0
         # The frame whose payload is still arriving: bytes to come, its key turned to the next byte, its FIN bit.
         self._remaining = -1
         self._key = b""
         self._fin = False
-        # The message that is being assembled; opcode 0 when there is none.
+        # The message that is being assembled: opcode (0 when there is none), bytes and frames so far.
         self._opcode = 0
         self._size = 0
         self._fragments = 0
-        self._pieces: list[str] | list[bytes] = []
-        self._utf8: codecs.IncrementalDecoder | None = None
+        # What has come of it: pieces, then the small ones behind them, then the beginning of a UTF-8 sequence.
+        self._pieces: list[str | bytes | bytearray] | None = None
+        self._tail: bytearray | None = None
+        self._partial = b""
         self.messages = 0
         """Whole messages decoded so far."""
         self.payload_bytes = 0
         """Payload bytes of those messages."""
+        self.pings = _NONE
+        """Payloads of the Pings that have come, in order. The caller reads and clears it, and adds nothing."""
+        self.pongs = _NONE
+        """The same for Pongs."""
 
     @property
     def pending_bytes(self) -> int:
         """Bytes held for the message or frame that is not complete yet."""
-        return len(self._data) - self._position + self._size
+        return len(self._data) + self._size
 
     def decode_one(self, data: bytes) -> str | bytes | None:
         """The message, if `data` is exactly one whole message of less than 64 KiB and nothing was left over.
@@ -117,78 +125,124 @@ class FrameDecoder:
         self.payload_bytes += length
         return message
 
-    def decode(self, data: bytes, messages: list[str | bytes]) -> ControlFrame | None:
-        """Decode `data` and whatever was left over; append whole messages to `messages`.
+    def decode(self, data: bytes, messages: list[str | bytes]) -> bytes | None:
+        """Decode `data` and whatever was left over; append whole messages to `messages`, Pings and Pongs to `pings`
+        and `pongs`.
 
-        Returns the control frame it stopped at, or None when it needs more bytes; after a control frame, call again
-        with ``b""``. Raises `FrameError`; the messages before it have been appended then.
+        Returns None when it needs more bytes, or the payload of the peer's Close, and that again whenever it is called
+        after it. Raises `FrameError`; what came before it has been appended then, and nothing more can be decoded.
         """
-        position = 0
         if self._data:
-            if data:
-                data = self._data[self._position :] + data
-            else:
-                # Not cut off its rest: with a chunk full of Pings that would copy the chunk once per Ping.
-                data, position = self._data, self._position
+            data = self._data + data
             self._data = b""
-            self._position = 0
-        size = len(data)
         count = len(messages)
-        append = messages.append
-        payload_bytes = 0
         try:
-            while True:
-                # The common case, in one pass: whole unfragmented messages of less than 64 KiB.
-                while not self._opcode and position + 6 <= size:
-                    first = data[position]
-                    length = data[position + 1] - 128
-                    start = position + 6
-                    if length == 126 and position + 8 <= size:
-                        length = data[position + 2] << 8 | data[position + 3]
-                        start = position + 8
-                        if length < 126:
-                            break
-                    elif not 0 <= length < 126:
-                        break
-                    if first != 0x81 and first != 0x82:
-                        break
-                    end = start + length
-                    if end > size or length > self._max_message_size:
-                        break
-                    payload = mask(data[start:end], data[start - 4 : start])
-                    append(payload.decode() if first == 0x81 else payload)
-                    payload_bytes += length
-                    position = end
+            position = 0
+            if self._remaining >= 0:
+                position = self._take_payload(data, 0, messages)
                 if self._remaining >= 0:
-                    position = self._take_payload(data, position, append)
-                    if self._remaining >= 0:
-                        return None
-                    continue
-                if position == size:
                     return None
-                header = self._parse_header(data, position, size)
+            while True:
+                position = self._decode_whole(data, position, messages)
+                # Here is the end of the data, or a frame that is long, wrong, not all there, or a Close.
+                if position == len(data):
+                    return None
+                header = self._parse_header(data, position)
                 if header is None:
                     self._data = data[position:]
                     return None
                 first, length, start = header
-                if first & 0x0F >= 8:
+                opcode = first & 0x0F
+                if opcode >= CLOSE:
                     end = start + length
-                    if end > size:
+                    if end > len(data):
                         self._data = data[position:]
                         return None
-                    self._data, self._position = data, end
-                    payload = mask(data[start:end], data[start - 4 : start])
-                    return ControlFrame(first & 0x0F, payload, data[position:end])
+                    # A Close, for _decode_whole has taken all whole Pings and Pongs. It stays, so that whoever calls
+                    # again gets it again, and nothing behind it is ever decoded.
+                    self._data = data[position:end]
+                    return mask(data[start:end], data[start - 4 : start])
                 self._begin_frame(first, length, data[start - 4 : start])
-                position = start
+                position = self._take_payload(data, start, messages)
+                if self._remaining >= 0:
+                    return None
         except UnicodeDecodeError as error:
             raise FrameError(1007, f"text is not UTF-8: {error.reason}") from None
         finally:
             self.messages += len(messages) - count
-            self.payload_bytes += payload_bytes
 
-    def _parse_header(self, data: bytes, position: int, size: int) -> tuple[int, int, int] | None:
+    def _decode_whole(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
+        """Decode frames from `position` on, in one pass, as long as they are right, all there, and less than 64 KiB
+        each; returns where the first other frame begins, or the end."""
+        size = len(data)
+        limit = self._max_message_size
+        append = messages.append
+        payload_bytes = 0
+        opcode = self._opcode
+        fragments = self._fragments
+        message_size = self._size
+        try:
+            while position + 6 <= size:
+                first = data[position]
+                length = data[position + 1] - 128
+                start = position + 6
+                if length > 125:
+                    if length == 127 or first > _WHOLE_BINARY or position + 8 > size:
+                        break
+                    length = data[position + 2] << 8 | data[position + 3]
+                    start = position + 8
+                    if length < 126:
+                        break
+                elif length < 0:
+                    break
+                end = start + length
+                if end > size:
+                    break
+                if not opcode and _WHOLE_TEXT <= first <= _WHOLE_BINARY:
+                    if not length:
+                        append("" if first == _WHOLE_TEXT else b"")
+                    elif length <= limit:
+                        payload = mask(data[start:end], data[start - 4 : start])
+                        append(payload.decode() if first == _WHOLE_TEXT else payload)
+                        payload_bytes += length
+                    else:
+                        break
+                elif _PING <= first <= _PONG:
+                    payload = mask(data[start:end], data[start - 4 : start]) if length else b""
+                    if first == _PONG:
+                        if self.pongs is _NONE:
+                            self.pongs = []
+                        self.pongs.append(payload)
+                    else:
+                        if self.pings is _NONE:
+                            self.pings = []
+                        self.pings.append(payload)
+                elif not first & 0x7F if opcode else TEXT <= first <= BINARY:
+                    if message_size + length > limit or fragments == self._max_fragments:
+                        break
+                    if not opcode:
+                        opcode = first
+                    fragments += 1
+                    if length:
+                        message_size += length
+                        self._keep(mask(data[start:end], data[start - 4 : start]), opcode)
+                    if first == _LAST:
+                        append(self._assembled(opcode))
+                        payload_bytes += message_size
+                        opcode = fragments = message_size = 0
+                else:
+                    break
+                position = end
+        finally:
+            self.payload_bytes += payload_bytes
+            self._opcode = opcode
+            self._fragments = fragments
+            self._size = message_size
+        return position
+
+    def _parse_header(self, data: bytes, position: int) -> tuple[int, int, int] | None:
         """First byte, payload length and where the payload starts; None when the header is not complete."""
+        size = len(data)
         if size - position < 2:
             return None
         first = data[position]
@@ -237,7 +291,6 @@ class FrameDecoder:
             raise FrameError(1002, f"{_NAMES[opcode]} frame inside a fragmented message")
         else:
             self._opcode = opcode
-            self._utf8 = _UTF8() if opcode == TEXT else None
         self._fragments += 1
         announced = self._size + length
         if announced > self._max_message_size:
@@ -252,40 +305,65 @@ class FrameDecoder:
         self._key = key
         self._remaining = length
 
-    def _take_payload(self, data: bytes, position: int, append: object) -> int:
+    def _take_payload(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
         """Take what has arrived of the current frame's payload; finish frame and message where it is complete."""
         piece = data[position : position + self._remaining]
         taken = len(piece)
+        if taken:
+            self._keep(mask(piece, self._key), self._opcode)
         self._remaining -= taken
         self._size += taken
-        piece = mask(piece, self._key)
-        finished = not self._remaining
-        if not finished and taken & 3:
+        if self._remaining:
             turn = taken & 3
-            self._key = self._key[turn:] + self._key[:turn]
-        last = finished and self._fin
-        pieces: list[object] = self._pieces  # type: ignore[assignment]
-        if self._utf8 is not None:
-            text = self._utf8.decode(piece, last)
-            if text:
-                pieces.append(text)
-        elif taken:
-            pieces.append(piece)
-        if len(pieces) > _MERGE_AT:
-            pieces[:] = [self._joined()]
-        if finished:
+            if turn:
+                self._key = self._key[turn:] + self._key[:turn]
+        else:
             self._remaining = -1
-            if last:
-                append(self._joined())  # type: ignore[operator]
+            if self._fin:
+                messages.append(self._assembled(self._opcode))
                 self.payload_bytes += self._size
-                self._opcode = self._size = self._fragments = 0
-                self._pieces = []
-                self._utf8 = None
+                self._opcode = self._fragments = self._size = 0
         return position + taken
 
-    def _joined(self) -> str | bytes:
-        if len(self._pieces) == 1:
-            return self._pieces[0]
-        if self._utf8 is not None:
-            return "".join(self._pieces)  # type: ignore[arg-type]
-        return b"".join(self._pieces)  # type: ignore[arg-type]
+    def _keep(self, piece: bytes, opcode: int) -> None:
+        """Keep `piece` of the message that is being assembled; raises `UnicodeDecodeError` for what cannot be text.
+
+        Text is kept as `str` where that takes about as little memory as its UTF-8, for that is not decoded twice. It
+        would take up to four times as much: with one emoji in a long piece, each character takes four bytes.
+        """
+        kept: str | bytes = piece
+        if opcode == TEXT and (self._partial or not piece.isascii() or len(piece) >= _SMALL):
+            if self._partial:
+                piece = self._partial + piece
+            text, used = utf_8_decode(piece, "strict", False)
+            self._partial = piece[used:]
+            piece = piece[:used]
+            kept = text if text.__sizeof__() <= used + (used >> 2) else piece
+        if len(piece) < _SMALL:
+            if self._tail is None:
+                self._tail = bytearray(piece)
+            else:
+                self._tail += piece
+            return
+        if self._pieces is None:
+            self._pieces = []
+        if self._tail is not None:
+            self._pieces.append(self._tail)
+            self._tail = None
+        self._pieces.append(kept)
+
+    def _assembled(self, opcode: int) -> str | bytes:
+        """The message that `_keep` has kept, now that all is there; raises `UnicodeDecodeError`."""
+        pieces, tail = self._pieces, self._tail
+        self._pieces = self._tail = None
+        if self._partial:
+            utf_8_decode(self._partial, "strict", True)
+        if pieces is None:
+            if tail is None:
+                return "" if opcode == TEXT else b""
+            return tail.decode() if opcode == TEXT else bytes(tail)
+        if tail is not None:
+            pieces.append(tail)
+        if opcode == TEXT:
+            return "".join([piece if isinstance(piece, str) else piece.decode() for piece in pieces])
+        return b"".join(pieces)  # type: ignore[arg-type]
