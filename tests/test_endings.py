@@ -77,6 +77,19 @@ async def abort(client: RawClient, service: Service) -> None:
     service.abort()
 
 
+async def push(ws: trioecho.WebSocket) -> None:
+    while True:
+        await ws.send("x" * 100_000)
+
+
+async def end_in_the_middle(client: RawClient, service: Service) -> None:
+    """The client takes nothing: nobody reads at its end of the stream until the time is over."""
+    await trio.sleep(60)
+    with contextlib.suppress(trio.BrokenResourceError):
+        while await client.stream.receive_some():
+            pass
+
+
 STORIES: dict[Ending, Story] = {
     endings.HANDLER_RETURNED: Story(leave, nothing, (1000, "")),
     endings.APPLICATION_CLOSED: Story(close, nothing, (4001, "enough")),
@@ -92,8 +105,10 @@ STORIES: dict[Ending, Story] = {
     ),
     endings.IDLE_TIMEOUT: Story(wait, nothing, (1001, "idle timeout")),
     endings.KEEP_ALIVE_TIMEOUT: Story(wait, nothing, (1011, "keep-alive timeout")),
+    endings.SEND_TIMEOUT: Story(push, end_in_the_middle, None),
     endings.SERVER_STOPPING: Story(wait, stop, (1001, "server is stopping")),
     endings.SERVER_ABORTED: Story(wait, abort, (1001, "server is stopping")),
+    endings.SERVER_FAILED: Story(wait, nothing, (1011, "internal error")),
 }
 
 

@@ -57,9 +57,19 @@ class WebSocketOptions:
         connection is closed. A client needs one round trip for it, two more for TLS: 10 s leaves room for a
         bad network and none for someone who holds connections open by sending a byte now and then.
     close_timeout (default 5 seconds; must be finite):
-        How long every ending may take: the exchange of Close frames, what the handler does after its client
-        is gone, and bytes that the client does not read. Then the rest is cut off. Finite, so that a peer
-        that stopped reading can never hold the server.
+        How long the exchange of Close frames may take, from the moment when the peer has taken what was sent
+        before. Then TCP is closed. During a stop of the server it bounds all of a goodbye. Finite, so that no
+        peer can hold the server.
+    send_timeout (default 30 seconds; must be finite):
+        Longest time without progress while bytes wait for the client, counted from the last byte that it took
+        (on Linux: that its kernel acknowledged). Then 1011 "send timeout", and the connection is aborted. A
+        client that reads slowly but steadily is never ended by it. 30 s outlasts a phone's way from one
+        network to the next; finite, so that a client that does not read cannot be held for ever.
+    answer_timeout (default 1 second; must be finite):
+        After the client's Close, or the end of its TCP connection, how long the handler and its tasks have for
+        answers that are still owed; it starts again with every message that the handler takes. When it is over,
+        sends raise; after as long again the handler is cancelled. Longer where answers take longer; a client
+        waits so long for the answer to its Close when a handler does not listen.
     max_message_size (default 1 MiB, 1_048_576 bytes):
         The longest message accepted, in bytes of its payload (for text: of its UTF-8). A longer one ends the
         connection with 1009 as soon as it is known to be longer. A connection may hold about so much memory;
@@ -90,6 +100,8 @@ class WebSocketOptions:
     idle_timeout: float = math.inf
     handshake_timeout: float = 10.0
     close_timeout: float = 5.0
+    send_timeout: float = 30.0
+    answer_timeout: float = 1.0
     max_message_size: int = 2**20
     max_fragments: int = 2**17
     max_connections: int | None = None
@@ -105,12 +117,15 @@ class WebSocketOptions:
             "idle_timeout",
             "handshake_timeout",
             "close_timeout",
+            "send_timeout",
+            "answer_timeout",
         ):
             checked[name] = _seconds(name, getattr(self, name))
-        if checked["close_timeout"] == math.inf:
-            raise ValueError(
-                "close_timeout must be finite, so that no peer can hold the server; the default is 5.0"
-            )
+        for name, default in (("close_timeout", 5.0), ("send_timeout", 30.0), ("answer_timeout", 1.0)):
+            if checked[name] == math.inf:
+                raise ValueError(
+                    f"{name} must be finite, so that no peer can hold the server; the default is {default}"
+                )
         checked["max_message_size"] = _count("max_message_size", self.max_message_size, "bytes")
         checked["max_fragments"] = _count("max_fragments", self.max_fragments, "fragments")
         if self.max_connections is not None:

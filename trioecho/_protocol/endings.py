@@ -4,8 +4,8 @@ A connection ends for exactly one cause, and the cause alone decides what is sai
 answer, and how loudly the record is logged. `connection.py` obeys this table, the tests walk through it, and the
 README's table is printed from it by `as_markdown`. To add a way of ending, add a row.
 
-Close codes: RFC 6455 §7.4.1. Where ASP.NET Core's echo sample sets an example (mirrored code and reason, an empty
-Close answered 1000), the row follows it.
+Close codes: RFC 6455 §7.4.1. The peer's code and reason are mirrored, as in ASP.NET Core's echo sample. That answers an
+empty Close with 1000; here, as in every other server, it is mirrored too: an empty one.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ HANDLER_RETURNED = Ending(
 )
 APPLICATION_CLOSED = Ending(
     "application closed",
-    "the handler called `aclose(code, reason)`",
+    "`aclose(code, reason)` was called",
     None,
     None,
     Farewell.HANDSHAKE,
@@ -69,7 +69,7 @@ APPLICATION_CLOSED = Ending(
 )
 PEER_CLOSED = Ending(
     "peer closed",
-    "the peer sent Close (an empty one is answered 1000)",
+    "the peer sent Close",
     None,
     None,
     Farewell.HANDSHAKE,
@@ -139,6 +139,15 @@ KEEP_ALIVE_TIMEOUT = Ending(
     False,
     logging.WARNING,
 )
+SEND_TIMEOUT = Ending(
+    "send timeout",
+    "bytes waited for the peer, and it took none for `send_timeout`",
+    1011,
+    "send timeout",
+    Farewell.ABORT,
+    False,
+    logging.WARNING,
+)
 SERVER_STOPPING = Ending(
     "server stopping",
     "the server stops, or its nursery was cancelled",
@@ -157,6 +166,15 @@ SERVER_ABORTED = Ending(
     False,
     logging.INFO,
 )
+SERVER_FAILED = Ending(
+    "server failed",
+    "something of the server's own failed, such as a system call",
+    1011,
+    "internal error",
+    Farewell.ABORT,
+    False,
+    logging.ERROR,
+)
 
 ENDINGS: tuple[Ending, ...] = (
     HANDLER_RETURNED,
@@ -169,27 +187,23 @@ ENDINGS: tuple[Ending, ...] = (
     MESSAGE_TOO_BIG,
     IDLE_TIMEOUT,
     KEEP_ALIVE_TIMEOUT,
+    SEND_TIMEOUT,
     SERVER_STOPPING,
     SERVER_ABORTED,
+    SERVER_FAILED,
 )
 
 BY_FRAME_ERROR = {1002: PROTOCOL_ERROR, 1007: INVALID_TEXT, 1009: MESSAGE_TOO_BIG}
 """Which ending a `frames.FrameError` is, by its close code."""
 
 
-def decide(
-    decided: Ending | None, failed: bool, pending: Ending | None, *, cancelled: bool, broken: bool
-) -> Ending:
+def decide(decided: Ending | None, pending: Ending | None, *, cancelled: bool, broken: bool) -> Ending:
     """Which row an ending is, where several things came together.
 
-    First what a timeout or the server's abort `decided`; then whether the handler `failed`; then that the application
-    closed; then what was `pending` behind the messages in the inbox; then a cancellation from outside; and, the
-    handler having returned by itself, whether the connection was `broken` by then.
+    First what was `decided`, by a timeout, a failure, the application or the server's abort; then what was `pending`
+    behind the messages that wait; then a cancellation from outside; and, the handler having returned by itself, whether
+    the connection was `broken` by then.
     """
-    if decided is not None and decided is not APPLICATION_CLOSED:
-        return decided
-    if failed:
-        return HANDLER_RAISED
     if decided is not None:
         return decided
     if pending is not None:

@@ -11,12 +11,15 @@ from typing import Any
 
 import trio
 
+from trioecho._http.upgrade import Handshake, accepting_response
+from trioecho._protocol.endings import ENDINGS
 from trioecho._protocol.record import ConnectionRecord
-from trioecho._server.greeting import greet
+from trioecho._server.greeting import address, greet
 from trioecho._server.routes import Handler, echo
 from trioecho._server.service import Service
 from trioecho._websocket.connection import Connection
 from trioecho._websocket.websocket import WebSocket
+from trioecho._wire.choice import wire_of
 from trioecho._wire.poller import Poller
 from trioecho._wire.tls import TlsStream
 from trioecho.options import WebSocketOptions, checked_path
@@ -62,7 +65,7 @@ class Server:
     @property
     def connections(self) -> Collection[WebSocket]:
         """The open WebSocket connections, oldest first: a snapshot."""
-        return tuple(connection.websocket for connection in self._service.connections)
+        return tuple(self._service.connections.values())
 
     @property
     def records(self) -> Collection[ConnectionRecord]:
@@ -85,6 +88,7 @@ class Server:
         self._service.abort()
 
 
+@trio.lowlevel.enable_ki_protection
 async def serve(
     handler: Handler | Mapping[str, Handler] = echo,
     *,
@@ -108,27 +112,33 @@ async def serve(
     options = options if options is not None else WebSocketOptions()
     service = Service(_checked_handlers(handler, options), options)
     listeners = await _listen([host] if isinstance(host, str) else list(host), port)
-    async with trio.open_nursery() as poller_nursery:
-        if Poller.available:
-            service.poller = Poller()
-            poller_nursery.start_soon(service.poller.run)
-        try:
-            async with trio.open_nursery() as nursery:
-                server = Server(service, listeners, encrypted=ssl_context is not None)
-                task_status.started(server)
-                with server._accepting:
-                    await trio.serve_listeners(
-                        functools.partial(serve_connection, service=service)
-                        if ssl_context is None
-                        else functools.partial(_serve_tls, service=service, ssl_context=ssl_context),
-                        listeners,
-                        handler_nursery=nursery,
-                    )
-        finally:
-            if service.poller is not None:
-                service.poller.close()
+    try:
+        async with trio.open_nursery() as poller_nursery:
+            if Poller.available:
+                service.poller = Poller()
+                poller_nursery.start_soon(service.poller.run)
+            try:
+                async with trio.open_nursery() as nursery:
+                    server = Server(service, listeners, encrypted=ssl_context is not None)
+                    task_status.started(server)
+                    with server._accepting:
+                        await trio.serve_listeners(
+                            functools.partial(serve_connection, service=service)
+                            if ssl_context is None
+                            else functools.partial(_serve_tls, service=service, ssl_context=ssl_context),
+                            listeners,
+                            handler_nursery=nursery,
+                        )
+            finally:
+                if service.poller is not None:
+                    service.poller.stop()
+    finally:
+        # Last of all: every goodbye has been said by then, and each has let go of it.
+        if service.poller is not None:
+            service.poller.close()
 
 
+@trio.lowlevel.enable_ki_protection
 async def serve_connection(transport: trio.abc.Stream, service: Service) -> None:
     """Serve one accepted stream from its first byte to its last, and close it.
 
@@ -138,16 +148,44 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     try:
         accepted = await greet(transport, service)
         if accepted is not None:
-            connection = Connection(transport, service, *accepted)
-            # A request is not kept for as long as its connection lives.
-            del accepted
-            await connection.run()
+            await _run_connection(transport, service, *accepted)
     except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
         logger.debug("connection lost before a WebSocket was opened: %s", error)
     except Exception:
         logger.exception("a connection failed")
     finally:
         await trio.aclose_forcefully(transport)
+
+
+def _run_connection(
+    transport: trio.abc.Stream, service: Service, handshake: Handshake, early: bytes
+) -> Awaitable[None]:
+    """Make an accepted handshake a connection, which takes its place in the same step, and run it."""
+    record = ConnectionRecord(
+        peer=address(transport),
+        path=handshake.path,
+        origin=handshake.origin,
+        subprotocol=handshake.subprotocol,
+    )
+    connection = Connection(wire_of(transport, record.peer, service.poller), service.options, record)
+    websocket = WebSocket(connection, handshake)
+    service.connections[connection] = websocket
+    return _until_recorded(service, connection, websocket, accepting_response(handshake), early)
+
+
+async def _until_recorded(
+    service: Service, connection: Connection, websocket: WebSocket, opening: bytes, early: bytes
+) -> None:
+    # Not the handshake itself: a request is not kept for as long as its connection lives.
+    record = connection.record
+    try:
+        await connection.run(service.handlers[record.path], websocket, opening, early)
+    finally:
+        del service.connections[connection]
+        service.records.append(record)
+        assert record.cause is not None
+        level = next(ending.log_level for ending in ENDINGS if ending.cause == record.cause)
+        logger.log(level, "%s", record, extra={"record": record})
 
 
 async def _serve_tls(stream: trio.SocketStream, *, service: Service, ssl_context: ssl.SSLContext) -> None:

@@ -16,6 +16,7 @@ from trioecho._protocol.record import ConnectionRecord
 if TYPE_CHECKING:
     from trioecho._server.routes import Handler
     from trioecho._websocket.connection import Connection
+    from trioecho._websocket.websocket import WebSocket
     from trioecho._wire.poller import Poller
     from trioecho.options import WebSocketOptions
 
@@ -33,7 +34,7 @@ class Service:
     handlers: Mapping[str, Handler]
     options: WebSocketOptions
     poller: Poller | None = None
-    connections: dict[Connection, None] = field(default_factory=dict)
+    connections: dict[Connection, WebSocket] = field(default_factory=dict)
     """The open connections and those whose handshake was accepted, oldest first."""
     records: deque[ConnectionRecord] = field(default_factory=lambda: deque(maxlen=RECORDS_KEPT))
     stopping: bool = False

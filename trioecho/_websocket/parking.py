@@ -1,4 +1,4 @@
-"""Parking a task until it is woken, for less than what Trio's own way takes.
+"""Parking a task until it is woken, and seeing that it is cancelled, for less than what Trio's own way takes.
 
 For each wait, `trio.lowlevel.wait_task_rescheduled` makes two coroutines and a trap (what is yielded to Trio's loop),
 and `trio.lowlevel.reschedule` an outcome, which is used up when it is unwrapped. A message that is waited for pays
@@ -9,10 +9,16 @@ The outcome is public: `reschedule` takes any `outcome.Outcome`, so `WOKEN` is o
 trap is got by public means too, it is what Trio's own coroutine yields; but that it may be yielded again is no promise
 of Trio's. That is looked at when this module is imported, and with a Trio that does it otherwise there is no trap, and
 `wait_task_rescheduled` is used.
+
+Whether a task is cancelled: `trio.lowlevel.checkpoint_if_cancelled` makes a coroutine and calls three functions to read
+one attribute, 0.35 µs, and an echo asks twice. ``CONTEXT.task._cancel_status.effectively_cancelled`` is that attribute,
+0.05 µs. It is Trio's own and no promise either, so it is looked for when this module is imported; where it is missing,
+`CONTEXT` answers by `trio.current_effective_deadline`, which is public.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -71,3 +77,38 @@ def _refuse(_raise_cancel: object) -> trio.lowlevel.Abort:
 
 _REUSABLE: Final = getattr(_trap(_refuse), "__dict__", None) == {"abort_func": _refuse}
 """Whether a trap holds the abort function and nothing else that could be used up."""
+
+
+class _CancelStatus:
+    """What Trio says in public of the calling task's cancellation."""
+
+    @property
+    def effectively_cancelled(self) -> bool:
+        return trio.current_effective_deadline() == -math.inf
+
+
+class PublicTask:
+    """The calling task, as far as `CONTEXT` is asked for it."""
+
+    _cancel_status = _CancelStatus()
+
+
+class PublicContext:
+    """`CONTEXT` for a Trio that keeps its own elsewhere."""
+
+    task = PublicTask()
+
+
+def _context() -> Any:
+    """Trio's own context where it has what is asked of it; `PublicContext` where not."""
+    try:
+        from trio._core._run import GLOBAL_RUN_CONTEXT, CancelStatus, Task
+    except ImportError:
+        return PublicContext()
+    known = hasattr(CancelStatus, "effectively_cancelled") and hasattr(Task, "_cancel_status")
+    return GLOBAL_RUN_CONTEXT if known else PublicContext()
+
+
+CONTEXT: Final = _context()
+"""``CONTEXT.task._cancel_status.effectively_cancelled``: whether the calling task would raise Cancelled at a
+checkpoint. A KeyboardInterrupt that Trio has yet to deliver does not count."""

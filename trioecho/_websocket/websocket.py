@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
@@ -17,14 +17,13 @@ from trioecho._protocol.frames import (
     close_code_allowed,
     long_header,
 )
-from trioecho._protocol.record import ConnectionRecord
-from trioecho._websocket.inbox import BURST, Inbox
-from trioecho._websocket.outbox import Outbox
-from trioecho._websocket.parking import WOKEN
+from trioecho._websocket.incoming import BURST
+from trioecho._websocket.parking import CONTEXT, WOKEN
 
 if TYPE_CHECKING:
     from trioecho._http.upgrade import Handshake
-    from trioecho._websocket.keep_alive import Activity
+    from trioecho._protocol.record import ConnectionRecord
+    from trioecho._websocket.connection import Connection
 
 
 class OwnEnding(Exception):  # noqa: N818 (the end of a connection is no error)
@@ -50,18 +49,6 @@ class WebSocketClosed(OwnEnding, trio.ClosedResourceError):
     """`WebSocket.send` or `receive`: this side has closed the connection."""
 
 
-class Owner(Protocol):
-    """What a WebSocket asks of the connection that it belongs to."""
-
-    nursery: trio.Nursery
-
-    async def close(self, code: int, reason: str) -> None:
-        """Say Close, and await the peer's."""
-
-    def refresh_record(self) -> None:
-        """Bring the record up to date."""
-
-
 class WebSocket(trio.abc.Channel["str | bytes"]):
     """One accepted connection. The server makes it and passes it to the handler; it lives as long as the handler.
 
@@ -73,103 +60,119 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     `nursery` is the connection's own: what is started in it is cancelled when the handler returns or the connection
     ends, and no goodbye is said before it has finished. As in any nursery, an exception in a child cancels the handler
     and the other children; a child that sends may catch `trio.BrokenResourceError` to let them finish.
+
+    When the peer has closed, what came before its Close is still delivered, and what the handler and its tasks send in
+    answer goes out before the Close is answered. They have `answer_timeout` for it (`WebSocketOptions`), which starts
+    again with each message taken. When it is over, `send` raises; after as long again the handler is cancelled.
     """
 
     __slots__ = (
         "__weakref__",
-        "_activity",
         "_closed",
+        "_connection",
         "_headers",
-        "_inbox",
+        "_incoming",
         "_messages",
-        "_outbox",
-        "_owner",
-        "_record",
+        "_outgoing",
         "_target",
     )
 
-    def __init__(
-        self,
-        handshake: Handshake,
-        *,
-        inbox: Inbox,
-        outbox: Outbox,
-        activity: Activity,
-        record: ConnectionRecord,
-        owner: Owner,
-    ) -> None:
+    def __init__(self, connection: Connection, handshake: Handshake) -> None:
         self._target = handshake.target
         # In one string: as the tuple that it is for users, a browser's header fields take several KiB of every
         # connection, and few handlers look at them.
-        self._headers = "\n".join(f"{name}:{value}" for name, value in handshake.headers)
-        self._inbox = inbox
-        self._messages = inbox.messages
-        self._outbox = outbox
-        self._activity = activity
-        self._record = record
-        self._owner = owner
+        self._headers = "\n".join([f"{name}:{value}" for name, value in handshake.headers])
+        self._connection = connection
+        self._incoming = connection.incoming
+        self._messages = connection.incoming.messages
+        self._outgoing = connection.outgoing
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<trioecho.WebSocket {self.path} from {self._record.peer}>"
+        return f"<trioecho.WebSocket {self.path} from {self.remote_address}>"
 
     async def receive(self) -> str | bytes:
         """The next message, in the order in which the peer sent them.
 
         Messages that arrived before the end are delivered before the end is told. Not always a checkpoint: only when
-        it has to wait, once every 256 messages, and at each when nothing more will come. Cancelled: no message is lost.
+        it has to wait, once every 256 messages, at each when nothing more will come, and when the task is cancelled.
+        Cancelled: no message is lost.
 
         Raises `trio.EndOfChannel` after the peer's Close or when the server stops, `trio.BrokenResourceError` when
         the peer vanished or broke the protocol, `trio.ClosedResourceError` after our own `aclose`, and
-        `trio.BusyResourceError` if another task is receiving.
+        `trio.BusyResourceError` if another task is receiving. After the end has been told, `close_code`,
+        `close_reason` and `record` say how the peer has closed.
         """
         try:
             return await self.__anext__()
         except StopAsyncIteration:
-            assert self._inbox.ending is not None
-            raise WebSocketEnded(self, self._inbox.ending.when) from None
+            assert self._incoming.ending is not None
+            raise WebSocketEnded(self, self._incoming.ending.when) from None
 
+    @trio.lowlevel.enable_ki_protection
     @types.coroutine
     def __anext__(self) -> Generator[Any, Any, str | bytes]:
         """`receive`, ending the loop where that raises `trio.EndOfChannel`."""
         # A generator, so that it can tell Trio's loop itself that it waits (`parking.py`): a message that is waited for
         # goes through every coroutine on its way, and each takes 0.1 µs.
-        messages, inbox = self._messages, self._inbox
-        if len(messages) % BURST and inbox.on_taken is None:
+        messages, incoming = self._messages, self._incoming
+        if (
+            len(messages) % BURST
+            and not incoming.careful
+            and not CONTEXT.task._cancel_status.effectively_cancelled
+        ):
             return messages.popleft()
         if self._closed:
             self._raise_gone()
         if messages:
             # First a checkpoint, so that a cancellation loses no message.
-            if inbox.on_taken is not None:
-                inbox.on_taken()
             yield from trio.lowlevel.checkpoint()  # noqa: ASYNC105 (a generator awaits so)
         while not messages:
-            if not inbox.begin_wait():
-                yield from trio.lowlevel.checkpoint()  # noqa: ASYNC105
-            elif inbox.trap is None:
-                yield from inbox.park()
-            elif (woken := (yield inbox.trap)) is not WOKEN:
+            if incoming.task is not None:
+                raise trio.BusyResourceError("another task is already in receive() on this WebSocket")
+            if incoming.full or incoming.counts_idleness:
+                # Everything has been taken, so there may be more to read, or nothing more will come.
+                self._connection.caught_up()
+                if messages or incoming.ending is not None:
+                    yield from trio.lowlevel.checkpoint()  # noqa: ASYNC105
+                    if not messages and incoming.ending is not None:
+                        self._raise_end()
+                    continue
+            incoming.size = 0
+            incoming.task = trio.lowlevel.current_task()
+            if incoming.trap is None:
+                yield from incoming.park()
+            elif (woken := (yield incoming.trap)) is not WOKEN:
                 woken.unwrap()
             # Another task may have taken the message that woke this one.
-            if not messages and inbox.ending is not None:
+            if not messages and incoming.ending is not None:
                 self._raise_end()
+        if incoming.careful:
+            self._connection.taken()
         return messages.popleft()
 
+    @trio.lowlevel.enable_ki_protection
     async def send(self, value: str | bytes) -> None:
         """Send one message: ``str`` as text, ``bytes``, ``bytearray`` or ``memoryview`` as binary.
 
         Waits while the peer does not read. While received messages wait for the handler, or many connections are busy,
         small messages gather and go out together, at the latest when the handler waits for anything at all. Not always
-        a checkpoint: only when it has to wait, and once every 256 messages. Cancelled: the message has not been sent,
-        and the connection is as good as before. Returning means that the message is in order behind the earlier ones,
-        not that it arrived.
+        a checkpoint: only when it has to wait, once every 256 messages, and when the task is cancelled. Cancelled: the
+        message has not been sent, and the connection is as good as before. Returning means that the message is in order
+        behind the earlier ones, not that it arrived.
 
-        Raises `trio.BrokenResourceError` when the peer has vanished or closed, `trio.ClosedResourceError` after our
-        own `aclose`, `TypeError` for anything but text or bytes.
+        After the peer's Close it goes on for answers that are owed, from every task, for `answer_timeout` after the
+        Close and after each message taken since; at once no more where the peer has never sent a message.
+
+        Raises `trio.BrokenResourceError` when the peer has vanished, or has closed and no answer is owed any more,
+        `trio.ClosedResourceError` after our own `aclose`, `TypeError` for anything but text or bytes, `ValueError` for
+        a text that UTF-8 cannot carry.
         """
         if isinstance(value, str):
-            payload = value.encode()
+            try:
+                payload = value.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(_lesson(value, error)) from None
             opcode, headers = TEXT, TEXT_HEADERS
         elif isinstance(value, (bytes, bytearray, memoryview)):
             payload = bytes(value)
@@ -178,56 +181,61 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             raise TypeError(f"a message is str or bytes, not {type(value).__name__}")
         size = len(payload)
         header = headers[size] if size < 126 else long_header(opcode, size)
-        outbox = self._outbox
-        if outbox.blocked:
-            await outbox.room(for_message=True)
-        elif not outbox.messages % BURST:
+        outgoing = self._outgoing
+        if not outgoing.messages % BURST or CONTEXT.task._cancel_status.effectively_cancelled:
             await trio.lowlevel.checkpoint()
-        if outbox.shut:
+        if outgoing.blocked:
+            await outgoing.room(for_message=True)
+        if outgoing.shut and not self._connection.owes_answers():
             self._raise_gone()
-        outbox.put_message(header, payload, self._messages)
-        if outbox.shut:
+        outgoing.put_message(header, payload, self._messages)
+        if outgoing.broken:
             self._raise_gone()
 
-    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+    async def aclose(self, code: int | None = 1000, reason: str = "") -> None:
         """Close: say `code` and `reason`, wait for the peer's Close, at most `close_timeout` seconds.
 
-        Messages that wait are discarded, and counted in the record. If the peer's Close came first, it is answered with
-        the peer's own code and reason. Calling it again, or after the peer has vanished or erred, does nothing more.
-        Always a checkpoint. Cancelled: the Close may have been sent; nothing more is waited for.
+        ``aclose(None)`` says a Close without a code, which the peer sees as 1005. Messages that wait are discarded, and
+        counted in the record. If the peer's Close came first, it is answered as it came, with the peer's own code and
+        reason. Calling it again, or after the peer has vanished or erred, does nothing more. May be called by any task,
+        also from outside of the handler: `close_timeout` later the connection has ended, and the handler is cancelled
+        if it still runs; only while the peer goes on taking what was sent before the Close, that waits for it. Always a
+        checkpoint. Cancelled: the Close may have been sent; nothing more is waited for.
 
         Raises `ValueError` for a code that no Close frame may carry (RFC 6455 §7.4: 1000-1003, 1007-1014, 3000-4999
         are good) or a reason of more than 123 bytes.
         """
-        if not close_code_allowed(code):
+        if code is None:
+            if reason:
+                raise ValueError(f"a Close without a code has no reason either; you gave {reason!r}")
+        elif not close_code_allowed(code):
             raise ValueError(
                 f"close code {code} may not be sent; 1000-1003, 1007-1014 and 3000-4999 may (RFC 6455 section 7.4)"
             )
-        size = len(reason.encode())
+        try:
+            size = len(reason.encode())
+        except UnicodeEncodeError as error:
+            raise ValueError(_lesson(reason, error)) from None
         if size > 123:
             raise ValueError(f"close reason has {size} bytes of UTF-8; a Close frame has room for 123")
-        failed = self._inbox.ending not in (None, PEER_CLOSED, SERVER_STOPPING)
-        if self._closed or failed or self._outbox.broken:
+        ended = self._incoming.ending not in (None, PEER_CLOSED, SERVER_STOPPING)
+        if self._closed or ended or self._outgoing.broken:
             self._closed = True
-            self._record.messages_discarded += self._inbox.discard()
+            self._incoming.throw_away()
             await trio.lowlevel.checkpoint()
             return
         self._closed = True
-        await self._owner.close(code, reason)
+        await self._connection.close(1005 if code is None else code, reason)
 
     def _raise_end(self) -> NoReturn:
-        ending = self._inbox.ending
-        # When it is the server that stops, the handler may still finish what it owes.
-        if ending is not SERVER_STOPPING:
-            self._outbox.refuse_messages()
-        if not self._closed and ending in (PEER_CLOSED, SERVER_STOPPING):
+        if not self._closed and self._incoming.ending in (PEER_CLOSED, SERVER_STOPPING):
             raise StopAsyncIteration
         self._raise_gone()
 
     def _raise_gone(self) -> NoReturn:
-        ending = self._inbox.ending
-        if ending is None and self._outbox.broken and not self._closed:
-            raise WebSocketBroken(self, "TCP was reset")
+        ending = self._incoming.ending
+        if ending is None and self._outgoing.broken and not self._closed:
+            raise WebSocketBroken(self, "the peer can no longer be reached")
         if self._closed or ending is None or ending.by_us:
             raise WebSocketClosed(
                 self, "this side has closed the WebSocket" if ending is None else ending.when
@@ -237,12 +245,40 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     @property
     def nursery(self) -> trio.Nursery:
         """The connection's nursery, for background work that must not outlive the connection."""
-        return self._owner.nursery
+        return self._connection.nursery
+
+    @property
+    def closing(self) -> trio.Event:
+        """Set when the conversation is over, whatever ends it, or when the server begins to stop.
+
+        For handlers that only send: they may finish what they are at, and their sends still go out, after the peer's
+        Close for `answer_timeout`, in a stop until its timeout.
+
+            while not ws.closing.is_set():
+                await ws.send(await news.get())
+        """
+        return self._connection.closing
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of the peer's Close, as soon as `receive` has told the end.
+
+        1005 for a Close without a code; 1006 where the conversation ended without one (RFC 6455 §7.1.5); None while it
+        goes on.
+        """
+        return self._connection.peer_code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The reason in the peer's Close, "" if there was none; None as long as `close_code` is."""
+        if self.close_code is None:
+            return None
+        return self._incoming.close[1] if self._incoming.close is not None else ""
 
     @property
     def path(self) -> str:
         """The path asked for, without the query: ``"/ws"``."""
-        return self._record.path
+        return self._connection.record.path
 
     @property
     def target(self) -> str:
@@ -258,25 +294,32 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     @property
     def origin(self) -> str | None:
         """The Origin header; None where there was none. Anything but a browser can forge it."""
-        return self._record.origin
+        return self._connection.record.origin
 
     @property
     def subprotocol(self) -> str | None:
         """The subprotocol agreed on, or None."""
-        return self._record.subprotocol
+        return self._connection.record.subprotocol
 
     @property
     def remote_address(self) -> str:
         """The client's address and port, ``"127.0.0.1:41234"``."""
-        return self._record.peer
+        return self._connection.record.peer
 
     @property
     def latency(self) -> float | None:
         """Seconds that the last keep-alive Ping took to be answered; None before the first."""
-        return self._activity.latency
+        return self._connection.liveness.latency
 
     @property
     def record(self) -> ConnectionRecord:
         """What has happened on this connection until now; complete once it has ended."""
-        self._owner.refresh_record()
-        return self._record
+        self._connection.refresh_record()
+        return self._connection.record
+
+
+def _lesson(text: str, error: UnicodeEncodeError) -> str:
+    return (
+        f"text is sent as UTF-8, which has no surrogates; received {text[error.start]!r} at index {error.start}: "
+        "send bytes, or replace it, as in text.encode('utf-8', 'replace').decode()"
+    )

@@ -10,11 +10,14 @@ Where there is no epoll, connections read through their Trio stream instead: `Po
 
 from __future__ import annotations
 
+import logging
 import select
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 import trio
+
+logger = logging.getLogger("trioecho")
 
 READABLE = getattr(select, "EPOLLIN", 1)
 GONE = getattr(select, "EPOLLERR", 8) | getattr(select, "EPOLLHUP", 16)
@@ -39,21 +42,23 @@ with 16 in flight 560,000 became 716,000 (there it also spares each connection i
 brought nothing, and a median round trip took 81 µs instead of 75: hence the limit.
 """
 
-Watcher: TypeAlias = Callable[[int, float], None]
-"""Called as ``watcher(events, now)`` when there is something to read. It must return at once and never raise."""
+Readable: TypeAlias = Callable[[int, float], None]
+"""Called as ``readable(events, now)`` when there is something to read: `select.epoll`'s events, Trio's time in seconds.
+It returns at once. It deals with its own failures: one that leaves it ends the watching of its socket."""
 
 
 class Writer(Protocol):
     """Something with bytes to write."""
 
     def write_now(self) -> None:
-        """Write what can be written without waiting. Must return at once and never raise."""
+        """Write what can be written without waiting; returns at once."""
 
 
 class Poller:
     """Watches the sockets of one server.
 
     A socket must be forgotten before it is closed: epoll knows file numbers, and the kernel hands them out again.
+    `busy`, `awake` and `writers` are the interface `wire.Batch`.
     """
 
     available = hasattr(select, "epoll")
@@ -61,7 +66,7 @@ class Poller:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._watchers: dict[int, Watcher] = {}
+        self._watched: dict[int, Readable] = {}
         self.writers: list[Writer] = []
         """Whose `write_now` is called in the poller's next step, if it is `awake`: before Trio waits for anything."""
         self.awake = False
@@ -69,10 +74,13 @@ class Poller:
         """Many connections have something to say at once, so that it is worth while to write their answers together."""
         self._scope = trio.CancelScope(shield=True)
 
-    def watch(self, fd: int, watcher: Watcher) -> None:
-        """Call ``watcher(events, now)`` whenever `fd` can be read, until `pause` or `forget`."""
-        self._watchers[fd] = watcher
+    def watch(self, fd: int, readable: Readable) -> None:
+        """Call ``readable(events, now)`` whenever `fd` can be read, until `pause` or `forget`.
+
+        Raises OSError if the kernel has no room for one more; then nothing is watched.
+        """
         self._epoll.register(fd, READABLE)
+        self._watched[fd] = readable
 
     def pause(self, fd: int) -> None:
         """Report only the loss of the connection (`GONE`) until `resume`: this is backpressure."""
@@ -83,28 +91,35 @@ class Poller:
         self._epoll.modify(fd, READABLE)
 
     def forget(self, fd: int) -> None:
-        """Never call for `fd` again. Does nothing if it is not watched."""
-        if self._watchers.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+        """Never call for `fd` again. Does nothing if it is not watched. Raises nothing."""
+        if self._watched.pop(fd, None) is not None:
+            try:
+                self._epoll.unregister(fd)
+            except (OSError, MemoryError):
+                # The socket is about to be closed, and with its last file number epoll lets go of it by itself.
+                pass
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Watch until `close` is called.
+        """Watch until `stop` is called.
 
-        Shielded: connections that say goodbye after a cancellation still have to hear the answer. The server closes
-        the poller when the last of them has ended, and each of them ends under a deadline of its own.
+        Shielded: connections that say goodbye after a cancellation still have to hear the answer. The server stops
+        the poller when the last of them has ended, and each of them ends under a deadline of its own. Protected from
+        KeyboardInterrupt: it serves everybody.
         """
         current_time = trio.current_time
         let_others_run = trio.lowlevel.cancel_shielded_checkpoint
-        watchers, writers = self._watchers, self.writers
+        watched, writers = self._watched, self.writers
         poll = self._epoll.poll
         fd = self._epoll.fileno()
-        try:
-            with self._scope:
-                while True:
-                    await trio.lowlevel.wait_readable(fd)
-                    self.awake = True
-                    quiet = before = 0
-                    while quiet < QUIET_ROUNDS or writers:
+        with self._scope:
+            while True:
+                await trio.lowlevel.wait_readable(fd)
+                self.awake = True
+                quiet = before = 0
+                while quiet < QUIET_ROUNDS or writers:
+                    ready = -1
+                    try:
                         while writers:
                             writers.pop().write_now()
                         events = poll(0)
@@ -114,16 +129,24 @@ class Poller:
                             quiet = 0
                             now = current_time()
                             for ready, what in events:
-                                # An earlier watcher of this round may have ended a later one's connection.
-                                if ready in watchers:
-                                    watchers[ready](what, now)
+                                # An earlier one of this round may have ended a later one's connection.
+                                if ready in watched:
+                                    watched[ready](what, now)
                         else:
                             quiet += 1
-                        await let_others_run()
-                    self.awake = False
-        finally:
-            self._epoll.close()
+                    except Exception:
+                        # The rest of this round is ready in the next one, too. That none of this stops the server
+                        # was seen the hard way: a MemoryError for one half message ended all connections.
+                        quiet = 0
+                        logger.exception("a connection failed in the poller, and is not watched any more")
+                        self.forget(ready)
+                    await let_others_run()
+                self.awake = False
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._scope.cancel()
 
     def close(self) -> None:
-        """End `run`, which gives the epoll back."""
-        self._scope.cancel()
+        """Give the epoll back, after `run` has ended and everybody has let go."""
+        self._epoll.close()

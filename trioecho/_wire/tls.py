@@ -8,12 +8,15 @@ connections and one message of 64 bytes in flight on each: see the README's benc
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Callable
 
 import trio
 
-CHUNK = 65_536
-"""Bytes of TLS read at once during the handshake, and of plain text taken out at once."""
+from trioecho._wire.poller import Poller, Readable
+from trioecho._wire.socket import SocketWire
+from trioecho._wire.wire import CHUNK
 
 
 class TlsStream(trio.abc.Stream):
@@ -23,7 +26,7 @@ class TlsStream(trio.abc.Stream):
     itself. The stream methods raise `trio.BrokenResourceError` for whatever is wrong with the peer's TLS.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_tls", "ended", "transport_stream")
+    __slots__ = ("_incoming", "_outgoing", "_tls", "broken", "ended", "transport_stream")
 
     def __init__(self, transport_stream: trio.SocketStream, context: ssl.SSLContext) -> None:
         self.transport_stream = transport_stream
@@ -32,6 +35,8 @@ class TlsStream(trio.abc.Stream):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.ended = False
         """`open` has come to the peer's goodbye."""
+        self.broken: ssl.SSLError | None = None
+        """What `open` has come to that is no TLS."""
 
     async def do_handshake(self) -> None:
         """Agree on keys. The caller sets the deadline."""
@@ -87,8 +92,8 @@ class TlsStream(trio.abc.Stream):
     def open(self, data: bytes) -> bytes:
         """The plain text in `data`, and in what came before it; b"" if no record is complete yet.
 
-        Sets `ended` if the peer's goodbye stands behind it. Raises `ssl.SSLError`, an `OSError`, for anything that is
-        not TLS.
+        Sets `ended` if the peer's goodbye stands behind it, `broken` if something stands behind it that is not TLS;
+        raises that, an `ssl.SSLError`, only if nothing stands before it.
         """
         if data:
             self._incoming.write(data)
@@ -103,6 +108,10 @@ class TlsStream(trio.abc.Stream):
             pass
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             self.ended = True
+        except ssl.SSLError as error:
+            self.broken = ssl.SSLError(*error.args)
+            if not plain:
+                raise
         return plain
 
     @property
@@ -127,3 +136,75 @@ class TlsStream(trio.abc.Stream):
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
+
+
+class TlsWire(SocketWire):
+    """TLS over a socket on the poller, from the first byte behind the request."""
+
+    __slots__ = ("_begun", "_paused", "_readable", "_tls", "seal")
+
+    secure = True
+
+    def __init__(self, stream: TlsStream, poller: Poller, peer: str) -> None:
+        super().__init__(stream, stream.transport_stream, poller, peer)
+        self._tls = stream
+        self._readable: Readable | None = None
+        self._begun = False
+        self._paused = False
+        self.seal = stream.seal
+
+    def start(self, nursery: trio.Nursery, readable: Readable) -> None:
+        self._readable = readable
+        super().start(nursery, self._ready)
+
+    def reader(self) -> Callable[[], bytes]:
+        return self._read
+
+    def pause(self, *, lost: bool) -> None:
+        self._paused = True
+        if lost:
+            self.batch.forget(self._fd)
+            self._unwatched = True
+        else:
+            super().pause(lost=False)
+
+    def resume(self) -> bool:
+        self._paused = False
+        return super().resume()
+
+    @property
+    def more(self) -> bool:
+        tls = self._tls
+        return self._unwatched or not self._begun or tls.ended or tls.broken is not None
+
+    def stop(self) -> None:
+        super().stop()
+        self._readable = None
+
+    def _ready(self, events: int, now: float) -> None:
+        """The poller's call. What one chunk decrypts to is read at once, its end or its fault right behind it."""
+        assert self._readable is not None
+        self._readable(events, now)
+        while self._readable is not None and not self._paused and not self._unwatched and self.more:
+            self._readable(0, now)
+
+    def _read(self) -> bytes:
+        tls = self._tls
+        if tls.broken is not None:
+            raise tls.broken
+        if tls.ended:
+            return b""
+        if self._begun:
+            data = os.read(self._fd, CHUNK)
+            if not data:
+                return b""
+        else:
+            # A record may have carried more than the request.
+            self._begun, data = True, b""
+        plain = tls.open(data)
+        if tls.unsaid > CHUNK:
+            # A KeyUpdate asks for one in answer, which goes out before the next frame.
+            raise OSError("the peer asks for more TLS answers than it reads")
+        if not plain and not tls.ended:
+            raise BlockingIOError
+        return plain

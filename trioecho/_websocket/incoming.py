@@ -1,0 +1,198 @@
+"""What has come and waits for the handler: messages in order, bounded, the end behind them; and the task that waits.
+
+`feed` takes the peer's bytes and says whether anything but messages was among them. The end of the conversation (the
+peer's Close, an error, the server stopping) stands behind the messages and takes effect only when the handler has taken
+what came before it.
+
+Bound: when `WAITING_BYTES` have come in since the handler last caught up, it is `full`, and the connection stops
+reading the socket, so that the backpressure reaches the peer's TCP window. Counting "since it last caught up" instead
+of keeping the size of every waiting message overestimates what is waiting, costs nothing per message, and makes the
+reader start again with all the room free instead of one message's worth.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+from trio.lowlevel import reschedule
+
+from trioecho._protocol.decoder import FrameDecoder
+from trioecho._protocol.frames import FrameError, parse_close
+from trioecho._websocket.parking import WOKEN, trap
+
+if TYPE_CHECKING:
+    from trioecho._protocol.endings import Ending
+
+WAITING_BYTES = 65_536
+"""Bytes on the wire (headers included, so that empty messages count) after which reading stops: one received chunk."""
+
+FRAME_OVERHEAD = 6
+"""Bytes of the smallest header with its key: what an empty message counts."""
+
+BURST = 256
+"""Messages that a handler may take before it has to let other tasks run: it does where the number that waits is a
+multiple of this, which needs no counter. A received chunk of 64 KiB can hold ten thousand messages; without this, one
+connection could hold the loop for all of them."""
+
+
+class Incoming:
+    """One connection's received bytes, on their way to its handler. No method waits, but for `park`."""
+
+    __slots__ = (
+        "_decoder",
+        "careful",
+        "close",
+        "counts_idleness",
+        "decode_one",
+        "discarded",
+        "ending",
+        "error",
+        "full",
+        "message_at",
+        "messages",
+        "size",
+        "task",
+        "trap",
+    )
+
+    def __init__(
+        self, now: float, *, max_message_size: int, max_fragments: int, counts_idleness: bool
+    ) -> None:
+        self._decoder = FrameDecoder(max_message_size=max_message_size, max_fragments=max_fragments)
+        self.size = 0
+        self.decode_one = self._decoder.decode_one
+        self.messages: deque[str | bytes] = deque()
+        self.ending: Ending | None = None
+        """What ends the conversation behind the waiting messages, once that is known."""
+        self.full = False
+        """Nothing more is delivered: until the handler has caught up, or ever, since there is an `ending`."""
+        self.careful = False
+        """The connection wants to know of each message taken, and each is a checkpoint."""
+        self.task: trio.lowlevel.Task | None = None
+        """The task that waits for a message."""
+        self.trap = trap(self._abort)
+        """What the task that has to wait yields to be parked (`parking.trap`); None: it awaits `park()`."""
+        self.counts_idleness = counts_idleness
+        self.message_at = now
+        """When the client last said something of its own accord, a data message or a Ping, or the handler caught up
+        with it: idleness counts from here, on Trio's clock."""
+        self.close: tuple[int, str] | None = None
+        """Code and reason of the peer's Close; the code is 1005 if it was empty."""
+        self.error: FrameError | None = None
+        """How the peer broke the protocol."""
+        self.discarded = 0
+        """Messages that came, and were never taken."""
+
+    @property
+    def received_messages(self) -> int:
+        """Whole messages that have come."""
+        return self._decoder.messages
+
+    @property
+    def received_bytes(self) -> int:
+        """Their payload bytes."""
+        return self._decoder.payload_bytes
+
+    def feed(self, data: bytes, now: float) -> bool:
+        """Take `data`, which came at `now`; must not be called when `full`.
+
+        Returns whether there was anything but messages: then `pings` and `pongs` have them, `close` or `error` is set.
+        Raises nothing of the peer's.
+        """
+        message = self.decode_one(data)
+        if message is None:
+            return self._feed_frames(data, now)
+        # The one message that a client waits for an answer to takes no call further on its way.
+        self.message_at = now
+        self.messages.append(message)
+        self.size += len(data)
+        if self.size >= WAITING_BYTES:
+            self.full = True
+        task = self.task
+        if task is not None:
+            self.task = None
+            reschedule(task, WOKEN)
+        return False
+
+    def _feed_frames(self, data: bytes, now: float) -> bool:
+        messages: list[str | bytes] = []
+        before = self._decoder.payload_bytes
+        other = self._decode(data, messages)
+        if messages:
+            self.message_at = now
+            self.messages.extend(messages)
+            self.size += self._decoder.payload_bytes - before + FRAME_OVERHEAD * len(messages)
+            if self.size >= WAITING_BYTES:
+                self.full = True
+            self.wake()
+        return other
+
+    def discard(self, data: bytes) -> bool:
+        """`feed`, where nothing is delivered any more and only the peer's Close still matters: messages are counted."""
+        messages: list[str | bytes] = []
+        other = self._decode(data, messages)
+        self.discarded += len(messages)
+        return other
+
+    def _decode(self, data: bytes, messages: list[str | bytes]) -> bool:
+        decoder = self._decoder
+        try:
+            payload = decoder.decode(data, messages)
+            if payload is not None:
+                self.close = parse_close(payload)
+        except FrameError as error:
+            # Without the traceback, which holds the frames that it came through.
+            self.error = error.with_traceback(None)
+            return True
+        return bool(payload is not None or decoder.pings or decoder.pongs)
+
+    def take_pings(self) -> list[bytes]:
+        """The payloads of the Pings that came since this was last called, in order."""
+        pings = self._decoder.pings
+        taken = [*pings]
+        pings.clear()
+        return taken
+
+    def take_pongs(self) -> list[bytes]:
+        """Likewise of the Pongs."""
+        pongs = self._decoder.pongs
+        taken = [*pongs]
+        pongs.clear()
+        return taken
+
+    def end(self, ending: Ending) -> None:
+        """Say that nothing will come behind what is waiting. The first ending stands."""
+        if self.ending is None:
+            self.ending = ending
+            self.full = True
+            # Nobody is parked any more, and the trap leads back here: without it, both are freed at once.
+            self.trap = None
+        self.wake()
+
+    def throw_away(self) -> None:
+        """Throw away what is waiting; it is counted."""
+        self.discarded += len(self.messages)
+        self.messages.clear()
+
+    def caught_up(self, now: float) -> None:
+        """The handler has taken everything and asks for more."""
+        if self.counts_idleness and self.size:
+            self.message_at = now
+        self.size = 0
+        self.full = self.ending is not None
+
+    def wake(self) -> None:
+        """Let the task that waits look again."""
+        if self.task is not None:
+            task, self.task = self.task, None
+            reschedule(task, WOKEN)
+
+    async def park(self) -> None:
+        """Wait without the trap: for where there is none."""
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self.task = None
+        return trio.lowlevel.Abort.SUCCEEDED

@@ -1,0 +1,170 @@
+"""Plain TCP on the poller: the kernel is asked directly, and only when it has something."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import select
+import socket
+import sys
+from collections.abc import Callable
+
+import trio
+
+from trioecho._wire.linger import half_close
+from trioecho._wire.poller import Poller, Readable
+from trioecho._wire.wire import CHUNK, Wire
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # not on Windows
+    _HAS_OUTQ = False
+else:
+    _HAS_OUTQ = sys.platform == "linux"
+
+UNREAD_CHUNKS = 16
+"""Chunks behind the peer's Close that are read before TCP is closed over the rest."""
+
+_KEEP_IDLE = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
+
+
+class SocketWire(Wire):
+    """The wire over `stream`, whose socket `poller` watches; `tcp` and `fd` are its socket and its number."""
+
+    __slots__ = ("_fd", "_kept_alive", "_stream", "_tcp", "_unwatched", "batch", "peer")
+
+    batch: Poller
+    secure = False
+    seal: Callable[[bytes], bytes] | None = None
+    immediate = True
+
+    def __init__(self, stream: trio.abc.Stream, tcp: trio.SocketStream, poller: Poller, peer: str) -> None:
+        self._stream = stream
+        self._tcp = tcp
+        self._fd = tcp.socket.fileno()
+        self._kept_alive = False
+        self._unwatched = False
+        self.batch = poller
+        self.peer = peer
+
+    def start(self, nursery: trio.Nursery, readable: Readable) -> None:
+        self.batch.watch(self._fd, readable)
+
+    def reader(self) -> Callable[[], bytes]:
+        # A partial object is called without a frame of Python's: this is done for each message.
+        return functools.partial(os.read, self._fd, CHUNK)
+
+    def writer(self) -> Callable[[bytes], int]:
+        return functools.partial(os.write, self._fd)
+
+    def write_large(self, header: bytes, payload: bytes) -> int:
+        return os.writev(self._fd, (header, payload))
+
+    async def send(self, data: memoryview) -> int:
+        while True:
+            await trio.lowlevel.wait_writable(self._fd)
+            try:
+                return os.write(self._fd, data)
+            except BlockingIOError:
+                pass
+
+    def pause(self, *, lost: bool) -> None:
+        if lost:
+            # epoll would report the loss without end.
+            self.stop()
+        elif not self._unwatched:
+            self.batch.pause(self._fd)
+
+    def resume(self) -> bool:
+        if not self._unwatched:
+            self.batch.resume(self._fd)
+        return self.more
+
+    @property
+    def more(self) -> bool:
+        return self._unwatched
+
+    def unread(self) -> bool:
+        return unread(self._tcp)
+
+    def in_flight(self) -> int:
+        return in_flight(self._tcp)
+
+    def error(self) -> OSError | None:
+        return pending_error(self._tcp)
+
+    def keep_alive(self, interval: float, timeout: float) -> None:
+        if not self._kept_alive:
+            self._kept_alive = True
+            keep_alive(self._tcp, interval, timeout)
+
+    async def half_close(self) -> None:
+        await half_close(self._tcp)
+
+    def stop(self) -> None:
+        self._unwatched = True
+        self.batch.forget(self._fd)
+
+    async def close(self) -> None:
+        # Closing TCP over unread bytes would answer them with a reset (RFC 9112 §9.6), and that could destroy our
+        # own last words on their way.
+        try:
+            for _ in range(UNREAD_CHUNKS):
+                if not os.read(self._fd, CHUNK):
+                    break
+        except OSError:
+            pass
+        await self._stream.aclose()
+
+
+def unread(tcp: trio.SocketStream) -> bool:
+    """Whether the kernel holds bytes of the peer, or its end, that have not been read."""
+    fd = tcp.socket.fileno()
+    if fd < 0:
+        return False
+    if not hasattr(select, "poll"):  # Windows, where select takes any number
+        return bool(select.select([fd], [], [], 0)[0])
+    ready = select.poll()
+    ready.register(fd, select.POLLIN)
+    return bool(ready.poll(0))
+
+
+def in_flight(tcp: trio.SocketStream) -> int:
+    """Bytes in the kernel that the peer's has not acknowledged (Linux: SIOCOUTQ); 0 where that cannot be asked."""
+    if not _HAS_OUTQ:
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(tcp.socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
+
+
+def pending_error(tcp: trio.SocketStream) -> OSError | None:
+    """What the kernel holds against the connection: a reset, or a peer that TCP has given up."""
+    try:
+        number = tcp.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    except OSError as error:
+        return error
+    return OSError(number, os.strerror(number)) if number else None
+
+
+def keep_alive(tcp: trio.SocketStream, interval: float, timeout: float) -> None:
+    """Switch TCP's own keep-alive on: a probe after `interval` seconds without a byte, given up `timeout` later.
+
+    TCP_USER_TIMEOUT is left alone. It would find a dead peer as well when bytes are in flight, but it also ends a
+    living one that has not opened its window for so long, acknowledged probes or not; bytes in flight have
+    ``send_timeout``.
+    """
+    if not interval + timeout < math.inf or _KEEP_IDLE is None:
+        return
+    between = max(1, int(timeout / 3))
+    try:
+        tcp.setsockopt(socket.IPPROTO_TCP, _KEEP_IDLE, min(32_767, max(1, math.ceil(interval))))
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, min(32_767, between))
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, min(127, max(1, int(timeout // between))))
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    except (OSError, AttributeError):
+        # The connection has gone, or this platform's TCP has no such thing: then `send_timeout` is what is left.
+        pass

@@ -1,0 +1,148 @@
+"""Any Trio stream as a wire: memory in tests, `trio.SSLStream`, sockets where there is no poller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from trioecho._wire.linger import half_close, tcp_of
+from trioecho._wire.poller import Readable, Writer
+from trioecho._wire.socket import in_flight, keep_alive, pending_error, unread
+from trioecho._wire.wire import CHUNK, SLICE, Wire
+
+
+class Alone:
+    """The `wire.Batch` of those who write through a task of their own: whatever is written gathers for it."""
+
+    busy = True
+    awake = False
+    writers: list[Writer] = []  # noqa: RUF012 (nobody adds to it, for it is not awake)
+
+
+class StreamWire(Wire):
+    """The wire over a Trio stream, which one task of it reads."""
+
+    __slots__ = (
+        "_chunk",
+        "_lost",
+        "_paused",
+        "_readable",
+        "_resumed",
+        "_scope",
+        "_stream",
+        "_tcp",
+        "peer",
+        "secure",
+    )
+
+    batch = Alone()
+    seal: Callable[[bytes], bytes] | None = None
+    immediate = False
+
+    def __init__(self, stream: trio.abc.Stream, peer: str) -> None:
+        self._stream = stream
+        tcp = tcp_of(stream)
+        self._tcp = tcp if isinstance(tcp, trio.SocketStream) else None
+        self._readable: Readable | None = None
+        self._chunk: bytes | None = None
+        self._lost: OSError | None = None
+        self._paused = False
+        self._resumed = trio.Event()
+        self._scope = trio.CancelScope(shield=True)
+        self.peer = peer
+        self.secure = isinstance(stream, trio.SSLStream)
+
+    def start(self, nursery: trio.Nursery, readable: Readable) -> None:
+        self._readable = readable
+        nursery.start_soon(self._run)
+
+    def reader(self) -> Callable[[], bytes]:
+        return self._read
+
+    def writer(self) -> Callable[[bytes], int]:
+        return _takes_nothing
+
+    def write_large(self, header: bytes, payload: bytes) -> int:
+        return 0
+
+    async def send(self, data: memoryview) -> int:
+        data = data[:SLICE]
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise _lost(error) from None
+        return len(data)
+
+    def pause(self, *, lost: bool) -> None:
+        if not self._paused:
+            self._paused, self._resumed = True, trio.Event()
+
+    def resume(self) -> bool:
+        self._paused = False
+        self._resumed.set()
+        return False
+
+    @property
+    def more(self) -> bool:
+        return False
+
+    def unread(self) -> bool:
+        return self._chunk is not None or (self._tcp is not None and unread(self._tcp))
+
+    def in_flight(self) -> int:
+        return 0 if self._tcp is None else in_flight(self._tcp)
+
+    def error(self) -> OSError | None:
+        return None if self._tcp is None else pending_error(self._tcp)
+
+    def keep_alive(self, interval: float, timeout: float) -> None:
+        if self._tcp is not None:
+            keep_alive(self._tcp, interval, timeout)
+
+    async def half_close(self) -> None:
+        await half_close(self._stream)
+
+    def stop(self) -> None:
+        self._readable = None
+        self._scope.cancel()
+
+    async def close(self) -> None:
+        await self._stream.aclose()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run(self) -> None:
+        """The task that reads. Shielded, for connections that say goodbye after a cancellation still have to hear the
+        answer; the connection ends it by `stop`."""
+        with self._scope:
+            while True:
+                # Asked before it reads: whoever is full pauses, and no byte is read then.
+                self._tell()
+                if self._paused:
+                    await self._resumed.wait()
+                    continue
+                try:
+                    self._chunk = bytes(await self._stream.receive_some(CHUNK))
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                    self._lost = _lost(error)
+                self._tell()
+
+    def _tell(self) -> None:
+        if self._readable is not None:
+            self._readable(0, trio.current_time())
+
+    def _read(self) -> bytes:
+        if self._lost is not None:
+            raise self._lost
+        chunk, self._chunk = self._chunk, None
+        if chunk is None:
+            raise BlockingIOError
+        return chunk
+
+
+def _takes_nothing(_: bytes) -> int:
+    return 0
+
+
+def _lost(error: Exception) -> OSError:
+    return OSError(str(error.__cause__ or error))
