@@ -181,6 +181,9 @@ class FrameDecoder:
         opcode = self._opcode
         fragments = self._fragments
         message_size = self._size
+        # Short fragments, not kept or validated yet. They are before anything else happens, so that an error comes
+        # where it stands among the frames.
+        gathered = b""
         try:
             while position + 6 <= size:
                 length = data[position + 1] - 128
@@ -215,20 +218,30 @@ class FrameDecoder:
                     fragments += 1
                     message_size += length
                     if first == _LAST:
-                        append(self._assembled(payload, opcode))
+                        append(self._assembled(gathered + payload, opcode))
+                        gathered = b""
                         payload_bytes += message_size
                         opcode = fragments = message_size = 0
                     elif length:
-                        self._keep(payload, opcode)
+                        gathered += payload
+                        if len(gathered) >= _SMALL:
+                            self._keep(gathered, opcode)
+                            gathered = b""
                 elif first == _PING:
                     if length > 125:
                         break
+                    if gathered:
+                        self._keep(gathered, opcode)
+                        gathered = b""
                     if self.pings is _NONE:
                         self.pings = []
                     self.pings.append(payload)
                 elif first == _PONG:
                     if length > 125:
                         break
+                    if gathered:
+                        self._keep(gathered, opcode)
+                        gathered = b""
                     if self.pongs is _NONE:
                         self.pongs = []
                     self.pongs.append(payload)
@@ -238,11 +251,12 @@ class FrameDecoder:
                     opcode = first
                     fragments = 1
                     message_size = length
-                    if length:
-                        self._keep(payload, opcode)
+                    gathered = payload
                 else:
                     break
                 position = end
+            if gathered:
+                self._keep(gathered, opcode)
         finally:
             self.payload_bytes += payload_bytes
             self._opcode = opcode
