@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import itertools
+import sys
 import tracemalloc
 from typing import NamedTuple
 
@@ -237,6 +238,37 @@ def test_text_is_refused_as_soon_as_it_cannot_be_utf_8(payload: bytes, unseen: i
         assert decoder.decode(frame[start + index : start + index + 1], []) is None
 
 
+long_texts = st.lists(
+    st.builds(lambda unit, count: unit * count, st.sampled_from(["x", "é", "€", "😀"]), st.integers(1, 2500)),
+    max_size=4,
+).map(lambda parts: "".join(parts).encode())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([TEXT, BINARY]),
+    st.one_of(
+        long_texts, st.builds(lambda a, b, c: a + b + c, long_texts, st.binary(max_size=2), long_texts)
+    ),
+    st.lists(st.integers(0, 10_000), max_size=6),
+    places,
+)
+def test_a_long_message_is_itself_in_any_fragments(
+    opcode: int, payload: bytes, fragments: list[int], places: list[int]
+) -> None:
+    """Characters of one to four bytes, some of them broken, cut anywhere by frames and by chunks."""
+    pieces = cut(payload, fragments)
+    frames = [
+        encode_frame(0 if index else opcode, piece, fin=index == len(pieces) - 1, key=KEY)
+        for index, piece in enumerate(pieces)
+    ]
+    try:
+        expected: Event = ("message", payload.decode() if opcode == TEXT else payload)
+    except UnicodeDecodeError:
+        expected = ("error", 1007)
+    assert decoded(cut(b"".join(frames), places)).events == [expected]
+
+
 # Limits.
 
 
@@ -300,41 +332,162 @@ def test_the_next_message_has_the_whole_limit_again() -> None:
 # Memory.
 
 
-def test_a_message_byte_by_byte_costs_its_bytes() -> None:
-    """A message that dribbles in does not hold an object per byte, and `pending_bytes` says what it holds."""
-    frame = encode_frame(BINARY, bytes(100_000), key=KEY)
-    decoder = FrameDecoder(max_message_size=100_000, max_fragments=10)
+EMOJI = "😀".encode()
+
+
+@pytest.mark.parametrize("chunk", [1, 65_536])
+@pytest.mark.parametrize("fragment", [1, 1023, 5000, None])
+@pytest.mark.parametrize(
+    ("opcode", "unit"),
+    [
+        (BINARY, b"x"),
+        (TEXT, b"x"),
+        (TEXT, EMOJI),
+        (TEXT, b"x" * 1020 + EMOJI),
+        (TEXT, b"x" * 9 + "é€".encode()),
+        (TEXT, "é".encode() * 3 + b"xx"),
+    ],
+    ids=["binary", "ASCII", "emoji", "an emoji per KiB", "a few wide characters", "Latin"],
+)
+def test_half_a_message_costs_its_bytes(opcode: int, unit: bytes, fragment: int | None, chunk: int) -> None:
+    """However it is cut and whatever it says: not an object per byte, not four bytes per character of text."""
+    size = 40_000 if chunk == 1 or fragment == 1 else 500_000
+    payload = unit * (size // len(unit))
+    fragment = fragment or len(payload) + 1
+    parts = [payload[start : start + fragment] for start in range(0, len(payload), fragment)]
+    if len(parts) == 1:
+        data = encode_frame(opcode, payload + b"!", key=KEY)[:-1]
+        end = encode_frame(opcode, payload + b"!", key=KEY)[-1:]
+    else:
+        data = encode_frame(opcode, b"", fin=False, key=KEY)
+        data += b"".join(encode_frame(CONTINUATION, part, fin=False, key=KEY) for part in parts)
+        end = encode_frame(CONTINUATION, b"!", key=KEY)
+    chunks = [data[start : start + chunk] for start in range(0, len(data), chunk)]
+    decoder = FrameDecoder(max_message_size=len(payload) + 1, max_fragments=len(parts) + 2)
     messages: list[str | bytes] = []
     tracemalloc.start()
     try:
-        for index in range(len(frame) - 1):
-            decoder.decode(frame[index : index + 1], messages)
+        for each in chunks:
+            decoder.decode(each, messages)
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert decoder.pending_bytes == 99_999
-    assert held < 250_000
-    decoder.decode(frame[-1:], messages)
-    assert messages == [bytes(100_000)]
+    assert held <= 1.5 * len(payload) + 65_536
+    assert decoder.pending_bytes == len(payload)
+    decoder.decode(end, messages)
+    whole = payload + b"!"
+    assert messages == [whole.decode() if opcode == TEXT else whole]
     assert decoder.pending_bytes == 0
 
 
-def test_fragments_of_one_byte_cost_their_bytes() -> None:
-    """The same for a text message in frames of one byte each."""
-    decoder = FrameDecoder(max_message_size=50_000, max_fragments=50_000)
-    decoder.decode(encode_frame(TEXT, b"x", fin=False, key=KEY), [])
-    frame = encode_frame(CONTINUATION, b"x", fin=False, key=KEY)
+def test_a_header_that_announces_a_lot_costs_nothing() -> None:
+    """Memory is taken for what has come, not for what will."""
+    header = b"\x82\xff" + (2**62).to_bytes(8) + KEY
+    decoder = FrameDecoder(max_message_size=2**63, max_fragments=10)
     tracemalloc.start()
     try:
-        for _ in range(49_998):
-            decoder.decode(frame, [])
+        decoder.decode(header, [])
+        decoder.decode(b"x" * 10, [])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4096
+
+
+@pytest.mark.parametrize("step", [1, 7, 64, 1000])
+def test_no_more_than_one_control_frame_is_left_over(step: int) -> None:
+    """So that no cut makes the decoder copy the same bytes again and again."""
+    frames = [encode_frame(PING, b"x" * 125, key=KEY), encode_frame(BINARY, b"x" * 300, fin=False, key=KEY)]
+    frames += [encode_frame(CONTINUATION, b"", fin=False, key=KEY)] * 20
+    frames += [encode_frame(PONG, b"", key=KEY)] * 20 + [encode_frame(CONTINUATION, b"", key=KEY)]
+    data = b"".join(frames) * 10
+    decoder = FrameDecoder(max_message_size=1000, max_fragments=30)
+    for start in range(0, len(data), step):
+        decoder.decode(data[start : start + step], [])
+        assert decoder.pending_bytes <= 130 + 300
+
+
+def test_a_decoder_at_rest_has_nothing_but_itself() -> None:
+    """Most connections are idle most of the time."""
+    tracemalloc.start()
+    try:
+        decoders = [FrameDecoder(max_message_size=1000, max_fragments=10) for _ in range(1000)]
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 200_000
-    messages: list[str | bytes] = []
-    decoder.decode(encode_frame(CONTINUATION, b"!", key=KEY), messages)
-    assert messages == ["x" * 49_999 + "!"]
+    # A pointer in the list, and what the list has in reserve.
+    assert held / 1000 <= sys.getsizeof(decoders[0]) + 16
+
+
+# Work.
+
+
+def calls(first: bytes, frame: bytes) -> float:
+    """Calls of functions, in Python and in C, that 8 KiB of `frame` after `first` take."""
+    decoder = FrameDecoder(max_message_size=100_000, max_fragments=100_000)
+    decoder.decode(first, [])
+    chunk = frame * (8192 // len(frame))
+    count = 0
+
+    def counted(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(counted)
+    try:
+        decoder.decode(chunk, [])
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+BEGUN = {opcode: encode_frame(opcode, b"x", fin=False, key=KEY) for opcode in (TEXT, BINARY)}
+PING_OF_NOTHING = encode_frame(PING, b"", key=KEY)
+
+
+def fragments(payload: bytes, size: int) -> bytes:
+    """Frames in the midst of a message, of `size` bytes each."""
+    parts = [payload[start : start + size] for start in range(0, len(payload), size)]
+    return b"".join(encode_frame(CONTINUATION, part, fin=False, key=KEY) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("first", "frame"),
+    [
+        (b"", PING_OF_NOTHING),
+        (b"", encode_frame(PONG, b"", key=KEY)),
+        (b"", encode_frame(PONG, b"", key=bytes(4))),
+        (b"", encode_frame(PONG, b"1234", key=KEY)),
+        (b"", encode_frame(PING, b"x" * 125, key=KEY)),
+        (b"", encode_frame(PONG, b"x" * 125, key=KEY)),
+        (b"", PING_OF_NOTHING + encode_frame(PONG, b"", key=KEY)),
+        (BEGUN[TEXT], encode_frame(CONTINUATION, b"", fin=False, key=KEY)),
+        (BEGUN[BINARY], encode_frame(CONTINUATION, b"", fin=False, key=KEY)),
+        (BEGUN[TEXT], fragments(b"x", 1)),
+        (BEGUN[BINARY], fragments(b"x", 1)),
+        (BEGUN[TEXT], fragments(EMOJI, 1)),
+        (BEGUN[TEXT], fragments(EMOJI, 4)),
+        (BEGUN[TEXT], fragments(b"x", 1) + PING_OF_NOTHING),
+        (BEGUN[TEXT], encode_frame(CONTINUATION, b"", fin=False, key=KEY) + PING_OF_NOTHING),
+        (b"", encode_frame(TEXT, b"", fin=False, key=KEY) + encode_frame(CONTINUATION, b"", key=KEY)),
+        (b"", encode_frame(TEXT, b"x", fin=False, key=KEY) + encode_frame(CONTINUATION, b"x", key=KEY)),
+        (b"", encode_frame(TEXT, b"\xc3", fin=False, key=KEY) + encode_frame(CONTINUATION, b"\xa9", key=KEY)),
+        (b"", encode_frame(BINARY, b"x", fin=False, key=KEY) + encode_frame(CONTINUATION, b"x", key=KEY)),
+    ],
+)
+def test_no_frames_take_more_than_twice_the_calls_of_small_messages(first: bytes, frame: bytes) -> None:
+    """Nobody holds the loop for longer with Pings, Pongs or fragments than with a chunk full of small messages.
+
+    Calls are what the decoder's time goes into, and their number is the same in each run.
+    """
+    messages = [
+        encode_frame(opcode, b"x" * size, key=KEY) for opcode in (TEXT, BINARY) for size in (0, 1, 64)
+    ]
+    assert calls(first, frame) <= 2 * max(calls(b"", message) for message in messages)
+
+
+# Counters.
 
 
 def test_messages_are_counted() -> None:
@@ -386,6 +539,18 @@ def test_a_close_gives_its_payload_and_nothing_behind_it_is_decoded(payload: byt
     assert decoder.decode(encode_frame(TEXT, b"c", key=KEY), messages) == payload
     assert messages == ["a"]
     assert decoder.pings == [b"?"]
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
+def test_an_error_comes_before_what_stands_behind_it(opcode: int) -> None:
+    """Broken text in a fragment is noticed before the control frame behind it, as if they had come apart."""
+    data = encode_frame(TEXT, b"a", fin=False, key=KEY) + encode_frame(
+        CONTINUATION, b"\xff", fin=False, key=KEY
+    )
+    outcome = decoded([data + encode_frame(opcode, b"", key=KEY)])
+    assert (
+        outcome == Outcome([("error", 1007)], [], []) == decoded([data, encode_frame(opcode, b"", key=KEY)])
+    )
 
 
 def test_what_came_before_an_error_is_there() -> None:

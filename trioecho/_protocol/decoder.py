@@ -29,8 +29,8 @@ _PONG: Final = 0x80 | PONG
 _LAST: Final = 0x80 | CONTINUATION
 
 _SMALL: Final = 1024
-"""Pieces of an unfinished message with fewer bytes than this are gathered in one bytearray, so that a message that
-dribbles in costs its size in memory and not an object per byte."""
+"""Pieces of an unfinished message with fewer bytes than this are joined until they have as many, so that a message
+that dribbles in costs its size in memory and not an object per byte."""
 
 _NONE: Final[list[bytes]] = []
 """What every decoder has for `pings` and `pongs` until the first comes; nothing is ever appended to it."""
@@ -75,9 +75,9 @@ class FrameDecoder:
         self._opcode = 0
         self._size = 0
         self._fragments = 0
-        # What has come of it: pieces, then the small ones behind them, then the beginning of a UTF-8 sequence.
-        self._pieces: list[str | bytes | bytearray] | None = None
-        self._tail: bytearray | None = None
+        # What has come of it: long pieces, then short ones, joined, then the beginning of a UTF-8 sequence.
+        self._pieces: list[str | bytes] | None = None
+        self._tail = b""
         self._partial = b""
         self.messages = 0
         """Whole messages decoded so far."""
@@ -181,13 +181,15 @@ class FrameDecoder:
         opcode = self._opcode
         fragments = self._fragments
         message_size = self._size
+        # Short fragments, not kept or validated yet. They are before anything else happens, so that an error comes
+        # where it stands among the frames.
+        gathered = b""
         try:
             while position + 6 <= size:
-                first = data[position]
                 length = data[position + 1] - 128
                 start = position + 6
                 if length > 125:
-                    if length == 127 or first > _WHOLE_BINARY or position + 8 > size:
+                    if length == 127 or position + 8 > size:
                         break
                     length = data[position + 2] << 8 | data[position + 3]
                     start = position + 8
@@ -198,41 +200,63 @@ class FrameDecoder:
                 end = start + length
                 if end > size:
                     break
-                if not opcode and _WHOLE_TEXT <= first <= _WHOLE_BINARY:
-                    if not length:
-                        append("" if first == _WHOLE_TEXT else b"")
-                    elif length <= limit:
-                        payload = mask(data[start:end], data[start - 4 : start])
-                        append(payload.decode() if first == _WHOLE_TEXT else payload)
-                        payload_bytes += length
-                    else:
+                payload = mask(data[start:end], data[start - 4 : start]) if length else b""
+                first = data[position]
+                if first == _WHOLE_TEXT:
+                    if opcode or length > limit:
                         break
-                elif _PING <= first <= _PONG:
-                    payload = mask(data[start:end], data[start - 4 : start]) if length else b""
-                    if first == _PONG:
-                        if self.pongs is _NONE:
-                            self.pongs = []
-                        self.pongs.append(payload)
-                    else:
-                        if self.pings is _NONE:
-                            self.pings = []
-                        self.pings.append(payload)
-                elif not first & 0x7F if opcode else TEXT <= first <= BINARY:
-                    if message_size + length > limit or fragments == self._max_fragments:
+                    append(payload.decode())
+                    payload_bytes += length
+                elif first == _WHOLE_BINARY:
+                    if opcode or length > limit:
                         break
-                    if not opcode:
-                        opcode = first
+                    append(payload)
+                    payload_bytes += length
+                elif opcode and not first & 0x7F:
+                    if message_size + length > limit or fragments >= self._max_fragments:
+                        break
                     fragments += 1
-                    if length:
-                        message_size += length
-                        self._keep(mask(data[start:end], data[start - 4 : start]), opcode)
+                    message_size += length
                     if first == _LAST:
-                        append(self._assembled(opcode))
+                        append(self._assembled(gathered + payload, opcode))
+                        gathered = b""
                         payload_bytes += message_size
                         opcode = fragments = message_size = 0
+                    elif length:
+                        gathered += payload
+                        if len(gathered) >= _SMALL:
+                            self._keep(gathered, opcode)
+                            gathered = b""
+                elif first == _PING:
+                    if length > 125:
+                        break
+                    if gathered:
+                        self._keep(gathered, opcode)
+                        gathered = b""
+                    if self.pings is _NONE:
+                        self.pings = []
+                    self.pings.append(payload)
+                elif first == _PONG:
+                    if length > 125:
+                        break
+                    if gathered:
+                        self._keep(gathered, opcode)
+                        gathered = b""
+                    if self.pongs is _NONE:
+                        self.pongs = []
+                    self.pongs.append(payload)
+                elif not opcode and TEXT <= first <= BINARY:
+                    if length > limit or not self._max_fragments:
+                        break
+                    opcode = first
+                    fragments = 1
+                    message_size = length
+                    gathered = payload
                 else:
                     break
                 position = end
+            if gathered:
+                self._keep(gathered, opcode)
         finally:
             self.payload_bytes += payload_bytes
             self._opcode = opcode
@@ -309,61 +333,73 @@ class FrameDecoder:
         """Take what has arrived of the current frame's payload; finish frame and message where it is complete."""
         piece = data[position : position + self._remaining]
         taken = len(piece)
-        if taken:
-            self._keep(mask(piece, self._key), self._opcode)
+        piece = mask(piece, self._key)
         self._remaining -= taken
         self._size += taken
         if self._remaining:
             turn = taken & 3
             if turn:
                 self._key = self._key[turn:] + self._key[:turn]
+            self._keep(piece, self._opcode)
         else:
             self._remaining = -1
             if self._fin:
-                messages.append(self._assembled(self._opcode))
+                messages.append(self._assembled(piece, self._opcode))
                 self.payload_bytes += self._size
                 self._opcode = self._fragments = self._size = 0
+            else:
+                self._keep(piece, self._opcode)
         return position + taken
 
     def _keep(self, piece: bytes, opcode: int) -> None:
         """Keep `piece` of the message that is being assembled; raises `UnicodeDecodeError` for what cannot be text.
 
-        Text is kept as `str` where that takes about as little memory as its UTF-8, for that is not decoded twice. It
-        would take up to four times as much: with one emoji in a long piece, each character takes four bytes.
+        A long piece of text is kept as `str` where that takes little more memory than its UTF-8, so that it need not
+        be decoded again. It would take up to four times as much: with one emoji in it, each character has four bytes.
         """
-        kept: str | bytes = piece
-        if opcode == TEXT and (self._partial or not piece.isascii() or len(piece) >= _SMALL):
-            if self._partial:
+        if len(piece) < _SMALL:
+            if opcode == TEXT and (self._partial or not piece.isascii()):
                 piece = self._partial + piece
+                used = utf_8_decode(piece, "strict", False)[1]
+                self._partial = piece[used:]
+                if not used:
+                    return
+                piece = piece[:used]
+            self._tail += piece
+            if len(self._tail) >= _SMALL:
+                self._put_by(self._tail)
+                self._tail = b""
+            return
+        kept: str | bytes = piece
+        if opcode == TEXT:
+            piece = self._partial + piece
             text, used = utf_8_decode(piece, "strict", False)
             self._partial = piece[used:]
-            piece = piece[:used]
-            kept = text if text.__sizeof__() <= used + (used >> 2) else piece
-        if len(piece) < _SMALL:
-            if self._tail is None:
-                self._tail = bytearray(piece)
-            else:
-                self._tail += piece
-            return
-        if self._pieces is None:
-            self._pieces = []
-        if self._tail is not None:
-            self._pieces.append(self._tail)
-            self._tail = None
-        self._pieces.append(kept)
+            kept = text if 3 * text.__sizeof__() <= 4 * used else piece[:used]
+        if self._tail:
+            self._put_by(self._tail)
+            self._tail = b""
+        self._put_by(kept)
 
-    def _assembled(self, opcode: int) -> str | bytes:
-        """The message that `_keep` has kept, now that all is there; raises `UnicodeDecodeError`."""
-        pieces, tail = self._pieces, self._tail
-        self._pieces = self._tail = None
+    def _put_by(self, piece: str | bytes) -> None:
+        if self._pieces is None:
+            self._pieces = [piece]
+        else:
+            self._pieces.append(piece)
+
+    def _assembled(self, last: bytes, opcode: int) -> str | bytes:
+        """The message, of which `last` is the last piece; raises `UnicodeDecodeError`."""
+        pieces = self._pieces
         if self._partial:
-            utf_8_decode(self._partial, "strict", True)
+            last = self._partial + last
+            self._partial = b""
+        if self._tail:
+            last = self._tail + last
+            self._tail = b""
         if pieces is None:
-            if tail is None:
-                return "" if opcode == TEXT else b""
-            return tail.decode() if opcode == TEXT else bytes(tail)
-        if tail is not None:
-            pieces.append(tail)
+            return last.decode() if opcode == TEXT else last
+        self._pieces = None
+        pieces.append(last)
         if opcode == TEXT:
             return "".join([piece if isinstance(piece, str) else piece.decode() for piece in pieces])
         return b"".join(pieces)  # type: ignore[arg-type]

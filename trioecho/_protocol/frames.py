@@ -1,4 +1,4 @@
-"""Frames as bytes (RFC 6455 §5): opcodes, headers, Close payloads. `frame_decoder.py` reads what a client sends.
+"""Frames as bytes (RFC 6455 §5): opcodes, headers, Close payloads. `decoder.py` reads what a client sends.
 
 Fixed is what the RFC fixes; nothing here knows a connection.
 """
