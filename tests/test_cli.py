@@ -31,6 +31,7 @@ DEFAULTS = {
     "--port": "5000",
     "--path": "/ws",
     "--allowed-origin": "(every origin)",
+    "--allowed-host": "(every host)",
     "--keep-alive-interval": "120",
     "--keep-alive-timeout": "20",
     "--idle-timeout": "off",
@@ -234,6 +235,18 @@ def test_option_allowed_origin(start_server: Start) -> None:
         echoes(server.websocket_url, origin="https://evil.com")
     assert refusal.value.response.status_code == 403
     assert b"https://evil.com" in refusal.value.response.body
+
+
+def test_option_allowed_host(start_server: Start) -> None:
+    """--allowed-host, repeated, names the server; a request to another Host gets 421; `self` is the page's origin."""
+    server = start_server(
+        "--allowed-host", "127.0.0.1", "--allowed-host", "*.client.com", "--allowed-origin", "self"
+    )
+    assert echoes(server.websocket_url, origin=server.url.rstrip("/")) == "hello"
+    with pytest.raises(InvalidStatus) as refusal:
+        echoes(f"ws://localhost:{server.port}/ws", origin=f"http://localhost:{server.port}")
+    assert refusal.value.response.status_code == 421
+    assert b"'127.0.0.1', '*.client.com'" in refusal.value.response.body
 
 
 def test_option_keep_alive_interval(start_server: Start) -> None:
@@ -442,6 +455,7 @@ def test_a_mistake_in_the_environment_names_the_variable() -> None:
         (["--path", "ws"], "--path must begin with a slash; you gave 'ws': write '/ws'"),
         (["--allowed-origin", "client.com"], "--allowed-origin: 'client.com'"),
         (["--allowed-origin", "https://client.com/page"], "https://client.com"),
+        (["--allowed-host", "https://client.com/page"], "write 'client.com'"),
         (["--subprotocol", "a b"], "--subprotocol"),
         (["--keep-alive-interval", "-1"], "--keep-alive-interval: '-1' is not a time in seconds"),
         (["--keep-alive-timeout", "0"], "--keep-alive-timeout: '0' is not a time in seconds"),

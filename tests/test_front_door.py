@@ -1,5 +1,6 @@
 """The front door: one request head in, one response out, however the network cuts the bytes."""
 
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trioecho._http.http1 import MAX_HEAD_BYTES, read_request, send_response
-from trioecho._http.pages import Response
+from trioecho._http.pages import Response, refusal
+from trioecho._http.request_line import RequestLine
 from trioecho._http.upgrade import RequestRefused
 
 HEAD = b"GET /ws?a=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Name: Zo\xeb\r\n\r\n"
@@ -104,7 +106,8 @@ INVALID = "The request is not valid HTTP/1.1: "
         (b"SSH-2.0-OpenSSH_9.6\r\n", 400, f"{EXPECTED}'SSH-2.0-OpenSSH_9.6'."),
         (b"SSH-2.0-<b> x", 400, f"{EXPECTED}'SSH-2.0-\\x3c'."),
         (b"GET /\r\n", 400, f"{EXPECTED}'GET /'."),
-        (b"\r\nGET / HTTP/1.1\r\n", 400, f"{EXPECTED}''."),
+        (b"\r\n\nG\xff", 400, f"{EXPECTED}'G\\xff'."),
+        (b"\r\n\rGET", 400, f"{EXPECTED}'\\rG'."),
         (b" GET / HTTP/1.1\r\n", 400, f"{EXPECTED}' '."),
         (b"GET  / HTTP/1.1\r\n", 400, f"{EXPECTED}'GET  '."),
         (b"GET /\xff", 400, f"{EXPECTED}'GET /\\xff'."),
@@ -232,10 +235,166 @@ def test_the_answer_does_not_depend_on_how_the_network_cuts_the_bytes(received, 
     assert cut == whole
 
 
+@pytest.mark.parametrize("before", [b"\r\n", b"\n", b"\r\n\r\n", b"\n\r\n\n"])
+async def test_blank_lines_before_the_request_are_ignored(before):
+    """A robust server ignores empty lines where it expects a request line (RFC 9112 §2.2), however they are cut."""
+    expected = await outcome([HEAD + b"x"])
+    assert await outcome([before + HEAD + b"x"]) == expected
+    assert await outcome([before, HEAD, b"x"]) == expected
+    assert await outcome([bytes([byte]) for byte in before + HEAD + b"x"]) == expected
+
+
+async def test_blank_lines_count_for_the_length_of_the_head():
+    """Nobody can send empty lines for ever."""
+    blank = b"\r\n" * (MAX_HEAD_BYTES // 2)
+    assert (await outcome([blank + HEAD]))[0] == 431
+    assert (await outcome([blank[: -len(HEAD)] + HEAD]))[0] == b"GET"
+
+
+LINES = b"GET / HTTP/1.1\r\nHost: a\r\n"
+
+
+@pytest.mark.parametrize(("number", "fits"), [(99, True), (100, False), (4_040, False)])
+async def test_a_head_has_100_header_lines_and_no_more(number, fits):
+    """One line more, and it is 431, before anybody has parsed them."""
+    head = LINES + b"a:\r\n" * number + b"\r\n"
+    if fits:
+        assert len((await outcome([head]))[3]) == 1 + number
+    else:
+        sentence = f"The head of a request may have 100 header lines; received {number + 1}."
+        assert await outcome([head]) == (431, sentence, ())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Connection", "upgrade", "Expect", "Content-Length", "If-None-Match", "sec-websocket-PROTOCOL"],
+)
+async def test_a_list_in_a_header_has_100_elements_and_no_more(name):
+    """Who has to look into each element of a list bounds it, over all its lines."""
+    elements = b"0" if name == "Content-Length" else b"x"
+    for number, fits in ((100, True), (101, False), (15_000, False)):
+        rest = number - 50
+        lines = [b",".join([elements] * 50), b",".join([elements] * min(rest, 1)) + b"," * (rest - 1)]
+        if name == "Content-Length":
+            lines = [b",".join([elements] * min(number, 5_000))]
+        head = LINES + b"".join(name.encode() + b": " + line + b"\r\n" for line in lines) + b"\r\n"
+        result = await outcome([head])
+        if fits:
+            assert result[0] == b"GET"
+        else:
+            received = min(number, 5_000) if name == "Content-Length" else number
+            sentence = f"The header {name.title()} may list 100 elements; received {received}."
+            assert result == (431, sentence, ())
+
+
+async def test_commas_elsewhere_are_no_list():
+    """A cookie or a comment may have any number of commas."""
+    head = LINES + b"Cookie: " + b"," * 5_000 + b"\r\nX-Connection: " + b"," * 5_000 + b"\r\n\r\n"
+    assert (await outcome([head]))[0] == b"GET"
+
+
+HOST = "A Host header is a host, or a host and a port, such as 'server.example.com:5000'; received "
+ONE_LINE = "A header stands on one line; received one that goes on in the line "
+NO_CONTROL = "A header has no control characters but tabs; received "
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (b"Host: a\r\nX: a\r\n b\r\n", f"{ONE_LINE}' b'."),
+        (b"Host: a\nX: a\n\tb\n", f"{ONE_LINE}'\\tb'."),
+        (b" Host: a\r\nX: a\r\n", f"{ONE_LINE}' Host: a'."),
+        (b"Host: a\r\nX: a\x01b\r\n", f"{NO_CONTROL}'\\x01' in the line 'X: a\\x01b'."),
+        (b"Host: a\r\nX: a\x00b\r\n", f"{NO_CONTROL}'\\x00' in the line 'X: a\\x00b'."),
+        (b"Host: a\r\nX: \x7f\r\nY: \x01\r\n", f"{NO_CONTROL}'\\x7f' in the line 'X: \\x7f'."),
+        (b"Host: a\r\nX: a\x0bb\x0cc\r\n", f"{NO_CONTROL}'\\x0b' in the line 'X: a\\x0bb\\x0cc'."),
+        (b"Host: a\r\nX: a\rb\r\n", f"{NO_CONTROL}'\\r' in the line 'X: a\\rb'."),
+        (b"Host: a\r\nX: a\r\r\n", f"{NO_CONTROL}'\\r' in the line 'X: a\\r'."),
+        (b"Host: a b\r\n", f"{HOST}'a b'."),
+        (b"Host: a/b\r\n", f"{HOST}'a/b'."),
+        (b"Host: me@a\r\n", f"{HOST}'me@a'."),
+        (b"Host: http://a\r\n", f"{HOST}'http://a'."),
+        (b"Host: a:b\r\n", f"{HOST}'a:b'."),
+        (b"Host: a:123456\r\n", f"{HOST}'a:123456'."),
+        (b"Host: a:1:2\r\n", f"{HOST}'a:1:2'."),
+        (b"Host: ::1\r\n", f"{HOST}'::1'."),
+        (b"Host: [::1\r\n", f"{HOST}'[::1'."),
+        (b"Host: [1:2]\r\n", f"{HOST}'[1:2]'."),
+        (b"Host: %4\r\n", f"{HOST}'%4'."),
+        (b"host:\t<b>\t\r\n", f"{HOST}'\\x3cb\\x3e'."),
+        (b"X: host: a\r\nHOST: b\xfccher.example\r\n", f"{HOST}'b\\xfccher.example'."),
+    ],
+)
+async def test_a_head_that_servers_read_differently_is_refused(lines, sentence):
+    """Folded lines, control characters and a Host that is none: one meaning for everybody on the way, or 400."""
+    for end in (b"\r\n", b"\n"):
+        head = b"GET / HTTP/1.1\r\n" + lines + end
+        assert await outcome([head]) == (400, sentence, ())
+        assert await outcome([head[:20], head[20:]]) == (400, sentence, ())
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"a",
+        b"A.example:5000",
+        b"127.0.0.1:",
+        b"[::1]:5000",
+        b"[::ffff:127.0.0.1]",
+        b"a_b.c-d.",
+        b"",
+        b"%41",
+        b"a\t",
+    ],
+)
+async def test_a_host_that_is_one_is_accepted(host):
+    """What the grammar of URIs allows passes (RFC 9110 §7.2); it may be empty."""
+    for line in (b"Host: " + host, b"hOST:" + host):
+        result = await outcome([b"GET / HTTP/1.1\r\nX: \ta\tb\r\n" + line + b"\r\n\r\n"])
+        assert result[0] == b"GET"
+
+
+async def test_http_1_2_is_read_as_http_1_1():
+    """A higher minor version is understood as the highest known one (RFC 9110 §2.5), its Host is needed too."""
+    assert (await outcome([HEAD.replace(b"HTTP/1.1", b"HTTP/1.2")]))[2] == b"1.2"
+    assert await outcome([b"GET / HTTP/1.2\r\n\r\n"]) == (
+        400,
+        f"{INVALID}Missing mandatory Host: header.",
+        (),
+    )
+    assert (await outcome([b"GET / HTTP/1.0\r\n\r\n"]))[0] == b"GET"
+
+
+async def test_a_request_line_in_single_bytes_is_read_once():
+    """Four times the bytes, each in its own packet, are four times the work to recognise, not sixteen times."""
+
+    def seconds(length: int) -> float:
+        line = b"GET /" + b"x" * length
+        received = bytearray()
+        begin = RequestLine()
+        started = time.process_time()
+        for byte in line:
+            received.append(byte)
+            begin.check(received)
+        return time.process_time() - started
+
+    assert min(seconds(16_000) for _ in range(5)) < 8 * min(seconds(4_000) for _ in range(5))
+
+
 PAGE = Response(
     200, (("Content-Type", "text/plain"), ("Content-Length", "5"), ("Connection", "close")), b"hello"
 )
-PAGE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+DATE = b"Tue, 24 Nov 2026 16:00:00 GMT"
+PAGE_HEAD = (
+    b"HTTP/1.1 200 OK\r\nDate: " + DATE + b"\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n"
+    b"Connection: close\r\n\r\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def at_four(monkeypatch):
+    """All responses of these tests are dated alike."""
+    monkeypatch.setattr(time, "time", lambda: 1_795_536_000.75)
 
 
 async def sent(response: Response, *, head_only: bool) -> bytes:
@@ -259,6 +418,7 @@ async def test_a_head_request_is_answered_without_the_body():
     [
         (304, b"HTTP/1.1 304 Not Modified"),
         (408, b"HTTP/1.1 408 Request Timeout"),
+        (421, b"HTTP/1.1 421 Misdirected Request"),
         (426, b"HTTP/1.1 426 Upgrade Required"),
         (431, b"HTTP/1.1 431 Request Header Fields Too Large"),
         (501, b"HTTP/1.1 501 Not Implemented"),
@@ -269,7 +429,31 @@ async def test_a_head_request_is_answered_without_the_body():
 async def test_a_status_has_its_phrase(status, line):
     """Every status that we send has its standard words."""
     response = Response(status, (("Connection", "close"),), b"")
-    assert await sent(response, head_only=False) == line + b"\r\nConnection: close\r\n\r\n"
+    assert await sent(response, head_only=False) == (
+        line + b"\r\nDate: " + DATE + b"\r\nConnection: close\r\n\r\n"
+    )
+
+
+async def test_the_date_is_that_of_the_answer(monkeypatch):
+    """A response is dated, in the one form that HTTP has (RFC 9110 §6.6.1), and a second later otherwise."""
+    first = await sent(PAGE, head_only=True)
+    monkeypatch.setattr(time, "time", lambda: 1_795_536_001.0)
+    second = await sent(PAGE, head_only=True)
+    assert second == first.replace(b"16:00:00", b"16:00:01") != first
+
+
+async def test_a_refused_version_is_told_what_to_upgrade_to():
+    """426 has Upgrade (RFC 9110 §15.5.22), named in Connection as a header of this connection, which closes."""
+    refused = RequestRefused(426, "13", (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
+    answer = await sent(refusal(refused), head_only=False)
+    assert b"\r\nUpgrade: websocket\r\n" in answer
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    client.receive_data(answer)
+    head = client.next_event()
+    assert isinstance(head, h11.Response)
+    options = b",".join(value for name, value in head.headers if name == b"connection").lower().split(b",")
+    assert sorted(option.strip() for option in options) == [b"close", b"upgrade"]
 
 
 async def test_a_peer_that_is_gone_is_trios_error():

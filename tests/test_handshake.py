@@ -3,6 +3,8 @@
 import base64
 import os
 import re
+import sys
+from collections.abc import Callable
 
 import h11
 import pytest
@@ -15,6 +17,7 @@ from trioecho._http.upgrade import (
     Handshake,
     RequestRefused,
     accepting_response,
+    check_host,
     judge,
     listed,
     path_and_target,
@@ -45,13 +48,15 @@ def request(
     return h11.Request(method=method, target=target, headers=headers, http_version=version)
 
 
-def accepted(changes: Changes | None = None, **options: object) -> Handshake:
-    return judge(request(changes), WebSocketOptions(**options), ("/ws",), room=True)
+def accepted(changes: Changes | None = None, *, secure: bool = False, **options: object) -> Handshake:
+    return judge(request(changes), WebSocketOptions(**options), ("/ws",), room=True, secure=secure)
 
 
-def refused(bad: h11.Request, *, room: bool = True, **options: object) -> tuple[int, str, dict[str, str]]:
+def refused(
+    bad: h11.Request, *, room: bool = True, stopping: bool = False, secure: bool = False, **options: object
+) -> tuple[int, str, dict[str, str]]:
     with pytest.raises(RequestRefused) as caught:
-        judge(bad, WebSocketOptions(**options), ("/ws",), room=room)
+        judge(bad, WebSocketOptions(**options), ("/ws",), room=room, stopping=stopping, secure=secure)
     assert str(caught.value) == caught.value.sentence
     return caught.value.status, caught.value.sentence, dict(caught.value.headers)
 
@@ -97,7 +102,7 @@ def test_a_handshake_may_be_written_in_other_ways(changes):
 PROXY = "which a proxy may have removed"
 NO_KEY = "Sec-WebSocket-Key must be one header with 16 bytes in base64; received "
 NO_VERSION = "Sec-WebSocket-Version must be 13; received "
-VERSION_13 = {"Sec-WebSocket-Version": "13"}
+VERSION_13 = {"Sec-WebSocket-Version": "13", "Upgrade": "websocket"}
 
 
 @pytest.mark.parametrize(
@@ -226,6 +231,83 @@ def test_an_origin_cannot_smuggle_markup_into_the_sentence():
     )
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "secure", "expected"),
+    [
+        ("server.example.com:5000", "http://server.example.com:5000", False, True),
+        ("SERVER.example.com:5000", "http://server.EXAMPLE.com:5000", False, True),
+        ("server.example.com", "http://server.example.com:80", False, True),
+        ("server.example.com:80", "http://server.example.com", False, True),
+        ("server.example.com:", "http://server.example.com", False, True),
+        ("server.example.com:443", "https://server.example.com", True, True),
+        ("[0:0:0:0:0:0:0:1]:5000", "http://[::1]:5000", False, True),
+        # the scheme is that of the transport, whatever the page says
+        ("server.example.com", "https://server.example.com", False, False),
+        ("server.example.com", "http://server.example.com", True, False),
+        ("server.example.com:5000", "http://server.example.com:5001", False, False),
+        ("server.example.com:5000", "http://server.example.com", False, False),
+        ("localhost:5000", "http://127.0.0.1:5000", False, False),
+        ("server.example.com", "null", False, False),
+        ("server.example.com", "self", False, False),
+        ("", "http://", False, False),
+        ("%41", "http://%41", False, False),
+    ],
+)
+def test_self_is_the_origin_that_the_request_came_to(host, origin, secure, expected):
+    """`self` stands for the scheme of the transport and the request's Host, compared as origins are."""
+    changes: Changes = {"Host": host, "Origin": origin}
+    if expected:
+        assert accepted(changes, secure=secure, allowed_origins=["self"]).origin == origin
+    else:
+        assert refused(request(changes), secure=secure, allowed_origins=["self"])[0] == 403
+
+
+def test_self_stands_beside_other_origins():
+    """The refusal names what `self` was for this request, so that one sees what a proxy has made of it."""
+    listed = ["https://client.com", "self"]
+    assert accepted({"Origin": "http://server.example.com"}, allowed_origins=listed)
+    assert accepted({"Origin": "https://client.com"}, allowed_origins=listed)
+    assert refused(request({"Origin": "https://server.example.com"}), allowed_origins=listed) == (
+        403,
+        "The origin 'https://server.example.com' may not connect; allowed: 'https://client.com', 'self', "
+        "where 'self' is 'http://server.example.com'.",
+        {},
+    )
+
+
+def test_the_absolute_form_names_the_host():
+    """`GET http://host/ws` came to that host; the Host header is ignored then (RFC 9112 §3.2.2)."""
+    absolute = request({"Origin": "http://a.com"}, target="http://A.com:80/ws")
+    options = WebSocketOptions(allowed_origins=["self"], allowed_hosts=["a.com"])
+    assert judge(absolute, options, ("/ws",), room=True).target == "/ws"
+    status, sentence, _ = refused(absolute, allowed_hosts=["server.example.com"])
+    assert (status, sentence.split(";")[0]) == (421, "This server does not answer for the host 'A.com:80'")
+
+
+def test_a_host_that_is_not_listed_is_misdirected():
+    """Another Host gets 421, before anything else is said; the author reads what came and what would do."""
+    assert refused(
+        request({"Host": "rebound.evil.com:5000", "Origin": "http://rebound.evil.com:5000"}),
+        allowed_hosts=["localhost", "*.example.com"],
+        allowed_origins=["self"],
+    ) == (
+        421,
+        "This server does not answer for the host 'rebound.evil.com:5000'; allowed: 'localhost', '*.example.com'.",
+        {},
+    )
+    assert accepted({"Host": "www.example.com:5000"}, allowed_hosts=["localhost", "*.example.com"])
+
+
+def test_without_a_host_no_list_of_hosts_is_passed():
+    """HTTP/1.0 needs no Host; where hosts are listed, having none is having the wrong one."""
+    with pytest.raises(RequestRefused) as caught:
+        check_host(request({"Host": None}, version="1.0"), WebSocketOptions(allowed_hosts=["a.com"]))
+    assert caught.value.status == 421
+    assert (
+        caught.value.sentence == "This server does not answer for a request without a Host; allowed: 'a.com'."
+    )
+
+
 def test_a_request_without_an_origin_passes_any_list():
     """What is not a browser connects, whichever pages may."""
     assert accepted(allowed_origins=["https://client.com"]).origin is None
@@ -235,16 +317,21 @@ def test_a_server_that_is_full_says_when_to_come_back():
     """A request for which there is no room gets 503 with Retry-After."""
     full = "connections are taken; try again in 5 seconds."
     assert refused(request(), room=False, max_connections=9) == (503, f"All 9 {full}", {"Retry-After": "5"})
-    assert refused(request(), room=False) == (
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+def test_a_server_that_stops_says_so(limit):
+    """A request that comes too late hears that the server is stopping, not that it is full."""
+    assert refused(request(), room=False, stopping=True, max_connections=limit) == (
         503,
-        "This server takes no new connections; try again in 5 seconds.",
+        "This server is stopping and takes no new connections; try again in 5 seconds.",
         {"Retry-After": "5"},
     )
 
 
 def test_the_first_fault_in_order_is_told():
-    """Origin, path, method, HTTP version, upgrade, version, body, key, subprotocols, room: in this order."""
-    wrong: Changes = {"Origin": "https://evil.com"}
+    """Host, origin, path, method, HTTP version, upgrade, version, body, key, subprotocols, room: in this order."""
+    wrong: Changes = {"Host": "rebound.evil.com", "Origin": "https://evil.com"}
     changes: Changes = {
         **wrong,
         "Upgrade": "h2c",
@@ -261,10 +348,14 @@ def test_the_first_fault_in_order_is_told():
         status, sentence, _ = refused(
             request(changes, target=target, method=method, version=version),
             room=False,
+            max_connections=9,
             allowed_origins=["https://client.com"],
+            allowed_hosts=["server.example.com"],
         )
         heard.append((status, sentence.split(";")[0]))
 
+    listen()
+    changes["Host"] = "server.example.com"
     listen()
     changes["Origin"] = "https://client.com"
     listen()
@@ -273,11 +364,12 @@ def test_the_first_fault_in_order_is_told():
     method = "GET"
     listen()
     version = "1.1"
-    for name in list(changes)[1:]:
+    for name in list(changes)[2:]:
         listen()
         changes[name] = GOOD.get(name)
     listen()
     assert heard == [
+        (421, "This server does not answer for the host 'rebound.evil.com'"),
         (403, "The origin 'https://evil.com' may not connect"),
         (404, "No WebSocket is served at '/elsewhere'"),
         (405, "A WebSocket handshake is a GET request"),
@@ -288,7 +380,7 @@ def test_the_first_fault_in_order_is_told():
         (400, "A WebSocket handshake has no body"),
         (400, "Sec-WebSocket-Key must be one header with 16 bytes in base64"),
         (400, "Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'"),
-        (503, "This server takes no new connections"),
+        (503, "All 9 connections are taken"),
     ]
 
 
@@ -311,6 +403,54 @@ def test_the_first_fault_in_order_is_told():
 def test_the_subprotocol_is_ours_in_our_order_of_preference(ours, offered, agreed):
     """The first of our subprotocols that the client offers is agreed on; if none fits, none."""
     assert accepted({"Sec-WebSocket-Protocol": offered}, subprotocols=ours).subprotocol == agreed
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.2", "1.9"])
+def test_http_1_1_or_higher_is_accepted(version):
+    """RFC 6455 §4.2.1 asks for HTTP/1.1 or higher."""
+    assert judge(request(version=version), WebSocketOptions(), ("/ws",), room=True).path == "/ws"
+
+
+def work(function: Callable[[], object]) -> int:
+    """How many functions, in Python or in C, a call calls: a measure of work that is the same on any machine."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_a_path_of_escapes_is_not_worth_its_decoding():
+    """The work for a path does not grow with its escapes beyond any that could be meant."""
+    assert path_and_target(b"/" + b"%41" * 1000) == ("/" + "A" * 1000, "/" + "%41" * 1000)
+    for flood in (b"%2F" * 5_300, b"%41" * 5_300, b"%2F%41" * 2_650):
+        target = b"/" + flood
+        assert path_and_target(target) == (target.decode(), target.decode())
+        assert work(lambda target=target: path_and_target(target)) < 30
+    slashes = b"/" + b"%2F" * 1000
+    assert path_and_target(slashes)[0] == slashes.decode()
+    assert work(lambda: path_and_target(slashes)) < 2 * work(lambda: path_and_target(b"/" + b"%41" * 1000))
+
+
+@pytest.mark.parametrize("name", ["Sec-WebSocket-Protocol", "Connection", "Upgrade"])
+def test_empty_elements_of_a_list_are_no_work(name):
+    """15,900 commas in a list cost hardly more calls than one."""
+    value = GOOD.get(name, "chat")
+    few, many = (request({name: "," * commas + value}) for commas in (1, 15_900))
+    options = WebSocketOptions(subprotocols=["chat"])
+
+    def decide(asked: h11.Request) -> None:
+        assert wants_websocket(asked)
+        judge(asked, options, ("/ws",), room=True)
+
+    assert work(lambda: decide(many)) <= work(lambda: decide(few)) + 10
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ def test_the_defaults_are_aspnets_where_aspnet_has_one():
     assert given == {
         "path": "/ws",
         "allowed_origins": (),
+        "allowed_hosts": (),
         "keep_alive_interval": 120.0,
         "keep_alive_timeout": 20.0,
         "idle_timeout": math.inf,
@@ -58,7 +59,7 @@ def test_options_are_equal_by_value_and_can_be_keys():
 
 
 def test_options_are_given_by_name():
-    """A positional argument is refused: nobody should have to know the order of twelve options."""
+    """A positional argument is refused: nobody should have to know the order of thirteen options."""
     with pytest.raises(TypeError):
         WebSocketOptions("/ws")
 
@@ -87,6 +88,9 @@ def test_iterables_become_tuples():
     assert options.allowed_origins == ("https://client.com",)
     assert options.subprotocols == ("b", "a")
     assert [str(pattern) for pattern in options.origin_patterns] == ["https://client.com"]
+    options = WebSocketOptions(allowed_hosts=iter(["LOCALHOST", "*.example.com:8443"]))
+    assert options.allowed_hosts == ("LOCALHOST", "*.example.com:8443")
+    assert [str(pattern) for pattern in options.host_patterns] == ["localhost", "*.example.com:8443"]
 
 
 MISTAKES = [
@@ -99,6 +103,12 @@ MISTAKES = [
      "allowed_origins takes a list of origins, each a string; it contains 1"),
     ("allowed_origins", ["client.com"], ValueError,
      "allowed_origins: 'client.com' is not an origin because it has no scheme: write 'https://client.com'"),
+    ("allowed_hosts", "localhost", TypeError,
+     "allowed_hosts takes a list of hosts; you gave the string 'localhost': write ['localhost']"),
+    ("allowed_hosts", [1], TypeError, "allowed_hosts takes a list of hosts, each a string; it contains 1"),
+    ("allowed_hosts", ["http://localhost:5000/"], ValueError,
+     "allowed_hosts: 'http://localhost:5000/' is not a host because it has a scheme and ends with a slash: "
+     "write 'localhost:5000'"),
     ("subprotocols", "chat", TypeError,
      "subprotocols takes a list of subprotocols; you gave the string 'chat': write ['chat']"),
     ("subprotocols", {"a", "b"}, TypeError, None),

@@ -112,6 +112,25 @@ def test_an_asterisk_stands_for_one_or_more_labels(configured, origin, expected)
     assert allowed([configured], origin) is expected
 
 
+@pytest.mark.parametrize(
+    ("own", "origin", "expected"),
+    [
+        ("http://localhost:5000", "http://localhost:5000", True),
+        ("HTTP://LocalHost:80", "http://localhost", True),
+        ("https://[0::1]:443", "https://[::1]", True),
+        ("http://localhost:5000", "http://localhost:5001", False),
+        ("http://localhost:5000", None, True),
+        (None, "http://localhost:5000", False),
+        (None, "self", False),
+        ("http://a b", "http://a b", False),
+        ("http://", "http://", False),
+    ],
+)
+def test_self_is_the_servers_own_origin(own, origin, expected):
+    """`self` stands for the origin that the request came to, in any spelling, and for nothing where that is none."""
+    assert origin_allowed([parse_origin_pattern("self")], origin, own) is expected
+
+
 SHAPE = "an origin is scheme://host or scheme://host:port, for example 'https://client.com'"
 ASTERISK = (
     "an asterisk stands only for the first labels of a host name, as in 'https://*.client.com', "
@@ -159,6 +178,8 @@ ASTERISK = (
             "write 'https://xn--bcher-kva.example:8443'",
         ),
         ("http://::1", "not an origin because it has an IPv6 address without brackets: write 'http://[::1]'"),
+        ("Self", "not an origin: the server's own is written 'self'"),
+        ("'self' ", "not an origin: the server's own is written 'self'"),
         ("file:///x", "not what browsers send: a page opened from a file sends 'null', so write 'null'"),
         (
             "https://a.com, https://b.com",
@@ -183,7 +204,7 @@ def test_what_no_browser_sends_is_refused_with_the_right_spelling(configured, le
 
 
 @pytest.mark.parametrize(
-    "text", ["https://client.com", "https://*.client.com:8443", "null", "*", "http://[::1]:8888"]
+    "text", ["https://client.com", "https://*.client.com:8443", "null", "self", "*", "http://[::1]:8888"]
 )
 def test_a_pattern_prints_as_it_is_written(text):
     """A parsed pattern shows the spelling a browser would use, so that a refusal can name it."""

@@ -152,16 +152,40 @@ def test_an_unknown_path_hears_what_there_is():
 @pytest.mark.parametrize(
     ("path", "allow", "sentence"),
     [
-        ("/", "GET, HEAD", b"'/' takes GET and HEAD; received 'POST'.\n"),
-        ("/page.js", "GET, HEAD", b"'/page.js' takes GET and HEAD; received 'POST'.\n"),
-        ("/healthz", "GET, HEAD", b"'/healthz' takes GET and HEAD; received 'POST'.\n"),
-        ("/ws", "GET", b"'/ws' takes WebSocket handshakes, which are GET; received 'POST'.\n"),
+        ("/", "GET, HEAD, OPTIONS", b"'/' takes GET and HEAD; received 'POST'.\n"),
+        ("/page.js", "GET, HEAD, OPTIONS", b"'/page.js' takes GET and HEAD; received 'POST'.\n"),
+        ("/healthz", "GET, HEAD, OPTIONS", b"'/healthz' takes GET and HEAD; received 'POST'.\n"),
+        ("/ws", "GET, OPTIONS", b"'/ws' takes WebSocket handshakes, which are GET; received 'POST'.\n"),
     ],
 )
 def test_another_method_hears_which_are_allowed(path, allow, sentence):
     """405 says in Allow, and in words, what would have been accepted."""
     response = ask(path, "POST")
     assert (response.status, dict(response.headers)["Allow"], response.body) == (405, allow, sentence)
+
+
+@pytest.mark.parametrize(
+    ("target", "allow"),
+    [
+        ("*", "GET, HEAD, OPTIONS"),
+        ("/?from=bookmark", "GET, HEAD, OPTIONS"),
+        ("/page.js", "GET, HEAD, OPTIONS"),
+        ("/healthz", "GET, HEAD, OPTIONS"),
+        ("/ws", "GET, OPTIONS"),
+        ("http://127.0.0.1/ws", "GET, OPTIONS"),
+    ],
+)
+def test_options_are_told(target, allow):
+    """OPTIONS, of the server or of what is there, is answered with the methods that will do."""
+    assert ask(target, "OPTIONS") == Response(
+        204, (("Allow", allow), ("X-Content-Type-Options", "nosniff"), ("Connection", "close")), b""
+    )
+
+
+def test_options_of_nothing_is_not_found():
+    """OPTIONS of an unknown path is as wrong as any other request for it, and only OPTIONS knows the asterisk."""
+    assert ask("/unknown", "OPTIONS").status == 404
+    assert ask("*").status == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/healthz", "/ws", "/unknown"])

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 from urllib.parse import unquote
 
+from trioecho._http.hosts import HostPattern, parse_host_pattern
 from trioecho._http.origins import OriginPattern, parse_origin_pattern
+from trioecho._http.tokens import TOKEN
 
-# RFC 9110 §5.6.2: token = 1*tchar
-TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_Pattern = TypeVar("_Pattern", OriginPattern, HostPattern)
 
 _ZERO_IS_OFF = frozenset({"keep_alive_interval", "idle_timeout"})
 
@@ -36,10 +38,21 @@ class WebSocketOptions:
         mapping.
     allowed_origins (default empty: every origin, as in ASP.NET):
         The web pages that may connect, as browsers name them: `https://client.com`; `https://*.client.com`
-        for every host below client.com, but not client.com itself; `null` for sandboxed pages and files; `*`
-        for all. Compared without case and without default ports. Any other page gets 403. A request without
-        an Origin does not come from a browser and passes. Empty is the default so that the echo server works
-        from every page; a server that knows its users by cookies must list its pages.
+        for every host below client.com, but not client.com itself; `null` for sandboxed pages and files; `self`
+        for the origin that the request itself came to, which is that of the server's own page; `*` for all.
+        Compared without case and without default ports. Any other page gets 403. A request without an Origin
+        passes: browsers always send one. Some other programs send one too: websocket-client and ws4py name the
+        server itself, and need `self`. Its scheme is `https` if the server does TLS itself: behind a proxy that
+        does it, list the origin instead. `self` believes the Host of the request, and with DNS rebinding a page
+        can make that any name: list the server's names in `allowed_hosts` beside it. Empty is the default so
+        that the echo server works from every page; a server that knows its users by cookies must list its pages.
+    allowed_hosts (default empty: every host, as in ASP.NET):
+        The names and addresses under which the server answers, as clients write them in Host: `client.com`;
+        `*.client.com` for every host below client.com, but not client.com itself; `127.0.0.1`, `[::1]`; `*` for
+        all. Compared without case; a port counts only where one is listed, `client.com:8443`. Any other request
+        gets 421, also one for the page or /healthz, and so does a request without a Host. On loopback or in an
+        intranet this is the protection against DNS rebinding, by which a web page reaches a server that its
+        author cannot reach. Empty is the default, because a server cannot know its names behind proxies.
     keep_alive_interval (default 120 seconds, ASP.NET's; 0 or `math.inf`: off):
         After so long without a byte from the client, it is sent a Ping, which also keeps proxies from closing
         an idle connection. Behind a proxy with a shorter limit (nginx: 60 s) choose less than that limit.
@@ -90,11 +103,12 @@ class WebSocketOptions:
         permessage-deflate (RFC 7692) is not implemented, so True is refused for now. Off is right wherever a
         message holds a secret next to text that somebody else can choose (CRIME, BREACH).
 
-    `origin_patterns` is derived: `allowed_origins`, parsed once.
+    `origin_patterns` and `host_patterns` are derived: `allowed_origins` and `allowed_hosts`, parsed once.
     """
 
     path: str = "/ws"
     allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     keep_alive_interval: float = 120.0
     keep_alive_timeout: float = 20.0
     idle_timeout: float = math.inf
@@ -108,6 +122,7 @@ class WebSocketOptions:
     subprotocols: tuple[str, ...] = ()
     compression: bool = False
     origin_patterns: tuple[OriginPattern, ...] = field(init=False, repr=False, compare=False)
+    host_patterns: tuple[HostPattern, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         checked: dict[str, object] = {"path": checked_path(self.path)}
@@ -132,7 +147,13 @@ class WebSocketOptions:
             _count("max_connections", self.max_connections, "connections, or None for no limit")
         checked["subprotocols"] = _subprotocols(self.subprotocols)
         checked["allowed_origins"] = origins = _strings("allowed_origins", "origins", self.allowed_origins)
-        checked["origin_patterns"] = tuple(_origin_pattern(origin) for origin in origins)
+        checked["origin_patterns"] = tuple(
+            _pattern("allowed_origins", parse_origin_pattern, each) for each in origins
+        )
+        checked["allowed_hosts"] = hosts = _strings("allowed_hosts", "hosts", self.allowed_hosts)
+        checked["host_patterns"] = tuple(
+            _pattern("allowed_hosts", parse_host_pattern, each) for each in hosts
+        )
         if not isinstance(self.compression, bool):
             raise TypeError(f"compression takes True or False; you gave {self.compression!r}")
         if self.compression:
@@ -206,11 +227,11 @@ def _strings(name: str, what: str, value: object) -> tuple[str, ...]:
     return tuple(strings)
 
 
-def _origin_pattern(origin: str) -> OriginPattern:
+def _pattern(name: str, parse: Callable[[str], _Pattern], text: str) -> _Pattern:
     try:
-        return parse_origin_pattern(origin)
+        return parse(text)
     except ValueError as error:
-        raise ValueError(f"allowed_origins: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _subprotocols(value: object) -> tuple[str, ...]:

@@ -5,8 +5,10 @@ A browser sends the `Origin` of the page that opened the WebSocket, and a page c
 use a visitor's cookies here. Anything but a browser can send any `Origin` or none: this is no authentication.
 
 The rules are ASP.NET Core's: an empty list allows everyone, `*` allows everyone, and a request without an
-`Origin` passes, because it does not come from a browser. Beyond ASP.NET, both sides are compared without case
-and without the default port, and `https://*.client.com` stands for one or more labels before `.client.com`.
+`Origin` passes, because no browser has sent it. Beyond ASP.NET, both sides are compared without case
+and without the default port, `https://*.client.com` stands for one or more labels before `.client.com`, and `self`
+for the origin that the request itself came to: that of the server's own page, and what websocket-client and ws4py,
+which are no browsers, send unasked.
 
 Both sides are brought into one spelling, `scheme://host[:port]`, as a browser would serialise it. After that
 a comparison of strings is a comparison of origins.
@@ -34,7 +36,7 @@ _SHAPE = "an origin is scheme://host or scheme://host:port, for example 'https:/
 
 @dataclass(frozen=True, slots=True)
 class OriginPattern:
-    """One configured origin, parsed: `https://client.com`, `https://*.client.com`, `null` or `*`.
+    """One configured origin, parsed: `https://client.com`, `https://*.client.com`, `null`, `self` or `*`.
 
     `start` is the whole origin, or what stands before the asterisk; `end` is what stands behind it, None
     without one.
@@ -56,6 +58,8 @@ class OriginPattern:
 
 
 EVERY_ORIGIN = OriginPattern("", "")
+# It equals no origin: that of the request is compared instead, see `origin_allowed`.
+OWN_ORIGIN = OriginPattern("self")
 
 
 def parse_origin_pattern(text: str) -> OriginPattern:
@@ -71,12 +75,19 @@ def parse_origin_pattern(text: str) -> OriginPattern:
     return pattern
 
 
-def origin_allowed(patterns: Sequence[OriginPattern], origin: str | None) -> bool:
-    """Whether a request with this `Origin` (None: it has none) may connect; no patterns allow everyone."""
+def origin_allowed(patterns: Sequence[OriginPattern], origin: str | None, own: str | None = None) -> bool:
+    """Whether a request with this `Origin` (None: it has none) may connect; no patterns allow everyone.
+
+    `own` is the origin that the request came to, `scheme://host[:port]` in any spelling, for the pattern `self`.
+    """
     if not patterns or origin is None or EVERY_ORIGIN in patterns:
         return True
     spelling = normalised(origin)
-    return spelling is not None and any(pattern.matches(spelling) for pattern in patterns)
+    if spelling is None:
+        return False
+    if own is not None and OWN_ORIGIN in patterns and spelling == normalised(own.removesuffix(":")):
+        return True
+    return any(pattern.matches(spelling) for pattern in patterns)
 
 
 def normalised(origin: str) -> str | None:
@@ -101,6 +112,8 @@ def normalised(origin: str) -> str | None:
 def _parsed(text: str) -> OriginPattern | None:
     if text == "*":
         return EVERY_ORIGIN
+    if text == "self":
+        return OWN_ORIGIN
     before, wildcard, behind = text.partition("://*.")
     origin = normalised(f"{before}://{behind}" if wildcard else text)
     if origin is None:
@@ -118,6 +131,8 @@ def _lesson(text: str) -> str:
     if "," in text:
         each = ", ".join(repr(part.strip()) for part in text.split(",") if part.strip())
         return f"{text!r} is not an origin but a list in one string: write {each}"
+    if text.strip(" '\"").lower() == "self":
+        return f"{text!r} is not an origin: the server's own is written 'self'"
     if text.lower().startswith("file:"):
         return f"{text!r} is not what browsers send: a page opened from a file sends 'null', so write 'null'"
     faults, corrected = _corrected(text)
@@ -158,7 +173,7 @@ def _corrected(text: str) -> tuple[list[str], str]:
     name, _, port = host.partition(":")
     if not host.isascii():
         faults.append("is not in the ASCII spelling (punycode) that browsers send")
-        host = host.replace(name, _punycode(name), 1)
+        host = host.replace(name, punycode(name), 1)
     elif host.count(":") > 1 and not host.startswith("["):
         faults.append("has an IPv6 address without brackets")
         host = f"[{host}]"
@@ -168,7 +183,8 @@ def _corrected(text: str) -> tuple[list[str], str]:
     return faults, f"{_PAGE_SCHEMES.get(scheme, scheme)}://{host}"
 
 
-def _punycode(name: str) -> str:
+def punycode(name: str) -> str:
+    """A name as it is asked for in DNS, and sent in Host and Origin."""
     try:
         return name.encode("idna").decode("ascii")
     except UnicodeError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources.abc import Traversable
 
@@ -59,18 +59,25 @@ class PageFile:
 def respond(request: h11.Request, paths: Collection[str]) -> Response:
     """Answers a request that does not want a WebSocket; `paths` are where WebSockets are served.
 
-    The page and /healthz come before `paths`: a WebSocket served at `/` leaves the page there for browsers.
+    The page and /healthz come before `paths`: a WebSocket served at `/` leaves the page there for browsers. OPTIONS of
+    any of them, and of `*`, is answered with the methods that it takes.
     A body of the request is not read.
     """
     path, _ = path_and_target(request.target)
+    if path == "*" and request.method == b"OPTIONS":
+        return _options("GET, HEAD, OPTIONS")
     file = page_files().get(path)
     if file is None and path != "/healthz" and path not in paths:
         return refusal(RequestRefused(404, _not_found(path, paths)))
     if request.method not in (b"GET", b"HEAD"):
         plain = file is not None or path == "/healthz"
         allow, takes = (
-            ("GET, HEAD", "GET and HEAD") if plain else ("GET", "WebSocket handshakes, which are GET")
+            ("GET, HEAD, OPTIONS", "GET and HEAD")
+            if plain
+            else ("GET, OPTIONS", "WebSocket handshakes, which are GET")
         )
+        if request.method == b"OPTIONS":
+            return _options(allow)
         sentence = f"{quoted(path)} takes {takes}; received {quoted(request.method.decode('ascii'))}."
         return refusal(RequestRefused(405, sentence, (("Allow", allow),)))
     if file is not None:
@@ -86,7 +93,14 @@ def respond(request: h11.Request, paths: Collection[str]) -> Response:
 
 def refusal(refused: RequestRefused) -> Response:
     """The response that a refusal asks for: its status, its headers, its sentence."""
-    return _text(refused.status, f"{refused.sentence}\n", refused.headers)
+    response = _text(refused.status, f"{refused.sentence}\n", refused.headers)
+    if not any(name == "Upgrade" for name, _ in refused.headers):
+        return response
+    # Upgrade concerns this connection only, and Connection names what does (RFC 9110 §7.8).
+    headers = [
+        (name, "close, Upgrade" if name == "Connection" else value) for name, value in response.headers
+    ]
+    return replace(response, headers=tuple(headers))
 
 
 @cache
@@ -140,6 +154,11 @@ def _has_current(request: h11.Request, etag: str) -> bool:
         for tag in value.split(b",")
     ]
     return any(tag == b"*" or tag.removeprefix(b"W/") == etag.encode("ascii") for tag in tags)
+
+
+def _options(allow: str) -> Response:
+    """Which methods there are (RFC 9110 §9.3.7)."""
+    return Response(204, (("Allow", allow), *_ON_EVERY_RESPONSE), b"")
 
 
 def _not_found(path: str, paths: Collection[str]) -> str:

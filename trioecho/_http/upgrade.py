@@ -2,12 +2,13 @@
 
 The first fault found is the one that is told, so the order is part of the behaviour:
 
-1. origin: 403. First and before routing, as in ASP.NET: a page that may not connect learns nothing else.
-2. path: 404.
-3. the handshake itself (RFC 6455 §4.2.1): method 405, HTTP version, Upgrade and Connection 400, version 426,
+1. host: 421. Who was led here under a name that is not ours learns nothing; plain requests are judged by it too.
+2. origin: 403. Before routing, as in ASP.NET: a page that may not connect learns nothing else.
+3. path: 404.
+4. the handshake itself (RFC 6455 §4.2.1): method 405, HTTP version, Upgrade and Connection 400, version 426,
    body, key and subprotocols 400. Nobody should be told to come back later with a request that
    can never be accepted.
-4. room: 503, last.
+5. room: 503, last.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ import hashlib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import h11
 
-from trioecho._http.origins import origin_allowed
-from trioecho.options import TOKEN, WebSocketOptions
+from trioecho._http.hosts import authority, host_allowed
+from trioecho._http.origins import OWN_ORIGIN, normalised, origin_allowed
+from trioecho._http.tokens import TOKEN
+
+if TYPE_CHECKING:
+    from trioecho.options import WebSocketOptions
 
 # RFC 6455 §4.2.1: "a base64-encoded (…) value that, when decoded, is 16 bytes in length". The four bits that
 # the encoding leaves over may be anything, as in .NET's decoder.
@@ -34,6 +41,8 @@ _SCHEME_AND_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _RETRY_AFTER_SECONDS = 5
 _LONGEST_QUOTE = 100
 _MOST_NAMED = 5
+# Decoding them costs more than receiving them. No path that is served has as many.
+_MOST_ESCAPES = 1000
 
 _Fields = dict[str, list[str]]
 
@@ -87,13 +96,21 @@ def wants_websocket(request: h11.Request) -> bool:
 
 
 def judge(
-    request: h11.Request, options: WebSocketOptions, paths: Collection[str], *, room: bool
+    request: h11.Request,
+    options: WebSocketOptions,
+    paths: Collection[str],
+    *,
+    room: bool,
+    stopping: bool = False,
+    secure: bool = False,
 ) -> Handshake:
     """Judges a request that wants a WebSocket.
 
     `paths` are the paths at which WebSockets are served (decoded); `room` is whether one more connection may
-    be opened. Raises RequestRefused; the order of the checks is at the top of this file.
+    be opened, `stopping` whether that is because the server stops; `secure` is whether the request came over TLS.
+    Raises RequestRefused; the order of the checks is at the top of this file.
     """
+    check_host(request, options, secure=secure)
     headers = tuple(
         [
             (name.decode("ascii").lower(), value.decode("latin-1"))
@@ -103,7 +120,7 @@ def judge(
     fields: _Fields = {}
     for name, value in headers:
         fields.setdefault(name, []).append(value)
-    origin = _origin(fields, options)
+    origin = _origin(request, fields, options, secure=secure)
     path, target = path_and_target(request.target)
     if path not in paths:
         raise RequestRefused(
@@ -113,9 +130,10 @@ def judge(
     key = _key(fields)
     subprotocol = _subprotocol(fields, options)
     if not room:
-        limit = options.max_connections
         taken = (
-            "This server takes no new connections" if limit is None else f"All {limit} connections are taken"
+            "This server is stopping and takes no new connections"
+            if stopping or options.max_connections is None
+            else f"All {options.max_connections} connections are taken"
         )
         raise RequestRefused(
             503,
@@ -123,6 +141,20 @@ def judge(
             (("Retry-After", str(_RETRY_AFTER_SECONDS)),),
         )
     return Handshake(path, target, headers, origin, subprotocol, key)
+
+
+def check_host(request: h11.Request, options: WebSocketOptions, *, secure: bool = False) -> None:
+    """Refuses (RequestRefused, 421) any request, not only for a WebSocket, to a host that `options` do not allow.
+
+    `secure` is whether it came over TLS.
+    """
+    if not options.host_patterns:
+        return
+    named = authority(request.target, request.headers.raw_items())
+    if not host_allowed(options.host_patterns, named, secure=secure):
+        allowed = listed([str(pattern) for pattern in options.host_patterns])
+        received = "a request without a Host" if named is None else f"the host {quoted(named)}"
+        raise RequestRefused(421, f"This server does not answer for {received}; allowed: {allowed}.")
 
 
 def accepting_response(handshake: Handshake) -> bytes:
@@ -144,7 +176,7 @@ def path_and_target(target: bytes) -> tuple[str, str]:
 
     The absolute form, `GET http://host/ws HTTP/1.1`, must be understood too (RFC 9112 §3.2.2).
     Percent-encoded UTF-8 is decoded as in ASP.NET, all but the slash: `/%77s` is `/ws`, `/a%2Fb` is not
-    `/a/b`. A path that is not UTF-8 stays as it was sent.
+    `/a/b`. A path that is not UTF-8, or has more than 1,000 escapes, stays as it was sent.
     """
     text = target.decode("ascii")
     if not text.startswith("/"):
@@ -153,12 +185,10 @@ def path_and_target(target: bytes) -> tuple[str, str]:
             text = text[authority.end() :]
             text = text if text.startswith("/") else f"/{text}"
     path = text.partition("?")[0]
-    if "%" in path:
+    if 0 < path.count("%") <= _MOST_ESCAPES:
         try:
-            path = "".join(
-                part if part.upper() == "%2F" else unquote(part, errors="strict")
-                for part in re.split("(%2[Ff])", path)
-            )
+            # The slash's own percent sign is escaped, so that the slash stays so when it is decoded.
+            path = unquote(path.replace("%2F", "%252F").replace("%2f", "%252f"), errors="strict")
         except UnicodeDecodeError:
             pass  # it stays as it was sent
     return path, text
@@ -175,12 +205,12 @@ def quoted(value: str) -> str:
 
 def listed(values: Collection[str]) -> str:
     """The first five values, quoted, and how many more there are."""
-    named = [quoted(value) for value in values][:_MOST_NAMED]
+    named = [quoted(value) for value in islice(values, _MOST_NAMED)]
     more = len(values) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
 
 
-def _origin(fields: _Fields, options: WebSocketOptions) -> str | None:
+def _origin(request: h11.Request, fields: _Fields, options: WebSocketOptions, *, secure: bool) -> str | None:
     received = fields.get("origin")
     if received is None:
         return None
@@ -188,8 +218,16 @@ def _origin(fields: _Fields, options: WebSocketOptions) -> str | None:
         # RFC 6454 §7.3: "The user agent MUST NOT include more than one Origin header field".
         raise RequestRefused(400, f"A request has at most one Origin header; received {listed(received)}.")
     origin = received[0]
-    if not origin_allowed(options.origin_patterns, origin):
+    if not options.origin_patterns:
+        return origin
+    own = None
+    if OWN_ORIGIN in options.origin_patterns:
+        named = authority(request.target, request.headers.raw_items())
+        own = None if named is None else f"{'https' if secure else 'http'}://{named}"
+    if not origin_allowed(options.origin_patterns, origin, own):
         allowed = listed([str(pattern) for pattern in options.origin_patterns])
+        if own is not None:
+            allowed += f", where 'self' is {quoted(normalised(own.removesuffix(':')) or own)}"
         raise RequestRefused(403, f"The origin {quoted(origin)} may not connect; allowed: {allowed}.")
     return origin
 
@@ -201,7 +239,7 @@ def _check_upgrade(request: h11.Request, fields: _Fields) -> None:
             f"A WebSocket handshake is a GET request; received {quoted(request.method.decode('ascii'))}.",
             (("Allow", "GET"),),
         )
-    if request.http_version != b"1.1":
+    if request.http_version < b"1.1":
         version = request.http_version.decode("ascii")
         raise RequestRefused(
             400,
@@ -219,7 +257,8 @@ def _check_upgrade(request: h11.Request, fields: _Fields) -> None:
         raise RequestRefused(
             426,
             f"Sec-WebSocket-Version must be 13; received {_received(fields, 'sec-websocket-version')}.",
-            (("Sec-WebSocket-Version", "13"),),
+            # Upgrade is what a 426 must have (RFC 9110 §15.5.22).
+            (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")),
         )
     if "transfer-encoding" in fields or fields.get("content-length", ["0"]) != ["0"]:
         # What follows the head of a handshake is taken for frames, so a body must not stand there.
@@ -246,7 +285,8 @@ def _subprotocol(fields: _Fields, options: WebSocketOptions) -> str | None:
     if received is None:
         return None
     offered: set[str] = set()
-    for offer in ",".join(received).split(","):
+    # Equal ones, such as empty ones, are looked at once.
+    for offer in dict.fromkeys(",".join(received).split(",")):
         token = offer.strip(" \t")
         # RFC 9110 §5.6.1.2: "A recipient MUST parse and ignore a reasonable number of empty list elements".
         if token and TOKEN.fullmatch(token) is None:
@@ -260,7 +300,15 @@ def _subprotocol(fields: _Fields, options: WebSocketOptions) -> str | None:
 
 def _has_token(values: Sequence[str], token: str) -> bool:
     """Whether a comma-separated header, on one line or several, contains the token, in any case."""
-    return any(part.strip(" \t") == token for value in values for part in value.lower().split(","))
+    for value in values:
+        lowered = value.lower()
+        if lowered == token or ("," in lowered and token in map(_stripped, set(lowered.split(",")))):
+            return True
+    return False
+
+
+def _stripped(element: str) -> str:
+    return element.strip(" \t")
 
 
 def _received(fields: _Fields, name: str) -> str:

@@ -6,9 +6,9 @@ import logging
 
 import trio
 
-from trioecho._http.http1 import read_request, send_response
+from trioecho._http.http1 import first_bytes, read_request, send_response
 from trioecho._http.pages import refusal, respond
-from trioecho._http.upgrade import Handshake, RequestRefused, judge, wants_websocket
+from trioecho._http.upgrade import Handshake, RequestRefused, check_host, judge, wants_websocket
 from trioecho._server.service import Service
 from trioecho._wire.linger import linger, tcp_of
 from trioecho._wire.tls import TlsStream
@@ -17,25 +17,37 @@ logger = logging.getLogger("trioecho")
 
 
 async def greet(transport: trio.abc.Stream, service: Service) -> tuple[Handshake, bytes] | None:
-    """Read one request under `handshake_timeout`; returns the accepted handshake, or None when it was answered."""
+    """Read one request under `handshake_timeout`; returns the accepted handshake, or None when it was answered, or
+    when there is nobody to answer."""
     request = None
-    encrypted = not isinstance(transport, (TlsStream, trio.SSLStream))
+    secure = isinstance(transport, (TlsStream, trio.SSLStream))
+    answerable = not secure
     try:
-        with service.phase(service.options.handshake_timeout) as scope:
-            if isinstance(transport, (TlsStream, trio.SSLStream)):
-                await transport.do_handshake()
-                encrypted = True
-            request, rest = await read_request(transport)
+        with service.phase(service.options.handshake_timeout):
+            first = b""
+            with service.silence():
+                if isinstance(transport, (TlsStream, trio.SSLStream)):
+                    await transport.do_handshake()
+                    answerable = True
+                first = await first_bytes(transport)
+            if first:
+                request, rest = await read_request(transport, first)
         if request is None:
-            if not encrypted:
+            if service.stopping or not answerable:
                 return None
             seconds = service.options.handshake_timeout
-            assert scope.cancelled_caught
-            if service.stopping:
-                return None
             raise RequestRefused(408, f"No complete request came within {seconds:g} seconds.")
         if wants_websocket(request):
-            return judge(request, service.options, service.handlers, room=service.room), rest
+            handshake = judge(
+                request,
+                service.options,
+                service.handlers,
+                room=service.room,
+                stopping=service.stopping,
+                secure=secure,
+            )
+            return handshake, rest
+        check_host(request, service.options, secure=secure)
         response = respond(request, service.handlers)
     except RequestRefused as refused:
         logger.info("%s refused: %d %s", address(transport), refused.status, refused.sentence)

@@ -42,6 +42,8 @@ class Service:
     phases: set[trio.CancelScope] = field(default_factory=set)
     courtesies: set[trio.CancelScope] = field(default_factory=set)
     """Those phases in which nothing is owed any more, only the client's hanging up awaited."""
+    silences: set[trio.CancelScope] = field(default_factory=set)
+    """What is inside of a phase while the client has said nothing, and so is owed nothing."""
 
     @property
     def room(self) -> bool:
@@ -61,12 +63,27 @@ class Service:
             finally:
                 scopes.discard(scope)
 
+    @contextlib.contextmanager
+    def silence(self) -> Iterator[None]:
+        """Bound the wait for a client's first word: the server's stop cancels it at once, as browsers keep connections
+        that they have opened ahead open for minutes."""
+        with trio.CancelScope() as scope:
+            if self.stopping:
+                scope.cancel()
+            self.silences.add(scope)
+            try:
+                yield
+            finally:
+                self.silences.discard(scope)
+
     def stop(self, deadline: float) -> None:
         """Accept nobody any more; let everybody end, at `deadline` (Trio's clock) at the latest."""
         self.stopping = True
         self.deadline = min(self.deadline, deadline)
         for scope in self.phases:
             scope.deadline = min(scope.deadline, deadline)
+        for scope in self.silences:
+            scope.cancel()
         for scope in self.courtesies:
             scope.deadline = min(scope.deadline, trio.current_time() + STOPPING_COURTESY)
         for connection in tuple(self.connections):

@@ -28,6 +28,7 @@ FIELDS = tuple(field.name for field in dataclasses.fields(WebSocketOptions) if f
 # What may be given more than once is named in the singular here and in the plural there.
 OPTION_OF_FIELD = {name: f"--{name.replace('_', '-')}" for name in FIELDS} | {
     "allowed_origins": "--allowed-origin",
+    "allowed_hosts": "--allowed-host",
     "subprotocols": "--subprotocol",
 }
 
@@ -44,6 +45,8 @@ Examples:
     python -m trioecho --port 0
   On every address, for the pages of one site only:
     python -m trioecho --host 0.0.0.0 --allowed-origin https://client.com
+  For its own page only, which no other page can imitate:
+    python -m trioecho --allowed-origin self --allowed-host 127.0.0.1
   With TLS, https and wss:
     python -m trioecho --tls-cert cert.pem --tls-key key.pem
   Behind a proxy that cuts connections idle for 60 seconds:
@@ -106,8 +109,18 @@ log = functools.partial(option, section="Log (on standard error)")
     multiple=True,
     metavar="ORIGIN",
     show_default="every origin",
-    help="Web page that may connect, such as https://client.com or https://*.client.com. Repeatable. "
-    "Programs that are no browser send any Origin they like: this is no authentication.",
+    help="Web page that may connect, such as https://client.com or https://*.client.com; self is the server's "
+    "own page, and what some programs send that are no browser. Repeatable. Programs can send any Origin they "
+    "like: this is no authentication.",
+)
+@who(
+    "--allowed-host",
+    multiple=True,
+    metavar="HOST",
+    show_default="every host",
+    help="Name or address of this server in requests, such as client.com, *.client.com or [::1]; another gets "
+    "421. Repeatable. On loopback or in an intranet, this is what keeps out web pages whose own name was "
+    "pointed here (DNS rebinding); without it, the origin self lets them in.",
 )
 @who(
     "--subprotocol",
@@ -209,6 +222,7 @@ def main(
     log_level: str,
     log_format: str,
     allowed_origin: tuple[str, ...],
+    allowed_host: tuple[str, ...],
     subprotocol: tuple[str, ...],
     **settings: Any,
 ) -> None:
@@ -216,7 +230,9 @@ def main(
 
     Serves until SIGINT (Ctrl-C) or SIGTERM, then says goodbye to everyone; a second signal stops at once.
     """
-    options = _options(allowed_origins=allowed_origin, subprotocols=subprotocol, **settings)
+    options = _options(
+        allowed_origins=allowed_origin, allowed_hosts=allowed_host, subprotocols=subprotocol, **settings
+    )
     if tls_key is not None and tls_cert is None:
         raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
     configure_logging(log_level, log_format)
