@@ -18,7 +18,7 @@ import trioecho
 from trioecho._http.upgrade import Handshake
 from trioecho._protocol.endings import ENDINGS
 from trioecho._wire.poller import Poller
-from trioecho.testing import BINARY, CLOSE, CONTINUATION, PING, TEXT, RawClient
+from trioecho.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient
 
 AT_ONCE = 2.0
 """Seconds after which what should have been freed at once is looked for. Nothing is measured with it."""
@@ -110,6 +110,11 @@ async def fail(ws: trioecho.WebSocket) -> None:
     raise LookupError("on purpose")
 
 
+async def fail_in_a_child(ws: trioecho.WebSocket) -> None:
+    ws.nursery.start_soon(fail, ws)
+    await take_all(ws)
+
+
 async def push(ws: trioecho.WebSocket) -> None:
     while True:
         await ws.send(bytes(100_000))
@@ -120,6 +125,13 @@ async def nothing(client: RawClient, server: trioecho.Server, injection: Injecti
 
 
 async def say_close(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    await client.close(3999, "bye")
+
+
+async def ping_and_say_close(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    await client.send_frame(PING, b"?")
+    pong = await client.receive_frame()
+    assert pong == (True, PONG, b"?")
     await client.close(3999, "bye")
 
 
@@ -156,8 +168,10 @@ STORIES = {
     "handler returned": Story(leave, nothing),
     "application closed": Story(close, nothing),
     "peer closed": Story(take_all, say_close),
+    "peer closed, behind a Ping": Story(take_all, ping_and_say_close),
     "peer vanished": Story(take_all, vanish),
     "handler raised": Story(fail, nothing),
+    "handler raised, in a child": Story(fail_in_a_child, nothing),
     "protocol error": Story(take_all, break_protocol),
     "invalid text": Story(take_all, send_bad_text),
     "message too big": Story(take_all, send_too_much),
@@ -168,12 +182,12 @@ STORIES = {
     "server aborted": Story(take_all, abort),
     "server failed": Story(take_all, run_out_of_memory),
 }
-"""By cause."""
+"""By cause, and, behind a comma, how it comes about."""
 
 
 def test_every_ending_has_its_story() -> None:
     """The table of endings, row by row."""
-    assert set(STORIES) == {ending.cause for ending in ENDINGS}
+    assert {story.partition(",")[0] for story in STORIES} == {ending.cause for ending in ENDINGS}
 
 
 async def answer_until_the_end(client: RawClient) -> None:
@@ -217,6 +231,7 @@ CAN_END_WITHIN_A_FRAME = (
     "application closed",
     "peer vanished",
     "handler raised",
+    "handler raised, in a child",
     "keep-alive timeout",
     "send timeout",
     "server stopping",
@@ -225,37 +240,39 @@ CAN_END_WITHIN_A_FRAME = (
 NEED_A_FRAGMENT = ("invalid text", "message too big")
 
 CASES = [
-    pytest.param(cause, begun, id=f"{cause}-{begun}")
-    for cause in STORIES
+    pytest.param(way, story, begun, id=f"{way}-{story}-{begun}")
+    for way in ("poller", "stream", "poller-tls", "stream-tls")
+    for story in STORIES
     for begun in BEGUN
-    if (begun != "half a frame" or cause in CAN_END_WITHIN_A_FRAME)
-    and (begun == "a fragment" or cause not in NEED_A_FRAGMENT)
+    if (begun != "half a frame" or story in CAN_END_WITHIN_A_FRAME)
+    and (begun == "a fragment" or (story not in NEED_A_FRAGMENT and not way.endswith("tls")))
 ]
 
 
-@pytest.mark.parametrize(("cause", "begun"), CASES)
+@pytest.mark.parametrize(("way_of_reading", "story", "begun"), CASES, indirect=["way_of_reading"])
 async def test_a_connection_leaves_nothing_behind_however_it_ended(
-    cause: str,
+    story: str,
     begun: str,
     monkeypatch: pytest.MonkeyPatch,
     no_collector: None,
     nobody_keeps_the_log: None,
 ) -> None:
     """Nothing is left for the garbage collector to stop the server for, nor is anything kept that a handler held."""
-    story, injection, given = STORIES[cause], Injection(monkeypatch), Given()
-    options = {"max_message_size": 150_000, "close_timeout": 0.2} | story.options
-    async with serving(keeping(story, given), **options) as server:
-        for _ in range(2):
+    cause, told = story.partition(",")[0], STORIES[story]
+    injection, given = Injection(monkeypatch), Given()
+    options = {"max_message_size": 150_000, "close_timeout": 0.2} | told.options
+    async with serving(keeping(told, given), **options) as server:
+        for ended in (1, 2):
             before = ours()
             async with connected(server) as client:
                 await client.send("hello")
                 assert await client.receive() == "hello"
                 await client.stream.send_all(BEGUN[begun](client))
                 await trio.testing.wait_all_tasks_blocked(0.002)
-                await story.client(client, server, injection)
+                await told.client(client, server, injection)
                 if cause != "send timeout" and begun != "half a frame":
                     await answer_until_the_end(client)
-                await until(lambda: server.records)
+                await until(lambda ended=ended: len(server.records) == ended)
             assert server.records[-1].cause == cause
             await until(lambda: not server.connections)
             left: list[str] = []
@@ -266,7 +283,7 @@ async def test_a_connection_leaves_nothing_behind_however_it_ended(
                         break
                     await trio.sleep(0.02)
             assert not left
-            if server.records[-1].cause in ("server stopping", "server aborted"):
+            if cause in ("server stopping", "server aborted"):
                 break
 
 
