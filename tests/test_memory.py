@@ -1,28 +1,27 @@
-"""What a connection took is given back when it has ended, at once."""
+"""What a connection took is given back when it has ended, at once, and however it ended."""
 
 from __future__ import annotations
 
 import gc
+import logging
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
 import trio
-import trio_websocket
+from injection import Injection
 from serving import connected, one_way, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
 from trioecho._http.upgrade import Handshake
-from trioecho._protocol.decoder import FrameDecoder
-from trioecho._websocket.connection import Connection
-from trioecho._websocket.engine import Engine
-from trioecho._websocket.frame_stream import FrameStream
-from trioecho._websocket.goodbye import Goodbye
-from trioecho._websocket.inbox import Inbox
-from trioecho._websocket.outbox import Outbox
-from trioecho._websocket.reading import Reading
-from trioecho._websocket.sorter import Sorter
-from trioecho.testing import PING, RawClient
+from trioecho._protocol.endings import ENDINGS
+from trioecho._wire.poller import Poller
+from trioecho.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient
+
+AT_ONCE = 2.0
+"""Seconds after which what should have been freed at once is looked for. Nothing is measured with it."""
 
 
 @pytest.fixture
@@ -34,60 +33,258 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-PARTS = (
-    Connection,
-    Engine,
-    FrameDecoder,
-    FrameStream,
-    Goodbye,
-    Handshake,
-    Inbox,
-    Outbox,
-    Reading,
-    Sorter,
-    trio_websocket.WebSocketConnection,
-    trioecho.WebSocket,
-)
+@pytest.fixture
+def nobody_keeps_the_log() -> Iterator[None]:
+    """pytest's own handlers keep what is logged, and with it a traceback's frames and all that they hold."""
+    logger = logging.getLogger("trioecho")
+    nowhere = logging.NullHandler()
+    logger.addHandler(nowhere)
+    logger.propagate = False
+    yield
+    logger.propagate = True
+    logger.removeHandler(nowhere)
 
 
-def parts_in_memory() -> list[object]:
-    """Every part of a connection that has not been freed."""
-    return [each for each in gc.get_objects() if isinstance(each, PARTS)]
+class Marker(bytearray):
+    """Something large of the application's own, of which it can be asked whether it is still there."""
 
 
-async def leave_in_good_order(client: RawClient) -> None:
-    """Both Closes, then the end of TCP."""
-    await client.send("hello")
-    assert await client.receive() == "hello"
-    await client.close()
-    assert await client.receive_close() == (1000, "")
+class Given:
+    """What handlers were given, and what they made: seen without being held."""
+
+    def __init__(self) -> None:
+        self.all: list[weakref.ref[Any]] = []
+
+    def remember(self, one: object) -> None:
+        self.all.append(weakref.ref(one))
+
+    @property
+    def left(self) -> list[str]:
+        """Types of what is still there."""
+        return [type(one).__name__ for ref in self.all if (one := ref()) is not None]
 
 
-async def ping_before(client: RawClient) -> None:
-    """trio-websocket has been awake."""
-    await client.send_frame(PING, b"?")
-    assert await client.receive_frame() is not None
-    await leave_in_good_order(client)
+def ours() -> dict[int, str]:
+    """Every object of the package that has not been freed: its identity, and its type.
 
-
-@one_way
-@pytest.mark.parametrize("leave", [leave_in_good_order, ping_before], ids=lambda leave: leave.__name__)
-async def test_a_connection_that_ended_well_is_freed_at_once(
-    leave: Callable[[RawClient], Awaitable[None]], no_collector: None
-) -> None:
-    """No reference leads in a circle, so nothing is left for the garbage collector to stop the server for.
-
-    (Where an exception leaves the handler, the frames of Trio's nursery and the exception refer to each other.)
+    Not among them: the records that a server keeps on purpose, and the clients of these tests.
     """
-    # Earlier tests may have left some in tracebacks that are kept.
-    before = parts_in_memory()
-    async with serving() as server:
-        for _ in range(10):
+    found = {}
+    for each in gc.get_objects():
+        kind = type(each)
+        part = kind.__module__
+        if (
+            part.startswith("trioecho")
+            and part != "trioecho.testing"
+            and kind is not trioecho.ConnectionRecord
+        ):
+            found[id(each)] = f"{part}.{kind.__qualname__}"
+    return found
+
+
+Say = Callable[[RawClient, trioecho.Server, Injection], Awaitable[object]]
+
+
+class Story(NamedTuple):
+    """How an ending comes about: what the handler does at last, what the client does, and with which options."""
+
+    handler: Callable[[trioecho.WebSocket], Awaitable[object]]
+    client: Say
+    options: dict[str, Any] = {}  # noqa: RUF012 (nobody changes it)
+
+
+async def leave(ws: trioecho.WebSocket) -> None:
+    pass
+
+
+async def take_all(ws: trioecho.WebSocket) -> None:
+    async for _ in ws:
+        pass
+
+
+async def close(ws: trioecho.WebSocket) -> None:
+    await ws.aclose(4001, "enough")
+
+
+async def fail(ws: trioecho.WebSocket) -> None:
+    raise LookupError("on purpose")
+
+
+async def fail_in_a_child(ws: trioecho.WebSocket) -> None:
+    ws.nursery.start_soon(fail, ws)
+    await take_all(ws)
+
+
+async def push(ws: trioecho.WebSocket) -> None:
+    while True:
+        await ws.send(bytes(100_000))
+
+
+async def nothing(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    pass
+
+
+async def say_close(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    await client.close(3999, "bye")
+
+
+async def ping_and_say_close(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    await client.send_frame(PING, b"?")
+    pong = await client.receive_frame()
+    assert pong == (True, PONG, b"?")
+    await client.close(3999, "bye")
+
+
+async def vanish(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    await trio.aclose_forcefully(client.stream)
+
+
+async def break_protocol(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    await client.send_frame(0x3, b"reserved")
+
+
+async def send_bad_text(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    await client.send_frame(CONTINUATION, b"\xff")
+
+
+async def send_too_much(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    await client.send_frame(CONTINUATION, bytes(200_000))
+
+
+async def stop(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    server.stop(timeout=10)
+
+
+async def abort(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    server.abort()
+
+
+async def run_out_of_memory(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    injection.arm(server.port, "os.read" if Poller.available else "socket.recv")
+    await client.send_frame(PING)
+
+
+STORIES = {
+    "handler returned": Story(leave, nothing),
+    "application closed": Story(close, nothing),
+    "peer closed": Story(take_all, say_close),
+    "peer closed, behind a Ping": Story(take_all, ping_and_say_close),
+    "peer vanished": Story(take_all, vanish),
+    "handler raised": Story(fail, nothing),
+    "handler raised, in a child": Story(fail_in_a_child, nothing),
+    "protocol error": Story(take_all, break_protocol),
+    "invalid text": Story(take_all, send_bad_text),
+    "message too big": Story(take_all, send_too_much),
+    "idle timeout": Story(take_all, nothing, {"idle_timeout": 0.1}),
+    "keep-alive timeout": Story(take_all, nothing, {"keep_alive_interval": 0.05, "keep_alive_timeout": 0.05}),
+    "send timeout": Story(push, nothing, {"send_timeout": 0.1}),
+    "server stopping": Story(take_all, stop),
+    "server aborted": Story(take_all, abort),
+    "server failed": Story(take_all, run_out_of_memory),
+}
+"""By cause, and, behind a comma, how it comes about."""
+
+
+def test_every_ending_has_its_story() -> None:
+    """The table of endings, row by row."""
+    assert {story.partition(",")[0] for story in STORIES} == {ending.cause for ending in ENDINGS}
+
+
+async def answer_until_the_end(client: RawClient) -> None:
+    """Hear everything, answer Close, and no Ping; whoever has vanished hears nothing."""
+    try:
+        while (frame := await client.receive_frame()) is not None:
+            if frame.opcode == CLOSE:
+                await client.send_frame(CLOSE, frame.payload)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass
+
+
+def keeping(story: Story, given: Given) -> trioecho.Handler:
+    """A handler that echoes once, fills its frame, its task and a child with what it was given, and ends as told."""
+
+    async def child(marker: Marker, ws: trioecho.WebSocket) -> None:
+        await trio.sleep_forever()
+
+    async def handler(ws: trioecho.WebSocket) -> None:
+        marker = Marker(2**20)
+        given.remember(ws)
+        given.remember(marker)
+        ws.nursery.start_soon(child, marker, ws)
+        await ws.send(await ws.receive())
+        await story.handler(ws)
+        # Still in use, as in a handler that does something with it.
+        marker.clear()
+
+    return handler
+
+
+BEGUN = {
+    "nothing": lambda client: b"",
+    "a fragment": lambda client: client.frame(TEXT, bytes(100_000), fin=False),
+    "half a frame": lambda client: client.frame(BINARY, bytes(100_000))[:50_000],
+}
+"""What the client has begun to say before the end comes."""
+
+CAN_END_WITHIN_A_FRAME = (
+    "handler returned",
+    "application closed",
+    "peer vanished",
+    "handler raised",
+    "handler raised, in a child",
+    "keep-alive timeout",
+    "send timeout",
+    "server stopping",
+    "server aborted",
+)
+NEED_A_FRAGMENT = ("invalid text", "message too big")
+
+CASES = [
+    pytest.param(way, story, begun, id=f"{way}-{story}-{begun}")
+    for way in ("poller", "stream", "poller-tls", "stream-tls")
+    for story in STORIES
+    for begun in BEGUN
+    if (begun != "half a frame" or story in CAN_END_WITHIN_A_FRAME)
+    and (begun == "a fragment" or (story not in NEED_A_FRAGMENT and not way.endswith("tls")))
+]
+
+
+@pytest.mark.parametrize(("way_of_reading", "story", "begun"), CASES, indirect=["way_of_reading"])
+async def test_a_connection_leaves_nothing_behind_however_it_ended(
+    story: str,
+    begun: str,
+    monkeypatch: pytest.MonkeyPatch,
+    no_collector: None,
+    nobody_keeps_the_log: None,
+) -> None:
+    """Nothing is left for the garbage collector to stop the server for, nor is anything kept that a handler held."""
+    cause, told = story.partition(",")[0], STORIES[story]
+    injection, given = Injection(monkeypatch), Given()
+    options = {"max_message_size": 150_000, "close_timeout": 0.2} | told.options
+    async with serving(keeping(told, given), **options) as server:
+        for ended in (1, 2):
+            before = ours()
             async with connected(server) as client:
-                await leave(client)
-        await until(lambda: len(server.records) == 10)
-        await until(lambda: len(parts_in_memory()) == len(before))
-        assert not server.connections
+                await client.send("hello")
+                assert await client.receive() == "hello"
+                await client.stream.send_all(BEGUN[begun](client))
+                await trio.testing.wait_all_tasks_blocked(0.002)
+                await told.client(client, server, injection)
+                if cause != "send timeout" and begun != "half a frame":
+                    await answer_until_the_end(client)
+                await until(lambda ended=ended: len(server.records) == ended)
+            assert server.records[-1].cause == cause
+            await until(lambda: not server.connections)
+            left: list[str] = []
+            with trio.move_on_after(AT_ONCE):
+                while True:
+                    left = [kind for each, kind in ours().items() if each not in before] + given.left
+                    if not left:
+                        break
+                    await trio.sleep(0.02)
+            assert not left
+            if cause in ("server stopping", "server aborted"):
+                break
 
 
 @one_way
@@ -110,7 +307,8 @@ async def test_a_websocket_that_is_kept_keeps_its_record_and_nothing_runs(no_col
             await ws.send(message)
 
     async with serving(keep) as server, connected(server) as client:
-        await leave_in_good_order(client)
+        await client.close()
+        assert await client.receive_close() == (1000, "")
         await until(lambda: server.records)
         (ws,) = kept
         assert ws.record is server.records[0]
