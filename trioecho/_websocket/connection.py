@@ -328,8 +328,8 @@ class Connection:
         self._theirs = theirs
         if self.record.error is None:
             self.record.error = error
-        if theirs is not Theirs.FAILED:
-            self.record.closed_first = self.record.closed_first or "client"
+        if self.record.closed_first is None:
+            self.record.closed_first = "server" if theirs is Theirs.FAILED else "client"
         self.incoming.end(ending)
         self.liveness.expect_nothing()
         self.incoming.careful = self.outgoing.shut = True
