@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -211,7 +212,7 @@ async def test_closing_is_set_when_the_conversation_is_over(story: Story) -> Non
 
     options = {"close_timeout": 0.2, "answer_timeout": 15, "max_message_size": 1000, **story.options}
     async with serving(handler, **options) as server, connected(server) as client:
-        await until(lambda: before)
+        await until(lambda: before or server.records)
         with trio.fail_after(SOON):
             await story.client(client, server)
             await lent[0].closing.wait()
@@ -245,11 +246,12 @@ async def test_closing_is_set_when_serve_is_cancelled() -> None:
         finally:
             seen.append(ws.closing.is_set())
 
-    async with serving(handler, close_timeout=0.2) as server, connected(server):
-        await until(lambda: server.connections)
-        await trio.testing.wait_all_tasks_blocked(0.02)
-    # `serving` has cancelled it here.
-    assert seen == [True]
+    # The client is still there when `serving` has cancelled the server.
+    async with contextlib.AsyncExitStack() as clients:
+        async with serving(handler, close_timeout=0.2) as server:
+            await clients.enter_async_context(connected(server))
+            await trio.testing.wait_all_tasks_blocked(0.02)
+        assert seen == [True]
 
 
 async def test_closing_stays_unset_while_all_is_well() -> None:
