@@ -180,19 +180,6 @@ async def test_the_one_who_never_reads_small_messages() -> None:
                 nursery.cancel_scope.cancel()
 
 
-async def test_the_one_who_pings_without_end_and_never_reads_the_pongs() -> None:
-    """Pongs wait like messages; Pings are not read while they do."""
-    async with serving(close_timeout=0.1) as server, connected(server) as client:
-        chunk = client.frame(PING, b"x" * 125) * 500
-        with memory_within(4_000_000):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(push, client, chunk)
-                with trio.fail_after(10):
-                    await nobody_moves()
-                await someone_else_is_served(server)
-                nursery.cancel_scope.cancel()
-
-
 @pytest.mark.parametrize("before", [PING, PONG])
 async def test_the_one_who_breaks_the_protocol_right_behind_a_control_frame(before: int) -> None:
     """In one chunk with a Ping or a Pong: the Ping is answered, and the error has its goodbye."""

@@ -269,41 +269,94 @@ async def test_the_goodbye_is_close_then_tlss_own_then_the_end() -> None:
         assert await client.stream.receive_some() == b""
 
 
-async def test_tlss_goodbye_in_one_segment_with_a_message_overtakes_nothing() -> None:
-    """A message and close_notify in one segment, TCP left open: the echo, then the end, and nobody waits for more."""
+class RecordClient:
+    """A client whose TLS is in memory, so that its records can be gathered, or broken, before they are sent."""
 
-    async with serving() as server:
+    def __init__(self, tcp: trio.SocketStream) -> None:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = context.wrap_bio(incoming, outgoing)
+        self.tcp = tcp
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing)
+
+    async def open(self) -> None:
+        """TLS's handshake, and WebSocket's."""
+        await self._step(self.tls.do_handshake)
+        self.tls.write(
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        response = await self._step(lambda: self.tls.read(4096))
+        assert isinstance(response, bytes)
+        assert response.startswith(b"HTTP/1.1 101")
+
+    def record(self, plain: bytes) -> bytes:
+        """One record, not sent."""
+        self.tls.write(plain)
+        return self._outgoing.read()
+
+    def goodbye(self) -> bytes:
+        """TLS's close_notify, not sent."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        return self._outgoing.read()
+
+    async def _step(self, operation: Callable[[], object]) -> object:
+        while True:
+            try:
+                result = operation()
+            except ssl.SSLWantReadError:
+                await self.tcp.send_all(self._outgoing.read())
+                self._incoming.write(await self.tcp.receive_some())
+            else:
+                await self.tcp.send_all(self._outgoing.read())
+                return result
+
+
+async def test_tlss_goodbye_in_one_segment_with_a_message_overtakes_nothing() -> None:
+    """A message and close_notify in one segment, TCP left open: the echo, then the end, and nobody waits for more."""
+    async with serving() as server:
         async with await trio.open_tcp_stream("127.0.0.1", server.port) as tcp:
-
-            async def step(operation: Callable[[], object]) -> object:
-                while True:
-                    try:
-                        result = operation()
-                    except ssl.SSLWantReadError:
-                        await tcp.send_all(outgoing.read())
-                        incoming.write(await tcp.receive_some())
-                    else:
-                        await tcp.send_all(outgoing.read())
-                        return result
-
-            await step(tls.do_handshake)
-            request = (
-                b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-            )
-            await step(lambda: tls.write(request))
-            assert b"101" in await step(lambda: tls.read(4096))  # type: ignore[operator]
-            tls.write(encode_frame(TEXT, b"last", key=b"abcd"))
-            with contextlib.suppress(ssl.SSLWantReadError):
-                tls.unwrap()
-            await tcp.send_all(outgoing.read())
+            client = RecordClient(tcp)
+            await client.open()
+            await tcp.send_all(client.record(encode_frame(TEXT, b"last", key=b"abcd")) + client.goodbye())
             received = b""
             while chunk := await tcp.receive_some():
                 received += chunk
         await until(lambda: server.records)
     (record,) = server.records
     assert (record.messages_received, record.messages_sent, record.cause) == (1, 1, "peer vanished")
+
+
+@pytest.mark.parametrize("broken", ["tampered with", "no TLS at all"])
+async def test_messages_before_a_broken_record_of_the_same_packet_are_delivered(broken: str) -> None:
+    """Three whole records with a broken one behind them, in one write: three messages, then the end is told."""
+    taken: list[str | bytes] = []
+    told: list[type[Exception]] = []
+
+    async def collect(ws: trioecho.WebSocket) -> None:
+        try:
+            while True:
+                taken.append(await ws.receive())
+        except (trio.EndOfChannel, trio.BrokenResourceError) as error:
+            told.append(type(error))
+
+    async with serving(collect, close_timeout=0.2) as server:
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as tcp:
+            client = RecordClient(tcp)
+            await client.open()
+            records = [
+                client.record(encode_frame(TEXT, text.encode(), key=b"abcd"))
+                for text in ("one", "two", "three")
+            ]
+            last = client.record(encode_frame(TEXT, b"never", key=b"abcd"))
+            last = (
+                last[:-1] + bytes([last[-1] ^ 1]) if broken == "tampered with" else b"GET / HTTP/1.1\r\n\r\n"
+            )
+            await tcp.send_all(b"".join(records) + last)
+            await until(lambda: server.records)
+    (record,) = server.records
+    assert taken == ["one", "two", "three"]
+    assert len(told) == 1
+    assert issubclass(told[0], trio.BrokenResourceError)
+    assert (record.messages_received, record.cause, record.clean) == (3, "peer vanished", False)
