@@ -476,9 +476,9 @@ async def test_after_aclose_nothing_is_received_though_messages_wait(peer: str) 
         await until(lambda: ws.record.messages_received == 3)
         if peer == "has reset TCP":
             reset(client)
-            await until(lambda: ws._inbox.ending)
+            await until(ws.closing.is_set)
         elif peer == "is not heard to have gone":
-            ws._outbox.break_off()
+            ws._outgoing.break_off()
         await ws.aclose()
         with trio.fail_after(5):
             with pytest.raises(trio.ClosedResourceError):

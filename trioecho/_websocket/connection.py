@@ -534,6 +534,9 @@ class Connection:
         finally:
             self.outgoing.close()
             self._wire.stop()
+            # Whoever still waits in `close`, a task outside, need not look at a wire that is about to be closed.
+            self._tcp_ended = True
+            self._notify()
 
     async def _part(self, ending: Ending) -> None:
         if self._ours is Ours.OPEN and ending.farewell is not Farewell.SILENT:

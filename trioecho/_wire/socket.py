@@ -137,7 +137,7 @@ def in_flight(tcp: trio.SocketStream) -> int:
         return 0
     try:
         return int.from_bytes(fcntl.ioctl(tcp.socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:
+    except (OSError, ValueError):  # it has been closed, and has no number any more
         return 0
 
 
