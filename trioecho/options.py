@@ -20,6 +20,7 @@ from trioecho._http.origins import OriginPattern, parse_origin_pattern
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 _ZERO_IS_OFF = frozenset({"keep_alive_interval", "idle_timeout"})
+_FINITE = {"close_timeout": 5.0, "send_timeout": 30.0, "answer_timeout": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +61,13 @@ class WebSocketOptions:
         How long every ending may take: the exchange of Close frames, what the handler does after its client
         is gone, and bytes that the client does not read. Then the rest is cut off. Finite, so that a peer
         that stopped reading can never hold the server.
+    send_timeout (default 30 seconds; must be finite):
+        Longest time without progress while bytes wait for the client (from the last byte that it took). Then 1011
+        "send timeout", and the connection is aborted.
+    answer_timeout (default 1 second; must be finite):
+        After the client's Close (or the end of its TCP connection), how long the handler and its tasks have for
+        answers that are still owed; it starts again with every message that the handler takes. When it is over,
+        sends fail; after as long again the handler is cancelled.
     max_message_size (default 1 MiB, 1_048_576 bytes):
         The longest message accepted, in bytes of its payload (for text: of its UTF-8). A longer one ends the
         connection with 1009 as soon as it is known to be longer. A connection may hold about so much memory;
@@ -90,6 +98,8 @@ class WebSocketOptions:
     idle_timeout: float = math.inf
     handshake_timeout: float = 10.0
     close_timeout: float = 5.0
+    send_timeout: float = 30.0
+    answer_timeout: float = 1.0
     max_message_size: int = 2**20
     max_fragments: int = 2**17
     max_connections: int | None = None
@@ -104,13 +114,14 @@ class WebSocketOptions:
             "keep_alive_timeout",
             "idle_timeout",
             "handshake_timeout",
-            "close_timeout",
+            *_FINITE,
         ):
             checked[name] = _seconds(name, getattr(self, name))
-        if checked["close_timeout"] == math.inf:
-            raise ValueError(
-                "close_timeout must be finite, so that no peer can hold the server; the default is 5.0"
-            )
+        for name, default in _FINITE.items():
+            if checked[name] == math.inf:
+                raise ValueError(
+                    f"{name} must be finite, so that no peer can hold the server; the default is {default}"
+                )
         checked["max_message_size"] = _count("max_message_size", self.max_message_size, "bytes")
         checked["max_fragments"] = _count("max_fragments", self.max_fragments, "fragments")
         if self.max_connections is not None:
