@@ -14,14 +14,21 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 import trustme
 from server_process import PATIENCE, ServerProcess
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+import trioecho
+import trioecho.cli.program
+import trioecho.cli.serve
+from trioecho._process.ports import holder
+from trioecho.cli.parameters import Command, Refusal
 from trioecho.cli.serve import OPTION_OF_FIELD, main
 
 Start = Callable[..., ServerProcess]
@@ -36,6 +43,8 @@ DEFAULTS = {
     "--idle-timeout": "off",
     "--handshake-timeout": "10",
     "--close-timeout": "5",
+    "--send-timeout": "30",
+    "--answer-timeout": "1",
     "--shutdown-timeout": "10",
     "--max-message-size": "1MiB",
     "--max-connections": "(no limit)",
@@ -288,13 +297,33 @@ def test_option_close_timeout(start_server: Start) -> None:
         assert record_of(server.wait_for_log("idle timeout"))["seconds"] < 4
 
 
+def options_given(*arguments: str) -> trioecho.WebSocketOptions:
+    """What the command line makes of these arguments, without serving."""
+    served: list[trioecho.WebSocketOptions] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trioecho.cli.serve, "run_process", lambda *_, **given: served.append(given["options"]))
+        patch.setattr(trioecho.cli.serve, "configure_logging", lambda *_: None)
+        main(arguments, standalone_mode=False)
+    return served[0]
+
+
+def test_option_send_timeout() -> None:
+    """--send-timeout is the connections' send_timeout."""
+    assert options_given("--send-timeout", "7.5") == trioecho.WebSocketOptions(send_timeout=7.5)
+
+
+def test_option_answer_timeout() -> None:
+    """--answer-timeout is the connections' answer_timeout."""
+    assert options_given("--answer-timeout", "7.5") == trioecho.WebSocketOptions(answer_timeout=7.5)
+
+
 def test_option_shutdown_timeout(start_server: Start) -> None:
     """--shutdown-timeout is how long a handler that is busy sending can hold up the stop."""
     server = start_server("--shutdown-timeout", "0.2", "--close-timeout", "0.2")
     with closing(SilentClient(server, receive_buffer=4096)) as stuck:
         stuck.stuff()
         server.signal()
-        assert "get 0.2 s" in server.wait_for_log("stopping: 1 connections")
+        assert "gets 0.2 s" in server.wait_for_log("stopping: 1 connection gets")
         assert server.wait() == 0
 
 
@@ -428,6 +457,60 @@ def test_a_mistake_in_the_environment_names_the_variable() -> None:
     assert line.startswith("--keep-alive-interval (from TRIOECHO_KEEP_ALIVE_INTERVAL): 'soon'")
 
 
+# Subcommands.
+
+
+def test_serve_is_the_long_form_of_no_command(start_server: Start) -> None:
+    """``python -m trioecho serve`` takes the same options, from the environment too."""
+    server = start_server(
+        command=("-m", "trioecho", "serve", "--port", "0"),
+        env={"TRIOECHO_PATH": "/env", "TRIOECHO_LOG_FORMAT": "json"},
+    )
+    assert server.websocket_url.endswith("/env")
+    assert echoes(server.websocket_url) == "hello"
+    assert server.stop() == 0
+    assert [json.loads(line)["level"] for line in server.log]
+
+
+def test_help_lists_the_subcommands() -> None:
+    """The bare command's --help has its own options, and each subcommand in one line."""
+    listed = help_text().split("Commands:")[1].split("Environment:")[0]
+    assert re.findall(r"^  ([a-z]+)  ", listed, re.MULTILINE) == list(trioecho.cli.program.SUBCOMMANDS)
+    long_form = subprocess.run(
+        [sys.executable, "-m", "trioecho", "serve", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert long_form.stdout.startswith("Usage: python -m trioecho serve [OPTIONS]\n")
+    assert "--keep-alive-interval" in long_form.stdout
+
+
+def test_a_subcommand_is_imported_when_it_is_called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line in SUBCOMMANDS adds one; it has its own options and mistakes, and costs nobody else its import."""
+
+    @click.command(cls=Command)
+    @click.option("--loud", is_flag=True)
+    @click.argument("url")
+    def probe(url: str, loud: bool) -> None:
+        click.echo(url.upper() if loud else url)
+
+    monkeypatch.setitem(trioecho.cli.program.SUBCOMMANDS, "probe", "Asks.")
+    options_given()  # would fail if it had to be there
+    module = ModuleType("trioecho.cli.probe")
+    module.probe = probe  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "trioecho.cli.probe", module)
+    main(["probe", "ws://x", "--loud"], standalone_mode=False)
+    assert capsys.readouterr().out == "WS://X\n"
+    with pytest.raises(Refusal, match="Missing argument 'URL'"):
+        main(["probe"], standalone_mode=False)
+    with pytest.raises(SystemExit):
+        main(["probe", "--help"], prog_name="python -m trioecho")
+    assert capsys.readouterr().out.startswith("Usage: python -m trioecho probe [OPTIONS] URL\n")
+
+
 # Mistakes.
 
 
@@ -438,7 +521,10 @@ def test_a_mistake_in_the_environment_names_the_variable() -> None:
         (["--port", "http"], "--port: 'http' does not fit: write a whole number from 0 to 65535"),
         (["--port", "65536"], "--port: '65536' does not fit: write a whole number from 0 to 65535"),
         (["--port"], "--port"),
-        (["5000"], "--help"),
+        (["5000"], "there is no command '5000': write --port 5000 (--help lists the options)"),
+        (["sevre"], "there is no command 'sevre': there is serve"),
+        (["serve", "--prot", "1"], "--port"),
+        (["serve", "5000"], "--help"),
         (["--path", "ws"], "--path must begin with a slash; you gave 'ws': write '/ws'"),
         (["--allowed-origin", "client.com"], "--allowed-origin: 'client.com'"),
         (["--allowed-origin", "https://client.com/page"], "https://client.com"),
@@ -472,7 +558,8 @@ def test_a_port_in_use_is_one_line() -> None:
         port = taken.getsockname()[1]
         assert refused("--port", str(port)) == (
             3,
-            f"cannot listen on 127.0.0.1 port {port}: Address already in use",
+            f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+            f"{f' (by {holder(port)})' if holder(port) else ''}; --port 0 takes any free port",
         )
 
 
@@ -544,7 +631,7 @@ def test_a_stopping_server_accepts_nobody_and_a_second_signal_ends_it(start_serv
     with closing(SilentClient(server, receive_buffer=4096)) as stuck:
         stuck.stuff()
         server.signal()
-        server.wait_for_log("stopping: 1 connections get 1000 s to finish")
+        server.wait_for_log("stopping: 1 connection gets 1000 s to finish")
         with pytest.raises((OSError, WebSocketException)):
             echoes(server.websocket_url)
         assert server.process.poll() is None
@@ -556,17 +643,13 @@ def test_a_stopping_server_accepts_nobody_and_a_second_signal_ends_it(start_serv
 def test_a_crash_is_a_traceback_and_status_1(start_server: Start) -> None:
     """What nobody foresaw ends with a traceback and exit status 1, apart from the other statuses."""
     crashing = (
-        "import functools, trio, trioecho, trioecho.cli.serve\n"
+        "import functools, trio, trioecho, trioecho._process.run, trioecho.cli\n"
         "async def crash(*args, task_status, **kwargs):\n"
-        "    async def and_crash(task_status):\n"
-        "        async with trio.open_nursery() as nursery:\n"
-        "            task_status.started(await nursery.start(functools.partial(trioecho.serve, port=0)))\n"
-        "            raise RuntimeError('out of cheese')\n"
-        "    await and_crash(task_status)\n"
-        "trioecho.cli.serve.serve = crash\n"
-        "trioecho.cli.serve.main(['--port', '0'])\n"
-    ).replace(
-        "trioecho._server.serve.serve)", "__import__('functools').partial(trioecho.server.serve, port=0))"
+        "    async with trio.open_nursery() as nursery:\n"
+        "        task_status.started(await nursery.start(functools.partial(trioecho.serve, port=0)))\n"
+        "        raise RuntimeError('out of cheese')\n"
+        "trioecho._process.run.serve = crash\n"
+        "trioecho.cli.main(['--port', '0'])\n"
     )
     server = start_server(command=("-c", crashing))
     assert server.wait() == 1
