@@ -175,7 +175,7 @@ def test_afterwards_signals_do_what_they_did_before(start_server: Start) -> None
         "before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]\n"
         "trioecho.run(shout, port=0)\n"
         "assert before == [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]\n"
-        "trioecho.run(shout, port=0)\n"
+        "trioecho.run(shout, port=0, log_format='json')\n"
         "sys.exit(7)\n"
     )
     server = start_server(command=("-c", program))
@@ -184,6 +184,7 @@ def test_afterwards_signals_do_what_they_did_before(start_server: Start) -> None
     assert server.process.stdout.readline().startswith("trioecho serves ")
     server.signal()
     assert server.wait() == 7, server.log
+    assert json.loads(server.log[-1])["message"] == "stopping: no connection is open"
 
 
 def test_a_port_in_use_is_one_line_and_status_3() -> None:
@@ -281,11 +282,15 @@ def test_in_another_thread_it_says_what_to_use_instead() -> None:
     assert "trioecho.LiveServer" in str(raised[0])
 
 
-def test_logging_that_the_program_has_configured_is_left_alone(start_server: Start) -> None:
-    """Where the program has handlers of its own, `run` adds none and changes no level."""
+@pytest.mark.parametrize("logger", ["", "trioecho"])
+def test_logging_that_the_program_has_configured_is_left_alone(start_server: Start, logger: str) -> None:
+    """Where the program has handlers of its own, for all or for trioecho, `run` adds none and changes no level."""
     program = SHOUT + (
         "import logging\n"
-        "logging.basicConfig(format='MINE %(message)s', level='INFO')\n"
+        "handler = logging.StreamHandler()\n"
+        "handler.setFormatter(logging.Formatter('MINE %(message)s'))\n"
+        f"logging.getLogger({logger!r}).addHandler(handler)\n"
+        "logging.getLogger('trioecho').setLevel('INFO')\n"
         "trioecho.run(shout, port=0, log_level='error', log_format='json')\n"
     )
     server = start_server(command=("-c", program))

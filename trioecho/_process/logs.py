@@ -89,3 +89,13 @@ def configure_logging(level: str, layout: str) -> None:
     handler.setFormatter(JsonFormatter() if layout == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("trioecho").setLevel(level.upper())
+
+
+def configured_elsewhere() -> bool:
+    """Whether the program shows the log in a way of its own: with a handler that `configure_logging` has not made."""
+    handlers = (*logging.getLogger().handlers, *logging.getLogger("trioecho").handlers)
+    return any(
+        not isinstance(handler, logging.NullHandler)
+        and not isinstance(handler.formatter, (TextFormatter, JsonFormatter))
+        for handler in handlers
+    )

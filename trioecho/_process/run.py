@@ -26,7 +26,7 @@ from typing import Any
 import trio
 
 from trioecho._process.announcement import announce, warn_if_open_to_every_page
-from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
+from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging, configured_elsewhere
 from trioecho._process.ports import advice
 from trioecho._process.signals import StopSignals
 from trioecho._server.routes import Handler, echo
@@ -74,7 +74,7 @@ def run(
     _check_seconds("shutdown_timeout", shutdown_timeout)
     level = _chosen("log_level", log_level, LOG_LEVELS)
     layout = _chosen("log_format", log_format, LOG_FORMATS)
-    if not logging.getLogger().handlers:
+    if not configured_elsewhere():
         configure_logging(level, layout)
     try:
         run_process(
