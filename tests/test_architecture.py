@@ -17,7 +17,7 @@ LAYERS = (
     {"options"},
     {"_websocket"},
     {"_server"},
-    {"live", "testing", "task_tree"},
+    {"live", "testing", "task_tree", "_process"},
     {"client"},
     {"cli"},
     {"__main__"},

@@ -23,6 +23,8 @@ def test_the_defaults_are_aspnets_where_aspnet_has_one():
         "idle_timeout": math.inf,
         "handshake_timeout": 10.0,
         "close_timeout": 5.0,
+        "send_timeout": 30.0,
+        "answer_timeout": 1.0,
         "max_message_size": 1_048_576,
         "max_fragments": 131_072,
         "max_connections": None,
@@ -59,7 +61,7 @@ def test_options_are_equal_by_value_and_can_be_keys():
 
 
 def test_options_are_given_by_name():
-    """A positional argument is refused: nobody should have to know the order of thirteen options."""
+    """A positional argument is refused: nobody should have to know the order of fifteen options."""
     with pytest.raises(TypeError):
         WebSocketOptions("/ws")
 
@@ -130,6 +132,11 @@ MISTAKES = [
     ("handshake_timeout", 10**400, ValueError, None),
     ("close_timeout", math.inf, ValueError,
      "close_timeout must be finite, so that no peer can hold the server; the default is 5.0"),
+    ("send_timeout", math.inf, ValueError,
+     "send_timeout must be finite, so that no peer can hold the server; the default is 30.0"),
+    ("answer_timeout", math.inf, ValueError,
+     "answer_timeout must be finite, so that no peer can hold the server; the default is 1.0"),
+    ("answer_timeout", 0, ValueError, "answer_timeout must be more than 0 seconds; you gave 0"),
     ("close_timeout", math.nan, ValueError, "close_timeout must be more than 0 seconds; you gave nan"),
     ("close_timeout", True, TypeError, "close_timeout takes seconds as a number; you gave True"),
     ("close_timeout", "5", TypeError, "close_timeout takes seconds as a number; you gave '5'"),

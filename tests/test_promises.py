@@ -628,7 +628,9 @@ async def test_the_record_tells_who_closed_first_and_what_went_each_way(
         bytes_sent=5,
     )
     (line,) = [entry.getMessage() for entry in caplog.records]
-    assert line.startswith(f"{host}:{port} /ws peer closed, client first; clean; sent Close 3000 'enough'")
+    assert line.startswith(
+        f"{host}:{port} /ws peer closed, client first; Close 3000 'enough'; in 1 (5 B), out 1 (5 B); "
+    )
 
 
 async def test_the_record_does_not_count_what_never_left() -> None:

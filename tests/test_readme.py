@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 from click import Context
 from server_process import PATIENCE
 from websockets.sync.client import connect
@@ -41,12 +40,7 @@ def test_the_code_runs(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each Python block runs as it stands; a server that would run for ever is spoken to instead."""
-    real = trio.run
-
-    def run(async_fn: Any, *args: Any) -> Any:
-        return speak_to(*args) if async_fn is trioecho.serve else real(async_fn, *args)
-
-    monkeypatch.setattr(trio, "run", run)
+    monkeypatch.setattr(trioecho, "run", speak_to)
     exec(compile(CODE[number], f"README.md, block {number}", "exec"), {"__name__": "__main__"})
 
 

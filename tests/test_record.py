@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import pytest
 import trio
@@ -15,48 +16,115 @@ from trioecho._protocol.record import ConnectionRecord, summary
 from trioecho.testing import BINARY, TEXT
 
 
-def test_the_line_tells_who_where_how_and_how_much() -> None:
-    """Most telling first; what did not happen is left out."""
-    record = ConnectionRecord(
-        peer="192.0.2.1:4000",
-        path="/ws",
-        origin="https://client.com",
-        cause="peer closed",
-        closed_first="client",
-        code_sent=4000,
-        reason_sent="bye",
-        code_received=4000,
-        reason_received="bye",
-        clean=True,
-        messages_received=3,
-        bytes_received=30,
-        messages_sent=2,
-        bytes_sent=20,
-        duration=1.5,
-    )
-    assert str(record) == (
-        "192.0.2.1:4000 /ws peer closed, client first; clean; sent Close 4000 'bye'; received Close 4000 'bye'; "
-        "in 3 messages 30 bytes; out 2 messages 20 bytes; 1.500 s; origin https://client.com"
+def record(**facts: Any) -> ConnectionRecord:
+    """An echo's record after an ordinary close, but for the facts given."""
+    usual: dict[str, Any] = {
+        "peer": "192.0.2.1:4000",
+        "path": "/ws",
+        "cause": "peer closed",
+        "closed_first": "client",
+        "code_sent": 1000,
+        "reason_sent": "",
+        "code_received": 1000,
+        "reason_received": "",
+        "clean": True,
+        "messages_received": 3,
+        "bytes_received": 30,
+        "messages_sent": 2,
+        "bytes_sent": 20,
+        "duration": 1.5,
+    }
+    return ConnectionRecord(**usual | facts)
+
+
+def test_the_line_of_an_ordinary_close_is_short() -> None:
+    """Who, where, why, who first, the code, how much, how long: what is as usual is left to the record."""
+    assert str(record()) == (
+        "192.0.2.1:4000 /ws peer closed, client first; Close 1000; in 3 (30 B), out 2 (20 B); 1.500 s"
     )
 
 
-def test_the_line_tells_what_went_wrong() -> None:
-    """Discarded messages, a cancelled handler and the error stand at the end."""
-    record = ConnectionRecord(
-        peer="somebody",
-        path="/",
-        cause="handler raised",
-        messages_discarded=7,
-        handler_cancelled=True,
-        error="E: x",
-    )
-    assert str(record).endswith("; 7 messages discarded; handler cancelled; E: x")
-    assert "; not clean; sent no Close; received no Close; " in str(record)
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        (
+            {"code_sent": 4000, "code_received": 4000, "reason_sent": "bye", "reason_received": "bye"},
+            "Close 4000 'bye';",
+        ),
+        (
+            {"code_sent": 1001, "reason_sent": "server is stopping"},
+            "Close sent 1001 'server is stopping', received 1000;",
+        ),
+        ({"code_sent": 1000, "code_received": 1005}, "Close sent 1000, received 1005;"),
+        ({"code_received": None, "clean": False}, "Close sent 1000, none received; not clean;"),
+        ({"code_sent": None, "clean": False}, "Close received 1000, none sent; not clean;"),
+        (
+            {
+                "code_sent": None,
+                "code_received": None,
+                "clean": False,
+                "cause": "peer vanished",
+            },
+            "peer vanished, client first; no Close; not clean;",
+        ),
+        ({"origin": "https://client.com"}, "; origin https://client.com"),
+        ({"messages_discarded": 1}, "; 1 message discarded"),
+        ({"messages_discarded": 7}, "; 7 messages discarded"),
+        ({"handler_cancelled": True}, "; handler cancelled"),
+        ({"cause": "handler raised", "error": "E: x"}, "; error 'E: x'"),
+    ],
+)
+def test_the_line_tells_what_is_not_as_usual(facts: dict[str, Any], told: str) -> None:
+    """Codes that differ, a Close that is missing, an origin, and what went wrong."""
+    assert told in str(record(**facts)) + ";"
 
 
 def test_the_line_of_a_live_connection_says_so() -> None:
-    """No cause yet: open."""
-    assert str(ConnectionRecord(peer="somebody", path="/ws")).startswith("somebody /ws open; ")
+    """No cause yet: open, and nothing about an end."""
+    assert str(ConnectionRecord(peer="somebody", path="/ws")) == (
+        "somebody /ws open; in 0 (0 B), out 0 (0 B); 0.000 s"
+    )
+
+
+FROM_THE_CLIENT = ("path", "origin", "reason_received", "reason_sent", "error", "peer")
+"""The fields in which a client can put text of its own, or an exception's that quotes it."""
+
+
+@pytest.mark.parametrize("field", FROM_THE_CLIENT)
+def test_nothing_that_a_client_sends_can_look_like_a_field(field: str) -> None:
+    """A semicolon, a quote or a space in it stands between quotes, and quotes in it cannot end them."""
+    line = str(record(**{field: "https://a; ValueError: forged"}))
+    assert "'https://a; ValueError: forged'" in line
+    for forged in ("x'; error 'forged", 'x"; error "forged', "x'\"; error 'forged"):
+        line = str(record(**{field: forged}))
+        assert repr(forged) in line, line
+
+
+@pytest.mark.parametrize("field", FROM_THE_CLIENT)
+def test_nothing_that_a_client_sends_can_move_the_cursor(field: str) -> None:
+    """Escape sequences, line breaks and characters that turn the direction of writing are shown escaped."""
+    line = str(record(**{field: "\x1b[2J\r\n\x9b\u2028\u202e\ud800é"}))
+    assert line.isprintable()
+    assert r"\x1b[2J\r\n\x9b\u2028\u202e\ud800é" in line
+
+
+@pytest.mark.parametrize("field", FROM_THE_CLIENT)
+@pytest.mark.parametrize("filling", ["x", "; ", "\x1b"])
+def test_nothing_that_a_client_sends_makes_a_long_line(field: str, filling: str) -> None:
+    """15 KB become 100 characters, and how many there were."""
+    line = str(record(**{field: filling * (15_000 // len(filling))}))
+    assert "(15,000 characters)" in line
+    assert len(line) < 700
+    assert line.count("x") <= 100 + 6
+
+
+def test_the_record_as_json_is_whole_but_bounded() -> None:
+    """Values as they came; one of more than 500 characters is cut there and says so, that a line can be kept whole."""
+    sent = "\x1b; 'forged'"
+    assert record(origin=sent).as_dict()["origin"] == sent
+    assert record(origin="x" * 500).as_dict()["origin"] == "x" * 500
+    assert record(path="/" + "x" * 14_999).as_dict()["path"] == "/" + "x" * 499 + "… (15,000 characters)"
+    assert len(json.dumps(record(**dict.fromkeys(FROM_THE_CLIENT, "x" * 15_000)).as_dict())) < 4096
 
 
 def test_the_record_can_be_written_as_json() -> None:

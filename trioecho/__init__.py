@@ -1,6 +1,7 @@
 """trioecho: a WebSocket server for Trio that behaves well on its worst day."""
 
 from trioecho._http.upgrade import RequestRefused
+from trioecho._process.run import run
 from trioecho._protocol import endings
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.routes import Handler, echo
@@ -22,5 +23,6 @@ __all__ = [
     "WebSocketOptions",
     "echo",
     "endings",
+    "run",
     "serve",
 ]

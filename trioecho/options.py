@@ -22,6 +22,7 @@ from trioecho._http.tokens import TOKEN
 _Pattern = TypeVar("_Pattern", OriginPattern, HostPattern)
 
 _ZERO_IS_OFF = frozenset({"keep_alive_interval", "idle_timeout"})
+_FINITE = {"close_timeout": 5.0, "send_timeout": 30.0, "answer_timeout": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,12 +132,10 @@ class WebSocketOptions:
             "keep_alive_timeout",
             "idle_timeout",
             "handshake_timeout",
-            "close_timeout",
-            "send_timeout",
-            "answer_timeout",
+            *_FINITE,
         ):
             checked[name] = _seconds(name, getattr(self, name))
-        for name, default in (("close_timeout", 5.0), ("send_timeout", 30.0), ("answer_timeout", 1.0)):
+        for name, default in _FINITE.items():
             if checked[name] == math.inf:
                 raise ValueError(
                     f"{name} must be finite, so that no peer can hold the server; the default is {default}"

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+LONGEST_IN_LINE = 100
+"""Characters of one text that the log line shows. A request's head may have thousands."""
+
+LONGEST_IN_JSON = 500
+"""Characters of one text that `ConnectionRecord.as_dict` gives. Collectors of logs cut lines at 16 KiB (Docker) or
+less, and half a JSON object is none."""
+
+_HARMLESS = re.compile(r"[A-Za-z0-9/:.\[\]_~%@&=?+*-]+")
 
 
 @dataclass(slots=True)
@@ -48,36 +58,78 @@ class ConnectionRecord:
     """The type and text of what went wrong, if something did."""
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields, as plain values that JSON can hold."""
-        return asdict(self)
+        """All fields, as plain values that JSON can hold.
+
+        They are as they came, not escaped; a text of more than `LONGEST_IN_JSON` characters is cut there and says
+        how many it had.
+        """
+        return {
+            name: _cut(value, LONGEST_IN_JSON) if isinstance(value, str) else value
+            for name, value in asdict(self).items()
+        }
 
     def __str__(self) -> str:
-        """The record as one line, most telling first: who, where, how it ended, how much went each way."""
+        """The record as one line, most telling first; what is as usual is left out.
+
+        Text that a client may have sent stands in quotes, escaped, where it has anything but letters, digits and
+        what belongs to a URL, and is cut after `LONGEST_IN_LINE` characters: it cannot look like another field,
+        another line or a command to the terminal.
+        """
         first = f", {self.closed_first} first" if self.closed_first else ""
-        parts = [
-            f"{self.peer} {self.path} {self.cause or 'open'}{first}",
-            "clean" if self.clean else "not clean",
-            f"sent {self._close(self.code_sent, self.reason_sent)}",
-            f"received {self._close(self.code_received, self.reason_received)}",
-            f"in {self.messages_received} messages {self.bytes_received} bytes",
-            f"out {self.messages_sent} messages {self.bytes_sent} bytes",
-            f"{self.duration:.3f} s",
-        ]
+        parts = [f"{_shown(self.peer)} {_shown(self.path)} {self.cause or 'open'}{first}"]
+        if self.cause is not None:
+            parts.append(self._closes())
+            if not self.clean:
+                parts.append("not clean")
+        parts.append(
+            f"in {self.messages_received} ({self.bytes_received} B), "
+            f"out {self.messages_sent} ({self.bytes_sent} B)"
+        )
+        parts.append(f"{self.duration:.3f} s")
         if self.messages_discarded:
-            parts.append(f"{self.messages_discarded} messages discarded")
+            plural = "" if self.messages_discarded == 1 else "s"
+            parts.append(f"{self.messages_discarded} message{plural} discarded")
         if self.handler_cancelled:
             parts.append("handler cancelled")
         if self.origin is not None:
-            parts.append(f"origin {self.origin}")
+            parts.append(f"origin {_shown(self.origin)}")
         if self.error is not None:
-            parts.append(self.error)
+            parts.append(f"error {_shown(self.error)}")
         return "; ".join(parts)
 
-    @staticmethod
-    def _close(code: int | None, reason: str | None) -> str:
-        if code is None:
-            return "no Close"
-        return f"Close {code} {reason!r}" if reason else f"Close {code}"
+    def _closes(self) -> str:
+        sent = _close(self.code_sent, self.reason_sent)
+        received = _close(self.code_received, self.reason_received)
+        if sent == received:
+            return f"Close {sent}" if sent else "no Close"
+        if not received:
+            return f"Close sent {sent}, none received"
+        if not sent:
+            return f"Close received {received}, none sent"
+        return f"Close sent {sent}, received {received}"
+
+
+def _close(code: int | None, reason: str | None) -> str:
+    if code is None:
+        return ""
+    # In quotes always, because it is prose.
+    return f"{code} {_quoted(reason)}" if reason else str(code)
+
+
+def _shown(text: str) -> str:
+    """A client's text in a line: bare if it cannot be mistaken for anything else, otherwise quoted."""
+    return text if len(text) <= LONGEST_IN_LINE and _HARMLESS.fullmatch(text) else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """In Python's quotes and escapes, which also cover what cannot be printed or turns the direction of writing."""
+    if len(text) <= LONGEST_IN_LINE:
+        return repr(text)
+    return f"{text[:LONGEST_IN_LINE]!r}… ({len(text):,} characters)"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def summary(error: BaseException) -> str:

@@ -1,9 +1,13 @@
-"""Handlers that come with the server."""
+"""What a server serves: the handlers by path, checked before anything listens, and the echo that comes with it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from trioecho.options import WebSocketOptions, checked_path
 
 if TYPE_CHECKING:
     from trioecho._websocket.websocket import WebSocket
@@ -19,3 +23,101 @@ async def echo(ws: WebSocket) -> None:
     """
     async for message in ws:
         await ws.send(message)
+
+
+def checked_handlers(
+    handler: Handler | Mapping[str, Handler], options: WebSocketOptions
+) -> Mapping[str, Handler]:
+    """Path to handler. TypeError or ValueError with one sentence for what will not do: a beginner's lesson."""
+    _check_options(options)
+    if isinstance(handler, Mapping):
+        if not handler:
+            raise ValueError("the mapping of handlers is empty; give at least one, such as {'/ws': echo}")
+        return {checked_path(path): _checked_handler(one) for path, one in handler.items()}
+    return {options.path: _checked_handler(handler)}
+
+
+def _checked_handler(handler: Callable[..., Awaitable[Any]]) -> Handler:
+    if inspect.iscoroutine(handler):
+        name = handler.__name__
+        handler.close()
+        raise TypeError(
+            f"serve takes the async function itself: write serve({name}), without calling it, not serve({name}(...))"
+        )
+    if not callable(handler):
+        raise TypeError(f"a handler is an async function of one WebSocket, not {type(handler).__name__}")
+    if isinstance(handler, type) and not hasattr(handler, "__await__"):
+        raise TypeError(
+            f"a handler is an async function of one WebSocket; you gave the class {_name(handler)}: "
+            "give an object of it, or one of its methods"
+        )
+    function = inspect.unwrap(handler)
+    while isinstance(function, functools.partial):
+        function = function.func
+    call = function if inspect.isroutine(function) else type(function).__call__
+    if inspect.isasyncgenfunction(call):
+        raise TypeError(
+            f"the handler {_name(handler)} contains 'yield'; a handler sends with 'await ws.send(...)'"
+        )
+    if inspect.isfunction(function) and not inspect.iscoroutinefunction(call):
+        raise TypeError(
+            f"the handler {_name(handler)} is a plain function; write 'async def {_name(handler)}(ws):'"
+        )
+    _check_parameters(handler)
+    return handler
+
+
+def _check_parameters(handler: Callable[..., object]) -> None:
+    """Refuses what cannot be called with a WebSocket: it would give every client 1011."""
+    try:
+        # A wrapper's own parameters count, not those of what it wraps: it may add some.
+        signature = inspect.signature(handler, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # some written in C tell nothing: they are believed
+    try:
+        signature.bind(object())
+    except TypeError:
+        pass
+    else:
+        return
+    name = _name(handler)
+    bare = str(
+        signature.replace(
+            return_annotation=signature.empty,
+            parameters=[one.replace(annotation=one.empty) for one in signature.parameters.values()],
+        )
+    )
+    rule = f"a handler is called with one argument, the WebSocket; {name}{bare}"
+    positional = [
+        one
+        for one in signature.parameters.values()
+        if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    if not positional:
+        before = "self, " if inspect.ismethod(handler) else ""
+        raise TypeError(f"{rule} does not take it: write 'async def {name}({before}ws):'")
+    rest = [
+        one.name
+        for one in signature.parameters.values()
+        if one is not positional[0] and one.default is one.empty
+    ]
+    bound = ", ".join(f"{one}=..." for one in rest)
+    raise TypeError(f"{rule} needs more: give it the rest with functools.partial({name}, {bound})")
+
+
+def _check_options(options: object) -> None:
+    if isinstance(options, WebSocketOptions):
+        return
+    rule = "options takes a WebSocketOptions; you gave"
+    if options is WebSocketOptions:
+        raise TypeError(f"{rule} the class: write WebSocketOptions()")
+    if isinstance(options, Mapping) and all(str(name).isidentifier() for name in options):
+        written = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise TypeError(f"{rule} a {type(options).__name__}: write WebSocketOptions({written})")
+    raise TypeError(f"{rule} {options!r}")
+
+
+def _name(handler: object) -> str:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return getattr(handler, "__name__", type(handler).__name__)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 import trio
 
@@ -15,14 +13,15 @@ from trioecho._http.upgrade import Handshake, accepting_response
 from trioecho._protocol.endings import ENDINGS
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.greeting import address, greet
-from trioecho._server.routes import Handler, echo
+from trioecho._server.listeners import accept, listen, urls
+from trioecho._server.routes import Handler, checked_handlers, echo
 from trioecho._server.service import Service
 from trioecho._websocket.connection import Connection
 from trioecho._websocket.websocket import WebSocket
 from trioecho._wire.choice import wire_of
 from trioecho._wire.poller import Poller
 from trioecho._wire.tls import TlsStream
-from trioecho.options import WebSocketOptions, checked_path
+from trioecho.options import WebSocketOptions
 
 logger = logging.getLogger("trioecho")
 
@@ -56,6 +55,12 @@ class Server:
     def url(self) -> str:
         """Where the page is: ``"http://127.0.0.1:5000"``."""
         return f"http{'s' if self._encrypted else ''}://{self._authority}"
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every URL at which the page can be opened, `url` first; a wildcard address stands for all it covers."""
+        scheme = f"http{'s' if self._encrypted else ''}"
+        return urls([listener.socket for listener in self._listeners], scheme)
 
     @property
     def websocket_url(self) -> str:
@@ -110,8 +115,13 @@ async def serve(
     client is sent 1001 and has ``options.close_timeout`` to answer, then the cancellation goes on.
     """
     options = options if options is not None else WebSocketOptions()
-    service = Service(_checked_handlers(handler, options), options)
-    listeners = await _listen([host] if isinstance(host, str) else list(host), port)
+    service = Service(checked_handlers(handler, options), options)
+    serve_one = (
+        functools.partial(serve_connection, service=service)
+        if ssl_context is None
+        else functools.partial(_serve_tls, service=service, ssl_context=ssl_context)
+    )
+    listeners = await listen(host, port)
     try:
         async with trio.open_nursery() as poller_nursery:
             if Poller.available:
@@ -122,13 +132,7 @@ async def serve(
                     server = Server(service, listeners, encrypted=ssl_context is not None)
                     task_status.started(server)
                     with server._accepting:
-                        await trio.serve_listeners(
-                            functools.partial(serve_connection, service=service)
-                            if ssl_context is None
-                            else functools.partial(_serve_tls, service=service, ssl_context=ssl_context),
-                            listeners,
-                            handler_nursery=nursery,
-                        )
+                        await accept(listeners, functools.partial(nursery.start_soon, serve_one))
             finally:
                 if service.poller is not None:
                     service.poller.stop()
@@ -193,64 +197,3 @@ async def _serve_tls(stream: trio.SocketStream, *, service: Service, ssl_context
         await serve_connection(TlsStream(stream, ssl_context), service)
     else:
         await serve_connection(trio.SSLStream(stream, ssl_context, server_side=True), service)
-
-
-async def _listen(hosts: Sequence[str], port: int) -> list[trio.SocketListener]:
-    """Listen at every address of every host, all on one port."""
-    if not hosts:
-        raise ValueError("host is empty; give an address to listen at, such as '127.0.0.1'")
-    listeners: list[trio.SocketListener] = []
-    try:
-        for host in hosts:
-            found = await trio.socket.getaddrinfo(
-                host, port, type=trio.socket.SOCK_STREAM, flags=trio.socket.AI_PASSIVE
-            )
-            for address in dict.fromkeys(sockaddr[0] for *_, sockaddr in found):
-                opened = await trio.open_tcp_listeners(port, host=str(address))
-                listeners += opened
-                # Port 0 takes a free port at the first address and the same one at all others.
-                port = opened[0].socket.getsockname()[1]
-    except BaseException:
-        for listener in listeners:
-            await trio.aclose_forcefully(listener)
-        raise
-    return listeners
-
-
-def _checked_handlers(
-    handler: Handler | Mapping[str, Handler], options: WebSocketOptions
-) -> Mapping[str, Handler]:
-    """Path to handler. The beginner's mistakes are answered with a lesson."""
-    if isinstance(handler, Mapping):
-        if not handler:
-            raise ValueError("the mapping of handlers is empty; give at least one, such as {'/ws': echo}")
-        return {checked_path(path): _checked_handler(one) for path, one in handler.items()}
-    return {options.path: _checked_handler(handler)}
-
-
-def _checked_handler(handler: Callable[..., Awaitable[Any]]) -> Handler:
-    if inspect.iscoroutine(handler):
-        name = handler.__name__
-        handler.close()
-        raise TypeError(
-            f"serve takes the async function itself: write serve({name}), without calling it, not serve({name}(...))"
-        )
-    if not callable(handler):
-        raise TypeError(f"a handler is an async function of one WebSocket, not {type(handler).__name__}")
-    function = inspect.unwrap(handler)
-    while isinstance(function, functools.partial):
-        function = function.func
-    call = function if inspect.isroutine(function) else type(function).__call__
-    if inspect.isasyncgenfunction(call):
-        raise TypeError(
-            f"the handler {_name(handler)} contains 'yield'; a handler sends with 'await ws.send(...)'"
-        )
-    if inspect.isfunction(function) and not inspect.iscoroutinefunction(call):
-        raise TypeError(
-            f"the handler {_name(handler)} is a plain function; write 'async def {_name(handler)}(ws):'"
-        )
-    return handler
-
-
-def _name(handler: object) -> str:
-    return getattr(handler, "__name__", type(handler).__name__)

@@ -107,9 +107,15 @@ class Command(click.Command):
 
 
 def _describe(error: click.UsageError) -> str:
-    if not isinstance(error, click.BadParameter) or error.param is None or error.ctx is None:
+    if (
+        not isinstance(error, click.BadParameter)
+        or isinstance(error, click.MissingParameter)
+        or error.param is None
+        or error.ctx is None
+    ):
         return f"{error.format_message()} (--help lists the options)"
-    culprit = error.param.opts[0]
+    argument = isinstance(error.param, click.Argument)
+    culprit = error.param.human_readable_name if argument else error.param.opts[0]
     if error.ctx.get_parameter_source(str(error.param.name)) is ParameterSource.ENVIRONMENT:
         culprit += f" (from {ENVIRONMENT_PREFIX}_{str(error.param.name).upper()})"
     return f"{culprit}: {error.message}"

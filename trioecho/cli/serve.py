@@ -1,6 +1,6 @@
-"""The command line: ``python -m trioecho``, or ``trioecho``: the options and what is made of them.
+"""``python -m trioecho``, or ``trioecho``, or either with ``serve``: the options and what is made of them.
 
-What the program then does, its output, signals and exit statuses, is in `process.py`.
+What the program then does, its output, signals and exit statuses, is in `trioecho._process.run`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ import functools
 import importlib.metadata
 import platform
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import click
-import trio
 
+from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
+from trioecho._process.run import COULD_NOT_START, CannotStartError, run_process
 from trioecho._server.routes import echo
-from trioecho._server.serve import serve
-from trioecho.cli.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
-from trioecho.cli.parameters import ENVIRONMENT_PREFIX, Command, Option, Refusal, seconds, size, whole_number
-from trioecho.cli.process import serve_until_signal, tls_context, warn_if_open_to_every_page
+from trioecho.cli.parameters import ENVIRONMENT_PREFIX, Option, Refusal, seconds, size, whole_number
+from trioecho.cli.program import Program
+from trioecho.cli.tls import tls_context
 from trioecho.options import WebSocketOptions
 
 FIELDS = tuple(field.name for field in dataclasses.fields(WebSocketOptions) if field.init)
@@ -87,7 +86,7 @@ log = functools.partial(option, section="Log (on standard error)")
 
 
 @click.command(
-    cls=Command,
+    cls=Program,
     epilog=EPILOG,
     context_settings={
         "auto_envvar_prefix": ENVIRONMENT_PREFIX,
@@ -100,7 +99,8 @@ log = functools.partial(option, section="Log (on standard error)")
     multiple=True,
     default=("127.0.0.1",),
     metavar="HOST",
-    help="Address or name to listen on. Repeatable.",
+    help="Address or name to listen on. Repeatable. 0.0.0.0 is every IPv4 address, :: every IPv6 address only; "
+    "for both, give both.",
 )
 @where("--port", type=whole_number(0, 65535), default="5000", help="TCP port; 0 takes any free one.")
 @where("--path", default="/ws", metavar="PATH", help="Path of the WebSocket endpoint.")
@@ -160,10 +160,22 @@ log = functools.partial(option, section="Log (on standard error)")
     help="How long the end of a connection may take before the rest is cut off.",
 )
 @time_limit(
+    "--send-timeout",
+    type=seconds(),
+    default="30",
+    help="Cut off a client that takes no byte for so long while some wait for it.",
+)
+@time_limit(
+    "--answer-timeout",
+    type=seconds(),
+    default="1",
+    help="How long a handler may take over each answer that is still owed when its client has closed.",
+)
+@time_limit(
     "--shutdown-timeout",
     type=seconds(zero="at once"),
     default="10",
-    help="How long handlers may take to finish after Ctrl-C or SIGTERM. 0 is at once.",
+    help="How long handlers may take to finish after Ctrl-C, SIGTERM or SIGHUP. 0 is at once.",
 )
 @size_limit(
     "--max-message-size",
@@ -228,7 +240,7 @@ def main(
 ) -> None:
     """A WebSocket echo server: the echo at /ws, a page to try it at /, and /healthz.
 
-    Serves until SIGINT (Ctrl-C) or SIGTERM, then says goodbye to everyone; a second signal stops at once.
+    Serves until SIGINT (Ctrl-C), SIGTERM or SIGHUP, then says goodbye to everyone; a second signal stops at once.
     """
     options = _options(
         allowed_origins=allowed_origin, allowed_hosts=allowed_host, subprotocols=subprotocol, **settings
@@ -236,22 +248,24 @@ def main(
     if tls_key is not None and tls_cert is None:
         raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
     configure_logging(log_level, log_format)
-    start = functools.partial(
-        serve,
-        echo,
-        host=host,
-        port=port,
-        options=options,
-        ssl_context=None if tls_cert is None else tls_context(tls_cert, tls_key),
-    )
-    run = functools.partial(
-        serve_until_signal,
-        start,
-        shutdown_timeout=shutdown_timeout,
-        address=f"{shlex.join(host)} port {port}",
-        listening=functools.partial(warn_if_open_to_every_page, host, options.allowed_origins),
-    )
-    trio.run(run)
+    context = None if tls_cert is None else tls_context(tls_cert, tls_key)
+    try:
+        run_process(
+            echo,
+            host=host,
+            port=port,
+            options=options,
+            ssl_context=context,
+            shutdown_timeout=shutdown_timeout,
+            words=_as_option,
+            last=True,
+        )
+    except CannotStartError as error:
+        raise Refusal(str(error), COULD_NOT_START) from None
+
+
+def _as_option(name: str, value: Any) -> str:
+    return f"{OPTION_OF_FIELD.get(name, f'--{name}')} {value}"
 
 
 def _options(**settings: Any) -> WebSocketOptions:

@@ -1,9 +1,9 @@
 """How log lines look on standard error: as text for people, or one JSON object a line for machines.
 
-The library logs to the logger ``trioecho`` and configures nothing; only the command line does, with
-`configure_logging`. A line of the log is always one line, whatever a client put into its path or Origin:
-control characters are shown escaped, so that nobody can forge a line (CWE-117). Only a traceback takes more
-lines, and only as text.
+The library logs to the logger ``trioecho`` and configures nothing; only the command line and `trioecho.run` do, with
+`configure_logging`. A line of the log is always one line, whatever a client put into its path or Origin: what cannot
+be printed is shown escaped, so that nobody can forge a line (CWE-117) or send the reader's terminal a command. Only a
+traceback takes more lines, indented, and only as text.
 """
 
 from __future__ import annotations
@@ -14,13 +14,20 @@ import sys
 import time
 from datetime import UTC, datetime
 
+from trioecho._protocol.record import ConnectionRecord
+
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 LOG_FORMATS = ("text", "json")
 
-_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
-    0x2028: "\\u2028",
-    0x2029: "\\u2029",
+LONGEST_MESSAGE = 1000
+"""Characters of one message of the server's own that are shown: it may quote a client."""
+
+_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
+    # Separators of lines, and what turns the direction of writing, with which one text can look like another.
+    code: f"\\u{code:04x}"
+    for code in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 }
+_UNPRINTABLE_IN_TRACEBACK = {code: shown for code, shown in _UNPRINTABLE.items() if chr(code) not in "\n\t"}
 
 
 class TextFormatter(logging.Formatter):
@@ -34,8 +41,12 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
-        record.message = record.message.translate(_ESCAPED)
+        record.message = _bounded(record.name, record.message).translate(_UNPRINTABLE)
         return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        # The message has no line break any more: those that are left are the traceback's.
+        return super().format(record).translate(_UNPRINTABLE_IN_TRACEBACK).replace("\n", "\n  ")
 
 
 class JsonFormatter(logging.Formatter):
@@ -51,14 +62,21 @@ class JsonFormatter(logging.Formatter):
             "ts": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _bounded(record.name, record.getMessage()),
         }
         connection = getattr(record, "record", None)
-        if connection is not None:
+        if isinstance(connection, ConnectionRecord):
             line["record"] = connection.as_dict()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+def _bounded(logger: str, message: str) -> str:
+    """What the application logs is its own affair."""
+    if logger.partition(".")[0] != "trioecho" or len(message) <= LONGEST_MESSAGE:
+        return message
+    return f"{message[:LONGEST_MESSAGE]}… ({len(message):,} characters)"
 
 
 def configure_logging(level: str, layout: str) -> None:
@@ -71,3 +89,13 @@ def configure_logging(level: str, layout: str) -> None:
     handler.setFormatter(JsonFormatter() if layout == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("trioecho").setLevel(level.upper())
+
+
+def configured_elsewhere() -> bool:
+    """Whether the program shows the log in a way of its own: with a handler that `configure_logging` has not made."""
+    handlers = (*logging.getLogger().handlers, *logging.getLogger("trioecho").handlers)
+    return any(
+        not isinstance(handler, logging.NullHandler)
+        and not isinstance(handler.formatter, (TextFormatter, JsonFormatter))
+        for handler in handlers
+    )

@@ -1,0 +1,346 @@
+"""The options of the command line: each has its effect, and can be set in the environment."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import (
+    SilentClient,
+    Start,
+    client,
+    close_code_seen,
+    echoes,
+    help_text,
+    options_given,
+    refused,
+    speaks_tls,
+)
+from command_line import certificate as certificate
+from server_process import PATIENCE
+from websockets.exceptions import InvalidStatus
+
+import trioecho
+import trioecho.cli.program
+import trioecho.cli.serve
+from trioecho.cli.serve import OPTION_OF_FIELD, main
+
+DEFAULTS = {
+    "--host": "127.0.0.1",
+    "--port": "5000",
+    "--path": "/ws",
+    "--allowed-origin": "(every origin)",
+    "--allowed-host": "(every host)",
+    "--keep-alive-interval": "120",
+    "--keep-alive-timeout": "20",
+    "--idle-timeout": "off",
+    "--handshake-timeout": "10",
+    "--close-timeout": "5",
+    "--send-timeout": "30",
+    "--answer-timeout": "1",
+    "--shutdown-timeout": "10",
+    "--max-message-size": "1MiB",
+    "--max-connections": "(no limit)",
+    "--subprotocol": "(none)",
+    "--tls-cert": None,
+    "--tls-key": None,
+    "--log-level": "info",
+    "--log-format": "text",
+}
+"""What the command line was asked to have, and its defaults."""
+
+
+def test_help_names_every_option_with_its_default() -> None:
+    """--help shows the options that were asked for, no others, each with its default."""
+    text = " ".join(help_text().split())
+    shown = dict.fromkeys(re.findall(r"(--[a-z-]+) [A-Z]+ ", text.split("Environment:")[0]))
+    assert set(shown) == set(DEFAULTS)
+    for option, default in DEFAULTS.items():
+        described = re.search(rf"{option} [A-Z]+ (.*?)(?= --[a-z]|$)", text)
+        assert described, option
+        if default is not None:
+            assert f"[default: {default}]" in described[1]
+
+
+def test_help_tells_about_environment_examples_and_exit_status() -> None:
+    """--help shows how to set options in the environment, examples, and what the exit statuses mean."""
+    text = help_text()
+    assert "TRIOECHO_PORT=8080" in text
+    assert "python -m trioecho --port 0" in text
+    assert "2 bad option, 3 could not start" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_version_names_what_a_bug_report_needs() -> None:
+    """--version prints the versions of trioecho, trio, trio-websocket and Python on one line."""
+    output = subprocess.run(
+        [sys.executable, "-m", "trioecho", "--version"], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert output.returncode == 0
+    assert re.fullmatch(r"trioecho \d\S+ \(trio \d\S+, trio-websocket \d\S+, Python \d\S+\)\n", output.stdout)
+
+
+def test_every_option_has_a_test_of_its_effect() -> None:
+    """For each option there is a test in this file that is named after it."""
+    tests = set(globals())
+    missing = [option for option in DEFAULTS if f"test_option_{option[2:].replace('-', '_')}" not in tests]
+    assert not missing
+
+
+def test_every_option_is_known_to_the_complaints() -> None:
+    """A complaint of WebSocketOptions can always be said in the name of a command-line option."""
+    names = {option for param in main.params for option in param.opts}
+    unknown = set(OPTION_OF_FIELD.values()) - names
+    assert unknown == {"--max-fragments", "--compression"}, (
+        "fields that have no option, and cannot be set wrongly"
+    )
+
+
+def test_option_host(start_server: Start) -> None:
+    """--host can be given more than once, and each address accepts connections at the same port."""
+    server = start_server("--host", "127.0.0.1", "--host", "127.0.0.2")
+    assert server.url == f"http://127.0.0.1:{server.port}"
+    assert echoes(server.websocket_url) == "hello"
+    assert echoes(f"ws://127.0.0.2:{server.port}/ws") == "hello"
+
+
+def test_option_host_ipv6(start_server: Start) -> None:
+    """An IPv6 address stands in brackets in the URLs, and they work."""
+    try:
+        with closing(socket.socket(socket.AF_INET6)) as probe:
+            probe.bind(("::1", 0))
+    except OSError as error:
+        pytest.skip(f"no IPv6 on this machine: {error}")
+    server = start_server("--host", "::1")
+    assert server.url.startswith("http://[::1]:")
+    assert echoes(server.websocket_url) == "hello"
+
+
+def test_option_port(start_server: Start) -> None:
+    """--port is where the server listens; 0 takes a free one, and the banner names the real one."""
+    free = start_server().port
+    assert free > 0
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        wanted = probe.getsockname()[1]
+    server = start_server(command=("-m", "trioecho", "--port", str(wanted)))
+    assert server.port == wanted
+    assert echoes(server.websocket_url) == "hello"
+
+
+def test_option_path(start_server: Start) -> None:
+    """--path moves the endpoint: it echoes there, and nowhere else."""
+    server = start_server("--path", "/chat")
+    assert server.websocket_url.endswith("/chat")
+    assert echoes(server.websocket_url) == "hello"
+    with pytest.raises(InvalidStatus) as refusal:
+        echoes(f"ws://127.0.0.1:{server.port}/ws")
+    assert refusal.value.response.status_code == 404
+
+
+def test_option_allowed_origin(start_server: Start) -> None:
+    """--allowed-origin, repeated, lets those pages in; another gets 403 and reads its own origin."""
+    server = start_server(
+        "--allowed-origin", "https://client.com", "--allowed-origin", "https://*.client.com"
+    )
+    for origin in ("https://client.com", "https://www.client.com", None):
+        assert echoes(server.websocket_url, origin=origin) == "hello"
+    with pytest.raises(InvalidStatus) as refusal:
+        echoes(server.websocket_url, origin="https://evil.com")
+    assert refusal.value.response.status_code == 403
+    assert b"https://evil.com" in refusal.value.response.body
+
+
+def test_option_allowed_host(start_server: Start) -> None:
+    """--allowed-host, repeated, names the server; a request to another Host gets 421; `self` is the page's origin."""
+    server = start_server(
+        "--allowed-host", "127.0.0.1", "--allowed-host", "*.client.com", "--allowed-origin", "self"
+    )
+    assert echoes(server.websocket_url, origin=server.url.rstrip("/")) == "hello"
+    with pytest.raises(InvalidStatus) as refusal:
+        echoes(f"ws://localhost:{server.port}/ws", origin=f"http://localhost:{server.port}")
+    assert refusal.value.response.status_code == 421
+    assert b"'127.0.0.1', '*.client.com'" in refusal.value.response.body
+
+
+def test_option_keep_alive_interval(start_server: Start) -> None:
+    """--keep-alive-interval is when a silent client gets a Ping, and 0 is off."""
+    server = start_server("--keep-alive-interval", "0.1")
+    with closing(SilentClient(server)) as silent:
+        assert silent.socket.recv(1) == b"\x89"
+    server = start_server("--keep-alive-interval", "0", "--idle-timeout", "0.3")
+    with closing(SilentClient(server)) as silent:
+        assert silent.socket.recv(1) == b"\x88", "the idle timeout's Close, and no Ping before it"
+
+
+def test_option_keep_alive_timeout(start_server: Start) -> None:
+    """--keep-alive-timeout is how long the answer to a Ping may take before the client counts as gone."""
+    server = start_server("--keep-alive-interval", "0.1", "--keep-alive-timeout", "0.2")
+    with closing(SilentClient(server)) as silent:
+        assert silent.read_to_end().endswith((1011).to_bytes(2) + b"keep-alive timeout")
+
+
+def test_option_idle_timeout(start_server: Start) -> None:
+    """--idle-timeout closes a connection whose client sends nothing: 1001, "idle timeout"."""
+    server = start_server("--idle-timeout", "0.2")
+    with client(server.websocket_url) as ws:
+        assert close_code_seen(ws) == (1001, "idle timeout")
+
+
+def test_option_handshake_timeout(start_server: Start) -> None:
+    """--handshake-timeout is how long a client may take over its request: then it hears 408."""
+    server = start_server("--handshake-timeout", "0.2")
+    with closing(socket.create_connection(("127.0.0.1", server.port), PATIENCE)) as slow:
+        slow.sendall(b"GET /ws HTTP/1.1\r\n")
+        answer = b""
+        while piece := slow.recv(4096):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_option_handshake_timeout_covers_tls(start_server: Start, certificate: dict[str, Path]) -> None:
+    """A client that never finishes the TLS handshake is dropped at --handshake-timeout, and others are served."""
+    server = start_server("--tls-cert", str(certificate["both"]), "--handshake-timeout", "0.2")
+    with closing(socket.create_connection(("127.0.0.1", server.port), PATIENCE)) as mute:
+        speaks_tls(server, certificate)
+        assert mute.recv(1) == b""
+
+
+def test_option_close_timeout(start_server: Start) -> None:
+    """--close-timeout is how long a client that does not answer the Close can keep its connection."""
+    server = start_server("--idle-timeout", "0.1", "--close-timeout", "0.2")
+    with closing(SilentClient(server)) as silent:
+        assert silent.read_to_end().endswith(b"idle timeout")
+        # By default it would be 5 seconds.
+        assert record_of(server.wait_for_log("idle timeout"))["seconds"] < 4
+
+
+def test_option_send_timeout() -> None:
+    """--send-timeout is the connections' send_timeout."""
+    assert options_given("--send-timeout", "7.5") == trioecho.WebSocketOptions(send_timeout=7.5)
+
+
+def test_option_answer_timeout() -> None:
+    """--answer-timeout is the connections' answer_timeout."""
+    assert options_given("--answer-timeout", "7.5") == trioecho.WebSocketOptions(answer_timeout=7.5)
+
+
+def test_option_shutdown_timeout(start_server: Start) -> None:
+    """--shutdown-timeout is how long a handler that is busy sending can hold up the stop."""
+    server = start_server("--shutdown-timeout", "0.2", "--close-timeout", "0.2")
+    with closing(SilentClient(server, receive_buffer=4096)) as stuck:
+        stuck.stuff()
+        server.signal()
+        assert "gets 0.2 s" in server.wait_for_log("stopping: 1 connection gets")
+        assert server.wait() == 0
+
+
+def test_option_max_message_size(start_server: Start) -> None:
+    """--max-message-size lets a message of so many bytes pass; one byte more ends with 1009."""
+    server = start_server("--max-message-size", "2KiB")
+    with client(server.websocket_url) as ws:
+        ws.send("x" * 2048)
+        assert ws.recv(PATIENCE) == "x" * 2048
+        ws.send("x" * 2049)
+        assert close_code_seen(ws)[0] == 1009
+
+
+def test_option_max_connections(start_server: Start) -> None:
+    """--max-connections refuses one more with 503 and Retry-After."""
+    server = start_server("--max-connections", "1")
+    with client(server.websocket_url), pytest.raises(InvalidStatus) as refusal:
+        echoes(server.websocket_url)
+    assert refusal.value.response.status_code == 503
+    assert "Retry-After" in refusal.value.response.headers
+
+
+def test_option_subprotocol(start_server: Start) -> None:
+    """--subprotocol, repeated, agrees on the first of ours that the client offers."""
+    server = start_server("--subprotocol", "chat.v2", "--subprotocol", "chat.v1")
+    with client(server.websocket_url, subprotocols=["chat.v1", "chat.v2"]) as ws:
+        assert ws.subprotocol == "chat.v2"
+    with client(server.websocket_url, subprotocols=["other"]) as ws:
+        assert ws.subprotocol is None
+
+
+def test_option_tls_key(start_server: Start, certificate: dict[str, Path]) -> None:
+    """--tls-cert with --tls-key serves https and wss."""
+    server = start_server("--tls-cert", str(certificate["cert"]), "--tls-key", str(certificate["key"]))
+    speaks_tls(server, certificate)
+
+
+def test_option_tls_cert(start_server: Start, certificate: dict[str, Path]) -> None:
+    """--tls-cert alone is enough when the file holds the private key, too."""
+    speaks_tls(start_server("--tls-cert", str(certificate["both"])), certificate)
+
+
+def test_option_log_level(start_server: Start) -> None:
+    """--log-level warning hides the line of a connection that ended well, which info shows."""
+    loud, quiet = start_server("--log-level", "info"), start_server("--log-level", "WARNING")
+    for server in (loud, quiet):
+        assert echoes(server.websocket_url) == "hello"
+        assert server.stop() == 0
+    assert [line for line in loud.log if "peer closed" in line]
+    assert quiet.log == []
+
+
+def test_option_log_format(start_server: Start) -> None:
+    """--log-format json writes one JSON object a line, with the connection's record in it."""
+    server = start_server("--log-format", "json")
+    assert echoes(server.websocket_url) == "hello"
+    assert server.stop() == 0
+    lines = [json.loads(line) for line in server.log]
+    assert all({"ts", "level", "logger", "message"} <= line.keys() for line in lines)
+    (record,) = [line["record"] for line in lines if "record" in line]
+    assert record["cause"] == "peer closed"
+    assert record["messages_received"] == record["messages_sent"] == 1
+    assert record["code_received"] == record["code_sent"] == 1000
+
+
+def record_of(line: str) -> dict[str, Any]:
+    """The duration out of a text log line about one connection."""
+    seconds = re.search(r"([0-9.]+) s\b", line)
+    assert seconds
+    return {"seconds": float(seconds[1])}
+
+
+# The environment.
+
+
+def test_every_option_can_be_set_in_the_environment(start_server: Start) -> None:
+    """TRIOECHO_ and an option's name sets it; several values are separated by spaces; what is typed wins."""
+    server = start_server(
+        env={
+            "TRIOECHO_HOST": "127.0.0.1 127.0.0.2",
+            "TRIOECHO_PORT": "1",
+            "TRIOECHO_PATH": "/env",
+            "TRIOECHO_ALLOWED_ORIGIN": "https://a.com https://b.com",
+            "TRIOECHO_SUBPROTOCOL": "one two",
+            "TRIOECHO_MAX_MESSAGE_SIZE": "5",
+            "TRIOECHO_LOG_FORMAT": "json",
+            "TRIOECHO_VERSION": "what Docker sets is not --version",
+        }
+    )
+    for host in ("127.0.0.1", "127.0.0.2"):
+        with client(f"ws://{host}:{server.port}/env", origin="https://b.com", subprotocols=["two"]) as ws:
+            assert ws.subprotocol == "two"
+            ws.send("12345")
+            assert ws.recv(PATIENCE) == "12345"
+            ws.send("123456")
+            assert close_code_seen(ws)[0] == 1009
+    server.stop()
+    assert all(json.loads(line) for line in server.log)
+
+
+def test_a_mistake_in_the_environment_names_the_variable() -> None:
+    """A bad value from the environment is refused with the variable's name, which is easily forgotten."""
+    env = {"TRIOECHO_KEEP_ALIVE_INTERVAL": "soon", "PATH": "/usr/bin"}
+    status, line = refused(env=env)
+    assert status == 2
+    assert line.startswith("--keep-alive-interval (from TRIOECHO_KEEP_ALIVE_INTERVAL): 'soon'")

@@ -1,0 +1,70 @@
+"""What a starting server tells: where it can be opened, and who else can open it."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trioecho._server.serve import Server
+
+logger = logging.getLogger("trioecho")
+
+
+def announce(server: Server) -> None:
+    """Writes the ready lines to standard output, all at once; OSError if it takes none.
+
+    The first has the page's URL and the WebSocket's. Each further line is one more address at which the page can be
+    opened. Without any standard output it says nothing.
+    """
+    if sys.stdout is None:
+        return
+    lines = [f"trioecho serves {server.url} and {server.websocket_url} (Ctrl-C stops it)"]
+    lines += [f"and {url}" for url in server.urls if url != server.url]
+    text = "".join(f"{line}\n" for line in lines)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except OSError:
+        _give_up_standard_output()
+        raise
+
+
+def _give_up_standard_output() -> None:
+    """What could not be written waits in a buffer, and the interpreter would try, and complain, again at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, sys.stdout.fileno())
+        finally:
+            os.close(nowhere)
+
+
+def warn_if_open_to_every_page(
+    hosts: Sequence[str], allowed_origins: Sequence[str], words: Callable[[str, Any], str]
+) -> None:
+    """Says it in the log when every web page can reach a server that asks for no origin.
+
+    `words` is how the user writes a setting: ``--host 127.0.0.1``.
+    """
+    if not allowed_origins and not all(map(_is_loopback, hosts)):
+        logger.warning(
+            "listening on %s with every origin allowed: every web page may connect from the browser of anybody who "
+            "can reach this server, and read what it answers; to let in your own pages only, add %s (or %s for this "
+            "machine alone)",
+            " ".join(hosts),
+            words("allowed_origins", "https://example.com"),
+            words("host", "127.0.0.1"),
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")

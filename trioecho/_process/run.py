@@ -1,0 +1,224 @@
+"""`run`: a server as a process: its first line, its signals, its exit status.
+
+What scripts and supervisors can rely on, of `trioecho.run` and of the command line:
+
+- One line on standard output as soon as connections are accepted. It contains the page's URL and the
+  WebSocket's, with the real port, so that port 0 can be scripted. Where the server can be reached at more than
+  one address, each further one has a line below it. Nothing else is written there; the log goes to standard error.
+- SIGINT, SIGTERM or SIGHUP stops gracefully: no new connections, 1001 to everyone, handlers get
+  `shutdown_timeout`. A second signal stops at once, more change nothing. The exit status is 0.
+- Exit status 2: the command line makes no sense. 3: this machine does not give what was asked for (a port
+  in use, an unreadable certificate, no room for the first line). Both say so in one line that tells what would be
+  right; a supervisor need not try again. 1: a crash, with a traceback. (uvicorn has told these apart since 0.50.)
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import shlex
+import ssl
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import trio
+
+from trioecho._process.announcement import announce, warn_if_open_to_every_page
+from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging, configured_elsewhere
+from trioecho._process.ports import advice
+from trioecho._process.signals import StopSignals
+from trioecho._server.routes import Handler, echo
+from trioecho._server.serve import Server, serve
+from trioecho.options import WebSocketOptions
+
+logger = logging.getLogger("trioecho")
+
+COULD_NOT_START = 3
+"""The exit status when this machine does not give what was asked for."""
+
+
+class CannotStartError(Exception):
+    """This machine does not give what was asked for. Its text is one sentence for the user."""
+
+
+def run(
+    handler: Handler | Mapping[str, Handler] = echo,
+    *,
+    host: str | Sequence[str] = "127.0.0.1",
+    port: int = 5000,
+    options: WebSocketOptions | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    shutdown_timeout: float = 10.0,
+    log_level: str = "info",
+    log_format: str = "text",
+) -> None:
+    """Serve until Ctrl-C or another signal, as the command line does, and return when all has ended.
+
+    The first five parameters are those of `trioecho.serve`, and the same mistakes raise the same `TypeError` or
+    `ValueError`. As soon as connections are accepted, a line on standard output names the URLs.
+
+    SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it: no new connection, 1001 to every client, and `shutdown_timeout`
+    seconds for the handlers (0: none). A second one stops it at once. Then `run` returns, signals do what they did
+    before, and a program that ends here has exit status 0.
+
+    The log goes to standard error: `log_level` is "debug", "info" (one line for each connection), "warning", "error"
+    or "critical"; `log_format` is "text", or "json" for one object a line. A program that has configured `logging`
+    itself keeps what it has, and these two are not used.
+
+    If it cannot listen, or standard output takes no line, it says so in one line on standard error and raises
+    `SystemExit` with status 3. Must be called in the main thread (RuntimeError), outside of any Trio run; within one,
+    use `trioecho.serve`.
+    """
+    _check_seconds("shutdown_timeout", shutdown_timeout)
+    level = _chosen("log_level", log_level, LOG_LEVELS)
+    layout = _chosen("log_format", log_format, LOG_FORMATS)
+    if not configured_elsewhere():
+        configure_logging(level, layout)
+    try:
+        run_process(
+            handler,
+            host=host,
+            port=port,
+            options=options,
+            ssl_context=ssl_context,
+            shutdown_timeout=shutdown_timeout,
+            words=_as_argument,
+            last=False,
+        )
+    except CannotStartError as error:
+        print(f"trioecho: {error}", file=sys.stderr)
+        raise SystemExit(COULD_NOT_START) from None
+
+
+def run_process(
+    handler: Handler | Mapping[str, Handler],
+    *,
+    host: str | Sequence[str],
+    port: int,
+    options: WebSocketOptions | None,
+    ssl_context: ssl.SSLContext | None,
+    shutdown_timeout: float,
+    words: Callable[[str, Any], str],
+    last: bool,
+) -> None:
+    """`run` without its logging and exit status: raises `CannotStartError`.
+
+    `words` is how the user writes a setting, such as ``--port 0`` for ``("port", 0)``. With `last`, signals are ignored
+    from its end on. What crashes the server leaves as Trio raised it.
+    """
+    start = functools.partial(serve, handler, host=host, port=port, options=options, ssl_context=ssl_context)
+    with StopSignals(last=last) as signals:
+        trio.run(_Process(start, host, port, options, shutdown_timeout, words, signals).run)
+
+
+class _Process:
+    """One server from its start to its end."""
+
+    def __init__(
+        self,
+        start: Callable[..., Any],
+        host: str | Sequence[str],
+        port: int,
+        options: WebSocketOptions | None,
+        shutdown_timeout: float,
+        words: Callable[[str, Any], str],
+        signals: StopSignals,
+    ) -> None:
+        self._start = start
+        self._host = host
+        self._port = port
+        self._options = options
+        self._shutdown_timeout = shutdown_timeout
+        self._words = words
+        self._signals = signals
+        self._stopping = False
+        self._aborting = False
+        self._starting = trio.CancelScope()
+        self._server: Server | None = None
+
+    async def run(self) -> None:
+        failure: Exception | None = None
+        with self._signals.calling(self._obey):
+            async with trio.open_nursery() as nursery:
+                try:
+                    with self._starting:
+                        self._server = await nursery.start(self._start)
+                except (OSError, UnicodeError) as error:
+                    failure = self._cannot_listen(error)
+                except Exception as error:
+                    failure = error
+                if self._server is not None:
+                    failure = self._tell(self._server)
+                    # A signal may have come while the server started, too late to cancel that.
+                    self._obey()
+        if failure is not None:
+            # Only here, outside of the nursery: it would make a group of it.
+            raise failure
+
+    def _tell(self, server: Server) -> Exception | None:
+        hosts = (self._host,) if isinstance(self._host, str) else tuple(self._host)
+        origins = () if self._options is None else self._options.allowed_origins
+        warn_if_open_to_every_page(hosts, origins, self._words)
+        try:
+            announce(server)
+        except OSError as error:
+            server.abort()
+            return CannotStartError(f"cannot write to standard output: {why(error)}")
+        return None
+
+    def _obey(self) -> None:
+        """Does what the signals so far ask for. Called again, it does what is new."""
+        if self._server is None:
+            if self._signals.count:
+                self._starting.cancel()
+            return
+        if self._signals.count >= 1 and not self._stopping:
+            self._stopping = True
+            logger.info("stopping: %s", self._who_is_left(len(self._server.connections)))
+            self._server.stop(timeout=self._shutdown_timeout)
+        if self._signals.count >= 2 and not self._aborting:
+            self._aborting = True
+            logger.info("stopping at once")
+            self._server.abort()
+
+    def _who_is_left(self, connections: int) -> str:
+        if connections == 0:
+            return "no connection is open"
+        get = "connection gets" if connections == 1 else "connections get"
+        return f"{connections} {get} {self._shutdown_timeout:g} s to finish; a second signal stops at once"
+
+    def _cannot_listen(self, error: Exception) -> CannotStartError:
+        hosts = self._host if isinstance(self._host, str) else shlex.join(self._host)
+        hint = advice(error, self._port, self._words("port", 0))
+        return CannotStartError(f"cannot listen on {hosts} port {self._port}: {why(error)}{hint}")
+
+
+def why(error: Exception) -> str:
+    """The system's own words, without errno and without repeating the file."""
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or str(error)).replace("_", " ").lower()
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return error.strerror
+    return str(error)
+
+
+def _as_argument(name: str, value: Any) -> str:
+    if name == "allowed_origins":
+        return f"options=WebSocketOptions(allowed_origins=[{value!r}])"
+    return f"{name}={value!r}"
+
+
+def _chosen(name: str, value: object, choices: Sequence[str]) -> str:
+    if isinstance(value, str) and value.lower() in choices:
+        return value.lower()
+    raise ValueError(f"{name} is one of {', '.join(choices)}; you gave {value!r}")
+
+
+def _check_seconds(name: str, value: object) -> None:
+    sentence = f"{name} takes seconds, 0 or more; you gave {value!r}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(sentence)
+    if math.isnan(value) or value < 0:
+        raise ValueError(sentence)
