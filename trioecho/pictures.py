@@ -50,7 +50,7 @@ def frames(of: Mapping[str, bytes]) -> None:
     import matplotlib.pyplot as plt
 
     width = max(sum(min(len(part.data), MOST_BOXES) for part in parts) for parts in rows.values())
-    _, axes = plt.subplots(figsize=(1.6 + 0.72 * max(width, 4), 0.3 + 1.25 * len(rows)), layout="constrained")
+    _, axes = plt.subplots(figsize=(1.6 + 0.8 * max(width, 4), 0.3 + 1.25 * len(rows)), layout="constrained")
     for row, (sender, parts) in enumerate(rows.items()):
         axes.text(-0.3, 0.3 - 1.6 * row, sender, ha="right", va="center")
         x = 0
