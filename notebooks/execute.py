@@ -73,7 +73,7 @@ def normalised(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     number = 0
     for cell in notebook.cells:
-        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        cell.metadata = _authors_own(cell.metadata)
         if cell.cell_type != "code":
             continue
         number += 1
@@ -88,6 +88,14 @@ def normalised(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 merged.append(output)
         cell.outputs = merged
     return notebook
+
+
+def _authors_own(metadata: nbformat.NotebookNode) -> dict[str, object]:
+    """Tags, and whether the cell's code is folded away."""
+    own: dict[str, object] = {"tags": metadata["tags"]} if metadata.get("tags") else {}
+    if metadata.get("jupyter", {}).get("source_hidden"):
+        own["jupyter"] = {"source_hidden": True}
+    return own
 
 
 def text_of(cell: nbformat.NotebookNode) -> str:

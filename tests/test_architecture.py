@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ LAYERS = (
     {"options"},
     {"_websocket"},
     {"_server"},
-    {"live", "testing", "task_tree", "_process"},
+    {"live", "testing", "task_tree", "pictures", "_process"},
     {"client"},
     {"cli"},
     {"__main__"},
@@ -31,6 +33,7 @@ FENCES: dict[str, set[str]] = {
     "wsproto": set(),
     "h11": {"_http"},
     "click": {"cli"},
+    "matplotlib": {"pictures"},
 }
 """Who alone may know a library."""
 
@@ -92,7 +95,7 @@ def test_a_file_imports_only_from_lower_layers(file: Path) -> None:
 
 @pytest.mark.parametrize("library", FENCES)
 def test_a_fenced_library_is_known_only_where_it_may_be(library: str) -> None:
-    """trio-websocket, h11 and click stay where the design puts them."""
+    """trio-websocket, h11, click and matplotlib stay where the design puts them."""
     knowing = {
         part_of(file)
         for file in FILES
@@ -134,3 +137,9 @@ def test_the_package_itself_only_reexports() -> None:
         and not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
     ]
     assert not odd
+
+
+def test_importing_the_package_imports_nothing_that_draws() -> None:
+    """matplotlib is for the notebooks: it is loaded when a picture is drawn, not before."""
+    program = "import sys, trioecho.pictures, trioecho.cli; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

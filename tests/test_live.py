@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 import trio
@@ -22,6 +23,31 @@ from websockets.sync.client import connect
 import trioecho
 from trioecho import LiveServer
 from trioecho.live import _running
+
+
+def at_once(*actions: Callable[[], object]) -> list[BaseException]:
+    """Calls each action in a thread of its own, all at the same moment; returns what they raised."""
+    together = threading.Barrier(len(actions))
+    raised: list[BaseException] = []
+
+    def act(action: Callable[[], object]) -> None:
+        together.wait(PATIENCE)
+        try:
+            action()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=act, args=(action,)) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    return raised
+
+
+def alive() -> list[object]:
+    return [thread for thread in tuple(_running) if thread.is_alive()]
 
 
 def echoes(url: str) -> str:
@@ -159,6 +185,102 @@ def test_run_looks_at_the_server_from_inside() -> None:
         assert echoes(live.websocket_url) == "hello"
 
 
+def test_run_says_that_the_server_was_stopped_meanwhile() -> None:
+    """What `run` still awaits when the server ends is given up, with a sentence and not with `trio.Cancelled`."""
+    waiting = threading.Barrier(2)
+
+    async def waits_for_ever(*, in_nursery: bool) -> None:
+        await trio.to_thread.run_sync(waiting.wait, PATIENCE)
+        if in_nursery:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+        await trio.sleep_forever()
+
+    for in_nursery in False, True:
+        live = LiveServer().start()
+        asks = partial(live.run, partial(waits_for_ever, in_nursery=in_nursery))
+
+        def stops(live: LiveServer = live) -> None:
+            waiting.wait(PATIENCE)
+            live.stop()
+
+        (error,) = at_once(asks, stops)
+        assert isinstance(error, trio.RunFinishedError)
+        assert str(error) == "the LiveServer was stopped before waits_for_ever had finished"
+
+
+def test_run_raises_what_the_function_did_when_the_server_was_stopped() -> None:
+    """An error of the function's own comes through, without the cancellations beside it in its group."""
+    waiting = threading.Event()
+
+    async def fails_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise LookupError("while tidying up")
+
+    async def two_tasks() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails_when_cancelled)
+            nursery.start_soon(trio.sleep_forever)
+            waiting.set()
+
+    def stops() -> None:
+        waiting.wait(PATIENCE)
+        live.stop()
+
+    live = LiveServer().start()
+    (error,) = at_once(partial(live.run, two_tasks), stops)
+    assert isinstance(error, ExceptionGroup)  # a Cancelled in it would make it a BaseExceptionGroup
+    assert [str(each) for each in error.exceptions] == ["while tidying up"]
+
+
+def test_run_raises_what_crashed_the_server_meanwhile(
+    crashing: tuple[LiveServer, threading.Event],
+) -> None:
+    """A server that crashes while `run` waits is no server that was stopped: `run` raises the crash itself."""
+    live, now = crashing
+
+    async def waits_for_ever() -> None:
+        now.set()
+        await trio.sleep_forever()
+
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        live.run(waits_for_ever)
+
+
+def test_many_threads_starting_at_once_leave_one_server() -> None:
+    """Of servers that were started at the same moment all but the last are stopped; none is left without an owner."""
+    live = LiveServer()
+    for _ in range(5):
+        assert at_once(*[live.start] * 4) == []
+        assert len(alive()) == 1
+        assert echoes(live.websocket_url) == "hello"
+    live.stop()
+    assert alive() == []
+
+
+def test_many_servers_starting_at_once_on_one_port_leave_one(free_port: int) -> None:
+    """Each LiveServer of the port makes the one before it end; none fails because the port is in use."""
+    servers = [LiveServer(port=free_port) for _ in range(4)]
+    assert at_once(*[server.start for server in servers]) == []
+    assert len(alive()) == 1
+    assert [repr(server) for server in servers].count("<trioecho.LiveServer running>") == 1
+    for server in servers:
+        server.stop()
+    assert alive() == []
+
+
+def test_threads_that_start_and_stop_at_once_do_not_disturb_each_other() -> None:
+    """Whatever the order in which starts and stops come, none raises, and a last stop finds everything."""
+    live = LiveServer()
+    for _ in range(5):
+        assert at_once(live.start, live.stop, live.start, live.stop) == []
+        assert len(alive()) <= 1
+    live.stop()
+    assert alive() == []
+
+
 def test_starting_again_replaces() -> None:
     """`start` on a running LiveServer ends the old server, clients included, and starts a new one."""
     with LiveServer() as live:
@@ -168,7 +290,7 @@ def test_starting_again_replaces() -> None:
             with pytest.raises(ConnectionClosed):
                 ws.recv(PATIENCE)
         assert echoes(live.websocket_url) == "hello"
-        assert len([thread for thread in _running if thread.is_alive()]) == 1
+        assert len(alive()) == 1
 
 
 def test_a_new_server_takes_over_the_port_of_an_old_one(free_port: int) -> None:

@@ -81,10 +81,34 @@ def test_a_notebook_has_the_form_that_readers_rely_on(path: Path) -> None:
     assert pictures, "no picture"
     assert all(len(line) <= 79 for cell in code for line in cell.source.splitlines()), "a line is too long"
     assert all(len(cell.source.splitlines()) <= 30 for cell in code), "a cell is too long"
+    drawing = [cell for cell in code if "plt." in cell.source]
+    assert all(cell.metadata.get("jupyter") == {"source_hidden": True} for cell in drawing), "not folded"
     assert "You will" in text
     assert "## Exercise" in text
     assert "<details>" in text
     assert "**Next" in text
+
+
+@BY_NAME
+def test_each_statement_of_a_notebook_stands_on_its_own(path: Path) -> None:
+    """No statements are joined by commas or semicolons, neither in the cells nor in the folded answers."""
+    notebook = nbformat.read(path, as_version=4)
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            sources += re.findall(r"^```python\n(.*?)^```", cell.source, re.DOTALL | re.MULTILINE)
+    joined = [
+        ast.unparse(node)
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Tuple)
+        and any(isinstance(each, ast.Call | ast.Await) for each in node.value.elts)
+    ]
+    assert joined == []
+    for source in sources:
+        lines = [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+        assert len(lines) == len(set(lines)), f"two statements stand on one line of\n{source}"
 
 
 @BY_NAME
@@ -141,3 +165,19 @@ def test_a_wrong_answer_to_an_exercise_fails_the_check(tmp_path: Path) -> None:
     result = check(path)
     assert result.returncode == 1
     assert "the planted answer" in result.stderr
+
+
+def test_a_folded_cell_stays_folded(tmp_path: Path) -> None:
+    """Executing drops what a machine has put into a cell's metadata, and keeps what an author has."""
+    path = planted(tmp_path, "print('drawn')", "print('read')")
+    notebook = nbformat.read(path, as_version=4)
+    hidden = {"source_hidden": True}
+    notebook.cells[0].metadata = {
+        "jupyter": {**hidden, "outputs_hidden": False},
+        "execution": {"began": "today"},
+    }
+    nbformat.write(notebook, path)
+    subprocess.run([sys.executable, str(FOLDER / "execute.py"), str(path)], check=True, capture_output=True)
+    written = nbformat.read(path, as_version=4)
+    assert [cell.metadata for cell in written.cells] == [{"jupyter": hidden}, {}]
+    assert written.cells[0].outputs[0].text == "drawn\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 
 import pytest
@@ -147,6 +148,90 @@ async def test_a_connection_leaves_the_tree_as_it_found_it() -> None:
                 await trio.testing.wait_all_tasks_blocked(0.001)
         await client.stream.aclose()
         nursery.cancel_scope.cancel()
+
+
+async def test_what_is_the_librarys_own_is_drawn_as_one_line() -> None:
+    """Between ``serve`` and the caller's functions stands what leads there; of all else is told how much it is."""
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(trioecho.serve, ticking, port=0))
+        before = (await task_tree.settled_snapshot()).find("serve")
+        client = await connect_raw(server.port)
+        await client.send("here")
+        assert await client.receive() == "here"
+        during = (await task_tree.settled_snapshot()).find("serve")
+        await client.stream.aclose()
+        nursery.cancel_scope.cancel()
+    assert re.fullmatch(r"serve\n└─ \(\d+ tasks? of trioecho\)", str(before))
+    drawn = re.sub(r"\d+ tasks?", "some tasks", re.sub(r"in [\d.]+ s", "soon", str(during)))
+    ticker = """\
+serve
+├─ nursery
+│  └─ ticking (ticking → echo)
+│     ├─ nursery
+│     │  └─ ticker (child → sleep)
+│     │     └─ cancel scope, deadline soon
+│     └─ (some tasks of trioecho)
+└─ (some tasks of trioecho)"""
+    assert drawn == ticker
+    counted = sum(map(int, re.findall(r"(\d+) task", str(during))))
+    assert counted + 3 == len(list(during)), "each task is drawn or counted"
+
+
+async def test_the_whole_tree_can_be_drawn() -> None:
+    """With nothing to fold, every task stands in the drawing under its own name."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(trioecho.serve, port=0))
+        tree = (await task_tree.settled_snapshot()).find("serve")
+        nursery.cancel_scope.cancel()
+    drawing = tree.draw(fold=())
+    assert "of trioecho" not in drawing
+    assert all(task.name in drawing for task in tree)
+    assert len(list(tree)) > 1
+
+
+async def test_the_callers_own_tasks_are_never_folded(autojump_clock: trio.testing.MockClock) -> None:
+    """Nor is a function of Trio's that the caller starts, or a scope that a handler has opened."""
+
+    async def handler(ws: trioecho.WebSocket) -> None:
+        ws.nursery.start_soon(trio.sleep, 7)
+        with trio.move_on_after(60):
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(trioecho.serve, handler, port=0))
+        client = await connect_raw(server.port)
+        drawing = str(await task_tree.settled_snapshot(cushion=0.005))
+        await client.stream.aclose()
+        nursery.cancel_scope.cancel()
+    assert "handler (handler → sleep_forever)\n" in drawing
+    assert "sleep\n" in drawing
+    assert "deadline in 7 s" in drawing
+    assert "deadline in 60 s" in drawing
+
+
+async def test_another_librarys_own_tasks_can_be_folded(autojump_clock: trio.testing.MockClock) -> None:
+    """Whose tasks are only counted is the caller's choice; of one task is spoken in the singular."""
+
+    async def starter() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, 7)
+            nursery.start_soon(child)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(starter)
+        tree = (await task_tree.settled_snapshot()).find("starter")
+        nursery.cancel_scope.cancel()
+    assert [task.package for task in tree] == [__name__, "trio", __name__]
+    assert (
+        tree.draw(fold=("trio",))
+        == """\
+starter (starter)
+├─ nursery
+│  └─ child (child → sleep)
+│     └─ cancel scope, deadline in 2.5 s
+└─ (1 task of trio)"""
+    )
+    assert str(tree) == tree.draw(fold=())
 
 
 def test_the_tree_of_a_live_server_can_be_seen_from_another_thread() -> None:

@@ -10,6 +10,8 @@ Its laws:
 - Running a notebook's cell again replaces: `start` on a running LiveServer starts it afresh, a LiveServer
   takes over the port that an older one of this program holds, and one that nobody refers to any more is
   stopped.
+- Any thread may call anything. However many start it at the same moment, one server runs afterwards, and each of
+  the others has been stopped.
 - It never prints, and its repr holds no port: which cell would get the text is arbitrary, and a notebook's
   output should be the same each time.
 """
@@ -65,25 +67,35 @@ class LiveServer:
             serve, handler, host=host, port=port, options=options, ssl_context=ssl_context
         )
         self._address = (host if isinstance(host, str) else tuple(host), port)
+        # Held while starting: by all that start on this port, or, where each gets a port of its own, by this one.
+        self._starting = (
+            threading.Lock() if port == 0 else _starting_at.setdefault(self._address, threading.Lock())
+        )
         self._thread: _ServerThread | None = None
+        self._forgotten: weakref.finalize[[], LiveServer] | None = None
 
     def start(self) -> Self:
         """Starts the server and returns when it accepts connections; returns the LiveServer itself.
 
         If it runs already, or an older LiveServer of this program listens on the same port, that one is
-        stopped first. Raises OSError if it cannot listen.
+        stopped first. Threads that call this at the same moment take turns, so the last one's server is left.
+        Raises OSError if it cannot listen.
         """
-        self.stop()
-        for thread in tuple(_running):
-            if self._address[1] != 0 and thread.address == self._address:
-                thread.stop(AT_EXIT)
-        if not _logger.handlers:
-            # Where nobody has asked for logs, Python prints warnings to standard error: here, into some cell.
-            _logger.addHandler(logging.NullHandler())
-        thread = _ServerThread(self._serve, self._address)
-        thread.start()
-        self._thread = thread
-        weakref.finalize(self, thread.abandon).atexit = False
+        with self._starting:
+            self.stop()
+            for thread in tuple(_running):
+                if self._address[1] != 0 and thread.address == self._address:
+                    thread.stop(AT_EXIT)
+            if not _logger.handlers:
+                # Where nobody has asked for logs, Python prints warnings to standard error: here, into some cell.
+                _logger.addHandler(logging.NullHandler())
+            thread = _ServerThread(self._serve, self._address)
+            thread.start()
+            self._thread = thread
+            if self._forgotten is not None:
+                self._forgotten.detach()
+            self._forgotten = weakref.finalize(self, thread.abandon)
+            self._forgotten.atexit = False
         return self
 
     def stop(self, *, timeout: float = 10.0) -> None:
@@ -91,23 +103,37 @@ class LiveServer:
         handlers.
 
         Does nothing if it was not started or has been stopped. If the server crashed, raises what crashed it,
-        once. Must not be called from a handler: it waits for the handler.
+        once. Must not be called from a handler: it waits for the handler. Does not wait for a `start` that
+        another thread is in the middle of, and whose server it therefore does not stop.
         """
         thread = self._thread
         if thread is not None:
             thread.stop(timeout)
-            failure, thread.failure = thread.failure, None
-            if failure is not None:
-                raise failure
+            thread.raise_failure(once=True)
 
     def run(self, async_fn: Callable[..., Awaitable[T]], *args: object) -> T:
         """Runs ``await async_fn(*args)`` inside the server's own Trio run, and returns or raises what it
         does.
 
         For looking at the server from inside, such as `trio.lowlevel.current_root_task`. Blocks the calling
-        thread, so call it from a plain function. Raises trio.RunFinishedError if the server has ended.
+        thread, so call it from a plain function. A server that is stopped meanwhile waits for its handlers but not
+        for `async_fn`, which is cancelled then. Raises trio.RunFinishedError, a RuntimeError, if the server has
+        ended or ends before `async_fn` has finished, or what crashed it.
         """
-        return trio.from_thread.run(async_fn, *args, trio_token=self._running_thread().token)
+        thread = self._running_thread()
+        try:
+            return trio.from_thread.run(async_fn, *args, trio_token=thread.token)
+        except (trio.Cancelled, BaseExceptionGroup) as error:
+            # Only the end of the whole run cancels `async_fn`. To this thread a cancellation means nothing.
+            failure = _without_cancelled(error)
+        if failure is not None:
+            raise failure
+        thread.join(AT_EXIT)
+        thread.raise_failure()
+        while isinstance(async_fn, functools.partial):
+            async_fn = async_fn.func
+        name = getattr(async_fn, "__name__", repr(async_fn))
+        raise trio.RunFinishedError(f"the LiveServer was stopped before {name} had finished")
 
     @property
     def server(self) -> Server:
@@ -180,7 +206,8 @@ class _ServerThread:
     def __init__(self, serve: Callable[..., Awaitable[None]], address: tuple[object, int]) -> None:
         self.serve = serve
         self.address = address
-        self.failure: BaseException | None = None
+        self._failure: BaseException | None = None
+        self._telling = threading.Lock()
         self._settled = threading.Event()
         self._thread = threading.Thread(target=self._main, name="trioecho.LiveServer", daemon=True)
         self.is_alive = self._thread.is_alive
@@ -190,7 +217,6 @@ class _ServerThread:
         self._thread.start()
         self._settled.wait()
         self.raise_failure()
-        _running.add(self)
 
     def stop(self, timeout: float) -> None:
         self._tell(lambda: self.server.stop(timeout=timeout))
@@ -209,9 +235,14 @@ class _ServerThread:
             return question()
         return answer.result()
 
-    def raise_failure(self) -> None:
-        if self.failure is not None:
-            raise self.failure
+    def raise_failure(self, *, once: bool = False) -> None:
+        """Raises what crashed the server, if anything did; where it is said `once`, that was the last time."""
+        with self._telling:
+            failure = self._failure
+            if once:
+                self._failure = None
+        if failure is not None:
+            raise failure
 
     def _tell(self, action: Callable[[], object]) -> bool:
         try:
@@ -224,14 +255,16 @@ class _ServerThread:
         try:
             trio.run(self._run)
         except BaseException as error:
-            self.failure = _leaf(error)
+            self._failure = _leaf(error)
         finally:
+            _running.discard(self)
             self._settled.set()
 
     async def _run(self) -> None:
         self.token = trio.lowlevel.current_trio_token()
         async with trio.open_nursery() as nursery:
             self.server = await nursery.start(self.serve)
+            _running.add(self)
             self._settled.set()
 
 
@@ -241,8 +274,18 @@ def _leaf(error: BaseException) -> BaseException:
     return error
 
 
-# Weak: a thread that runs refers to its _ServerThread, one that has ended need not be stopped.
-_running: weakref.WeakSet[_ServerThread] = weakref.WeakSet()
+def _without_cancelled(error: BaseException) -> BaseException | None:
+    """What is left of an exception without its `trio.Cancelled`, None if nothing is."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1]
+    return None if isinstance(error, trio.Cancelled) else error
+
+
+# Each is in it from when it listens until its run has ended. `tuple(_running)` and the like are atomic.
+_running: set[_ServerThread] = set()
+
+_starting_at: dict[tuple[object, int], threading.Lock] = {}
+"""The locks of `LiveServer.start`, one for each address with a port that somebody chose."""
 
 
 @atexit.register

@@ -11,7 +11,12 @@ How to read it. Indented below a task stand the blocks that it is inside of, out
 before: ``nursery`` for ``async with trio.open_nursery()``, ``cancel scope`` for ``with trio.CancelScope()``,
 ``move_on_after``, ``fail_after``, and for the `trio.sleep` that a task is in. The tasks that a nursery holds stand
 below it, the oldest first. Behind a task's name is what it is doing: the caller's own functions, and the Trio or
-trioecho function that the innermost of them waits in.
+trioecho function that the innermost of them waits in. A task that trioecho has started for a function of the caller's,
+as for a handler, has the name of that function.
+
+What is trioecho's own is left out, and counted: ``(2 tasks of trioecho)`` stands for tasks below this one, with all
+below them, in which none of the caller's functions runs. The snapshot itself holds everything:
+``print(tree.draw(fold=()))`` draws it.
 
 What it is made from. Public: `trio.lowlevel.current_root_task`, ``Task.child_nurseries``, ``Task.parent_nursery``,
 ``Task.iter_await_frames``, ``Nursery.child_tasks``, ``Nursery.cancel_scope``. Trio has no public way to the cancel
@@ -22,7 +27,8 @@ private attribute each, and where a Trio has it no more the tree shows nurseries
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import trio
@@ -31,6 +37,9 @@ import trio.testing
 LIBRARIES = ("trio", "trioecho", "trio_websocket", "outcome", "contextlib", "asyncio")
 """Packages whose functions are not the caller's own: of them only the one that the caller's own function called is
 named, and ``async for`` where that is what it waits in."""
+
+FOLDED = ("trioecho",)
+"""Packages whose own tasks are counted in a drawing, and not shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class BlockSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class TaskSnapshot:
-    """One task, and through its nurseries all tasks below it. `str` draws the tree."""
+    """One task, and through its nurseries all tasks below it. `str` draws the tree, as `draw` does."""
 
     name: str
     """The task's function, without leading underscores, module and enclosing function; a method with its class."""
@@ -70,6 +79,9 @@ class TaskSnapshot:
     Empty for a task in which there is no function of the caller's, and for the task that took the snapshot."""
     blocks: tuple[BlockSnapshot, ...]
     """Nurseries and cancel scopes that the task was inside of, outermost first."""
+    package: str
+    """The package of the task's function, such as ``"trioecho"``; for Trio's own, that of the task that started it,
+    unless it is the caller's. Empty if it cannot be told."""
 
     def __iter__(self) -> Iterator[TaskSnapshot]:
         """This task and all tasks below it, each before its children."""
@@ -86,20 +98,54 @@ class TaskSnapshot:
         names = ", ".join(sorted({task.name for task in self}))
         raise LookupError(f"no task is named {name!r}; there are: {names}")
 
+    def draw(self, *, fold: Collection[str] = FOLDED) -> str:
+        """The tree below this task, one line for each task and block.
+
+        Tasks of the packages in `fold`, which are some of `LIBRARIES`, are only counted, except this one and those
+        that lead to a function of the caller's. Of these the blocks are left out in which nothing is shown, unless
+        they have a deadline, which may be the caller's.
+        """
+        return "\n".join(self._lines(fold))
+
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return self.draw()
 
-    def _lines(self) -> Iterator[str]:
-        yield f"{self.name} ({' → '.join(self.doing)})" if self.doing else self.name
-        yield from _indented([self._block_lines(0)] if self.blocks else [])
+    def _hides(self, fold: Collection[str]) -> bool:
+        """Whether no function of the caller's runs in this task, nor in any below it."""
+        return all(task.package in fold and not task.doing for task in self)
 
-    def _block_lines(self, index: int) -> Iterator[str]:
-        block = self.blocks[index]
-        yield str(block)
-        branches = [task._lines() for task in block.tasks or ()]
-        if index + 1 < len(self.blocks):
-            branches.append(self._block_lines(index + 1))
+    def _lines(self, fold: Collection[str]) -> Iterator[str]:
+        folded = self.package in fold
+        name = self.doing[0] if folded and self.doing else self.name
+        yield f"{name} ({' → '.join(self.doing)})" if self.doing else name
+        shown = [
+            (block, [task for task in block.tasks or () if not task._hides(fold)]) for block in self.blocks
+        ]
+        hidden = Counter(
+            below.package
+            for block in self.blocks
+            for task in block.tasks or ()
+            if task._hides(fold)
+            for below in task
+        )
+        if folded:
+            shown = [(block, tasks) for block, tasks in shown if tasks or block.deadline != math.inf]
+        branches = [_block_lines(shown, fold)] if shown else []
+        branches += [
+            iter([f"({n} task{'s' * (n > 1)} of {package})"]) for package, n in sorted(hidden.items())
+        ]
         yield from _indented(branches)
+
+
+def _block_lines(
+    blocks: list[tuple[BlockSnapshot, list[TaskSnapshot]]], fold: Collection[str]
+) -> Iterator[str]:
+    (block, tasks), *inner = blocks
+    yield str(block)
+    branches = [task._lines(fold) for task in tasks]
+    if inner:
+        branches.append(_block_lines(inner, fold))
+    yield from _indented(branches)
 
 
 def _indented(branches: list[Iterator[str]]) -> Iterator[str]:
@@ -138,7 +184,10 @@ def _main_task() -> trio.lowlevel.Task:
     return main
 
 
-def _task_snapshot(task: trio.lowlevel.Task, now: float) -> TaskSnapshot:
+def _task_snapshot(task: trio.lowlevel.Task, now: float, owner: str = "") -> TaskSnapshot:
+    doing, package = _doing(task), _package(task)
+    if package in LIBRARIES and package not in FOLDED:
+        package = owner or package
     nurseries = {id(nursery.cancel_scope): nursery for nursery in task.child_nurseries}
     blocks = []
     for scope in _enclosing_scopes(task):
@@ -146,9 +195,17 @@ def _task_snapshot(task: trio.lowlevel.Task, now: float) -> TaskSnapshot:
         tasks = None
         if nursery is not None:
             children = sorted(nursery.child_tasks, key=_age)
-            tasks = tuple(_task_snapshot(child, now) for child in children)
+            # What a task with a function of the caller's has started may be the caller's doing.
+            mine = "" if doing else package
+            tasks = tuple(_task_snapshot(child, now, mine) for child in children)
         blocks.append(BlockSnapshot(tasks, scope.deadline - now, scope.shield, scope.cancel_called))
-    return TaskSnapshot(_short(task.name), _doing(task), tuple(blocks))
+    return TaskSnapshot(_short(task.name), doing, tuple(blocks), package)
+
+
+def _package(task: trio.lowlevel.Task) -> str:
+    frame = getattr(task.coro, "cr_frame", None) or getattr(task.coro, "gi_frame", None)
+    name = frame.f_globals.get("__name__", "") if frame is not None else ""
+    return str(name).partition(".")[0]
 
 
 def _enclosing_scopes(task: trio.lowlevel.Task) -> list[trio.CancelScope]:

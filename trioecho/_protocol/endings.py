@@ -193,6 +193,9 @@ ENDINGS: tuple[Ending, ...] = (
     SERVER_FAILED,
 )
 
+LOG_LEVELS = {ending.cause: ending.log_level for ending in ENDINGS}
+"""How loudly a record is logged, by its cause."""
+
 BY_FRAME_ERROR = {1002: PROTOCOL_ERROR, 1007: INVALID_TEXT, 1009: MESSAGE_TOO_BIG}
 """Which ending a `frames.FrameError` is, by its close code."""
 

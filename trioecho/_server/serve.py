@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import ssl
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 
 import trio
 
 from trioecho._http.upgrade import Handshake, accepting_response
-from trioecho._protocol.endings import ENDINGS
+from trioecho._protocol.endings import LOG_LEVELS
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.greeting import address, greet
 from trioecho._server.listeners import accept, listen, urls
@@ -152,7 +152,10 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     try:
         accepted = await greet(transport, service)
         if accepted is not None:
-            await _run_connection(transport, service, *accepted)
+            running = _open_connection(transport, service, *accepted)
+            # A request is not kept for as long as its connection lives.
+            del accepted
+            await running
     except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
         logger.debug("connection lost before a WebSocket was opened: %s", error)
     except Exception:
@@ -161,10 +164,10 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
         await trio.aclose_forcefully(transport)
 
 
-def _run_connection(
+def _open_connection(
     transport: trio.abc.Stream, service: Service, handshake: Handshake, early: bytes
 ) -> Awaitable[None]:
-    """Make an accepted handshake a connection, which takes its place in the same step, and run it."""
+    """Make an accepted handshake a connection, which takes its place in the same step; what is returned runs it."""
     record = ConnectionRecord(
         peer=address(transport),
         path=handshake.path,
@@ -180,7 +183,6 @@ def _run_connection(
 async def _until_recorded(
     service: Service, connection: Connection, websocket: WebSocket, opening: bytes, early: bytes
 ) -> None:
-    # Not the handshake itself: a request is not kept for as long as its connection lives.
     record = connection.record
     try:
         await connection.run(service.handlers[record.path], websocket, opening, early)
@@ -188,8 +190,7 @@ async def _until_recorded(
         del service.connections[connection]
         service.records.append(record)
         assert record.cause is not None
-        level = next(ending.log_level for ending in ENDINGS if ending.cause == record.cause)
-        logger.log(level, "%s", record, extra={"record": record})
+        logger.log(LOG_LEVELS[record.cause], "%s", record, extra={"record": record})
 
 
 async def _serve_tls(stream: trio.SocketStream, *, service: Service, ssl_context: ssl.SSLContext) -> None:

@@ -111,7 +111,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
 
     @trio.lowlevel.enable_ki_protection
     @types.coroutine
-    def __anext__(self) -> Generator[Any, Any, str | bytes]:
+    def __anext__(self) -> Generator[Any, Any, str | bytes]:  # type: ignore[override, unused-ignore]
         """`receive`, ending the loop where that raises `trio.EndOfChannel`."""
         # A generator, so that it can tell Trio's loop itself that it waits (`parking.py`): a message that is waited for
         # goes through every coroutine on its way, and each takes 0.1 µs.

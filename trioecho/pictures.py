@@ -1,0 +1,165 @@
+"""Pictures for teaching: frames byte by byte, a conversation, the signs of life on a connection.
+
+    pictures.frames({"client": bytes.fromhex("81 85 37fa213d 7f9f4d5158")})
+    pictures.conversation([(4, "client", "hello"), (4, "server", "HELLO")])
+
+Each function draws one picture and shows it with `matplotlib.pyplot.show`: in a notebook below the cell. They need
+matplotlib, which the ``notebooks`` extra installs and which is imported only when something is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FLAGS, LENGTH, MASK, CODE, PAYLOAD = "#f4b183", "#ffe08a", "#9dc3e6", "#f8c6d8", "#a9d8a0"
+"""The colours of a frame's parts."""
+
+OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "Close", 9: "Ping", 10: "Pong"}
+
+MOST_BOXES = 14
+"""Boxes for the payload of one frame; of a longer one the last box holds dots."""
+
+MARKS = {
+    "Ping": ("v", "tab:green", 0.16),
+    "Pong": ("^", "tab:blue", -0.16),
+    "message": ("o", "tab:blue", 0.0),
+}
+"""Marker, colour and height above the line of each sign of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Neighbouring bytes of a frame that mean one thing."""
+
+    data: bytes
+    colour: str
+    label: str
+
+
+def frames(of: Mapping[str, bytes]) -> None:
+    """Draws frames, one a row below each other: each byte is a box, and below stands what it is for.
+
+    `of` maps the sender's name to the bytes of one whole frame. Raises ValueError for bytes that are not.
+    """
+    rows = {sender: list(_parts(sender, data)) for sender, data in of.items()}
+    import matplotlib.pyplot as plt
+
+    width = max(sum(min(len(part.data), MOST_BOXES) for part in parts) for parts in rows.values())
+    _, axes = plt.subplots(figsize=(1.6 + 0.8 * max(width, 4), 0.3 + 1.25 * len(rows)), layout="constrained")
+    for row, (sender, parts) in enumerate(rows.items()):
+        axes.text(-0.3, 0.3 - 1.6 * row, sender, ha="right", va="center")
+        x = 0
+        for part in parts:
+            x = _boxes(axes, part, x, -1.6 * row)
+    axes.set(xlim=(-1.5, max(width, 4)), ylim=(-1.6 * len(rows) + 0.75, 0.7))
+    axes.axis("off")
+    plt.show()
+
+
+def _parts(sender: str, data: bytes) -> Iterator[_Part]:
+    """Takes a frame apart, as RFC 6455 section 5.2 lays it out."""
+    opcode = OPCODES.get(data[0] & 0x0F) if data else ""
+    if opcode is None:
+        raise ValueError(
+            f"{sender}: {data[0]:#04x} begins not one known frame: its opcode is {data[0] & 0x0F}"
+        )
+    size_bytes = {126: 2, 127: 8}.get(data[1] & 0x7F, 0) if len(data) > 1 else 0
+    masked = len(data) > 1 and data[1] >= 0x80
+    start = 2 + size_bytes + 4 * masked
+    size = int.from_bytes(data[2 : 2 + size_bytes]) if size_bytes else data[1] & 0x7F if len(data) > 1 else 0
+    if len(data) != start + size:
+        raise ValueError(f"{sender}: {len(data)} bytes are not one whole frame, which has {start + size}")
+    yield _Part(data[:1], FLAGS, ("final" if data[0] & 0x80 else "more\nfollows") + f",\n{opcode}")
+    amount = f"{size} byte{'s' * (size != 1)}"
+    yield _Part(data[1 : 2 + size_bytes], LENGTH, ("masked" if masked else "unmasked") + f",\n{amount}")
+    payload = data[start:]
+    if masked:
+        yield _Part(data[start - 4 : start], MASK, "masking key")
+        if payload:
+            yield _Part(payload, PAYLOAD, "payload: each byte XOR a byte of the key")
+        return
+    if opcode == "Close" and size >= 2:
+        yield _Part(payload[:2], CODE, f"code {int.from_bytes(payload[:2])}")
+        payload = payload[2:]
+    if payload.isascii() and payload.decode().isprintable() and len(payload) <= MOST_BOXES:
+        for byte in payload:
+            yield _Part(bytes([byte]), PAYLOAD, chr(byte))
+    elif payload:
+        yield _Part(payload, PAYLOAD, "payload")
+
+
+def _boxes(axes: Axes, part: _Part, x: int, y: float) -> int:
+    """Draws a part from `x` on; returns where the next one begins."""
+    from matplotlib.patches import Rectangle
+
+    shown = [f"{byte:02x}" for byte in part.data]
+    if len(shown) > MOST_BOXES:
+        shown[MOST_BOXES - 1 :] = ["…"]
+    for box, text in enumerate(shown, x):
+        axes.add_patch(Rectangle((box, y), 0.94, 0.6, color=part.colour))
+        axes.text(box + 0.47, y + 0.3, text, ha="center", va="center", family="monospace", size=13)
+    end = x + len(shown)
+    axes.text((x + end - 0.06) / 2, y - 0.1, part.label, ha="center", va="top", size=9)
+    return end
+
+
+def conversation(
+    events: Sequence[tuple[float, str, str]], sides: tuple[str, str] = ("client", "server")
+) -> None:
+    """Draws who said what to whom, time running downwards.
+
+    An event is its time in seconds, one of the two `sides`, and what that one said. The left one's words stand above
+    their arrow and the right one's below, so that a question and its answer in the same moment do not touch.
+    """
+    import matplotlib.pyplot as plt
+
+    last = max(when for when, _, _ in events)
+    # A row of text for each unit of time, but no fewer than it takes to keep texts apart.
+    unit = max(last, 10) / 34
+    _, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for x, (side, colour) in enumerate(zip(sides, ("tab:blue", "tab:green"), strict=True)):
+        axes.axvline(x, color=colour, linewidth=3)
+        axes.text(x, -1.6 * unit, side, ha="center", weight="bold", color=colour)
+        for when, who, what in events:
+            if who == side:
+                y = when + 0.8 * x * unit
+                axes.annotate("", (1 - x, y), (x, y), arrowprops={"arrowstyle": "->", "color": colour})
+                place, above = ((0.02, "left"), "bottom") if x == 0 else ((0.98, "right"), "top")
+                axes.text(place[0], y + 0.25 * x * unit, what, ha=place[1], va=above, color=colour)
+    axes.set(xlim=(-0.15, 1.15), ylim=(last + 3 * unit, -0.5 * unit), xticks=[], ylabel="seconds")
+    axes.set_frame_on(False)
+    plt.show()
+
+
+def timelines(of: Mapping[str, Sequence[tuple[float, str]]], *, silent_after: Sequence[str]) -> None:
+    """Draws the signs of life on connections, one a row, and in red the silence that ended each.
+
+    `of` maps a row's name to its events: the time in seconds, and ``"Ping"``, ``"Pong"``, ``"message"`` or, last, how
+    the connection ended. `silent_after` says for each row after the last event of which kind the silence began.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 1.1 + 0.7 * len(of)), layout="constrained")
+    for row, (events, kind) in enumerate(zip(of.values(), silent_after, strict=True)):
+        end, ending = events[-1]
+        since = max(when for when, what in events if what == kind)
+        axes.barh(row, since, height=0.22, color="lightgrey")
+        axes.barh(row, end - since, left=since, height=0.22, color="mistyrose")
+        for when, what in events[:-1]:
+            marker, colour, up = MARKS[what]
+            axes.plot(when, row - up, marker, color=colour, markersize=9)
+        axes.plot(end, row, "X", color="tab:red", markersize=10)
+        axes.text(end * 1.025, row, ending, va="center", color="tab:red")
+    for name, (marker, colour, _) in MARKS.items():
+        axes.plot([], [], marker, color=colour, label=name)
+    longest = max(events[-1][0] for events in of.values())
+    axes.set(xlabel="seconds", xlim=(-0.02 * longest, 1.4 * longest), ylim=(len(of) - 0.5, -0.5))
+    axes.set_yticks(range(len(of)), list(of))
+    axes.set_frame_on(False)
+    figure.legend(loc="outside upper right", ncols=len(MARKS), frameon=False)
+    plt.show()
