@@ -1,6 +1,7 @@
 /** What an ending means and what to do about it: two sentences for the reader. */
 
 import { count } from "./binary.js";
+import { endpoint } from "./fields.js";
 
 const AGAIN = "Connect again when it is back, or let “Connection options” do that.";
 const GARBLED = "Something in between may change the data: try without a proxy.";
@@ -40,7 +41,7 @@ function neverOpened({ url, subprotocols }, server) {
   if (server === "alive") {
     return ["The server is running, but refused this connection.", `${subprotocols.length ? "It may know none of the offered subprotocols: try without. Or its" : "Most likely its"} allowed origins leave out this page: start it with --allowed-origin ${location.origin}. Or it is full (max_connections).`];
   }
-  if (server === "no such path") return [`The server is running, but has no WebSocket at ${url.pathname}.`, "Unless set otherwise, the path is /ws."];
+  if (server === "no such path") return [`The server is running, but has no WebSocket at ${url.pathname}.`, `At this server, the path is ${endpoint}.`];
   if (!navigator.onLine) return ["This computer is offline.", "Connect it to its network, then try again."];
   if (server === "silent") return [`The server at ${url.host} does not answer: it is probably stopped.`, "Start it (python -m trioecho), then connect again."];
   return [`No WebSocket opened at ${url}, and browsers do not say why.`, `Check that a server runs there, that the path is right, and that it allows the origin ${location.origin}.`];
