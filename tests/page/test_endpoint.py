@@ -1,4 +1,4 @@
-"""The page knows where its server's WebSocket is."""
+"""The page knows where its server's WebSocket is, and can be used as soon as it is seen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import urllib.request
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 import trioecho
 from page.conftest import OpenTab, StartServer
@@ -66,3 +66,55 @@ def test_path_that_is_no_unicode_leaves_the_page_alone(start: StartServer) -> No
     status, _, body = get(start(path="/\udcff").url)
     assert status == 200
     assert body.decode("utf-8").rstrip().endswith("</html>")
+
+
+def test_click_right_after_loading_connects(context: BrowserContext, start: StartServer) -> None:
+    """When the page has loaded, Connect works, however long the thread with the WebSocket takes to load."""
+    held: list[Route] = []
+    context.route("**/wire.js", lambda route: held.append(route))
+    page = context.new_page()
+    page.goto(start().url, wait_until="load")
+    page.evaluate("document.getElementById('connect').click()")
+    state = page.locator("#state")
+    expect(state).to_have_text("Connecting…")
+    for route in held:
+        route.continue_()
+    expect(state).to_have_text("Open")
+
+
+def first_frame(page: Page) -> str:
+    seen: str = page.evaluate(
+        "() => new Promise((done) => { (function look() { 'seen' in window ? done(seen) : setTimeout(look, 10) })(); })"
+    )
+    return seen
+
+
+def test_connect_is_never_seen_before_it_works(context: BrowserContext, start: StartServer) -> None:
+    """In the first frame that is painted Connect can be pressed, although the script came late."""
+    context.add_init_script(
+        """(function look() { requestAnimationFrame(() => {
+          const button = document.getElementById("connect");
+          if (button) window.seen = button.disabled ? "disabled" : "enabled"; else look();
+        }); })();"""
+    )
+    held: list[Route] = []
+    context.route("**/page.js", lambda route: held.append(route))
+    page = context.new_page()
+    page.goto(start().url, wait_until="commit")
+    page.evaluate(
+        """() => new Promise((done) => { (function look(times) {
+          document.getElementById("connect") && times > 20 ? done() : setTimeout(look, 10, times + 1);
+        })(0); })"""
+    )
+    for route in held:
+        route.continue_()
+    assert first_frame(page) == "enabled"
+
+
+def test_part_of_the_page_that_does_not_load_is_told(context: BrowserContext, start: StartServer) -> None:
+    """Where the thread with the WebSocket cannot be loaded, the page says so instead of connecting for ever."""
+    context.route("**/wire.js", lambda route: route.abort())
+    page = context.new_page()
+    page.goto(start().url)
+    expect(page.locator("#notice")).to_contain_text("could not be loaded. Reload")
+    expect(page.locator("#connect")).to_be_disabled()

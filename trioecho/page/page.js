@@ -41,8 +41,9 @@ const connection = new Connection({
     if (state === "closed") rescueFocus("connect");
   },
 
-  ready() {
-    $("connect").disabled = false;
+  broken() {
+    $("connect").disabled = true;
+    notify(["Part of this page could not be loaded.", "Reload it when its server is there."]);
   },
 
   opened(subprotocol) {
@@ -237,3 +238,4 @@ addEventListener("offline", () => {
 addEventListener("online", () => connection.state === "open" && notify());
 
 $("url").value = ownUrl;
+$("connect").disabled = false;
