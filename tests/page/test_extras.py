@@ -276,3 +276,4 @@ def test_connecting_for_long_can_be_stopped(tab: Tab, context: BrowserContext) -
         tab.sees("Closed")
     expect(tab["connect"]).to_be_focused()
     expect(tab["notice"]).to_be_empty()
+    assert tab.conversation() == ["Connecting was stopped"]

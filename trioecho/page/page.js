@@ -2,7 +2,7 @@
 
 import { count, milliseconds, parseHex, sizeOf } from "./binary.js";
 import { Conversation } from "./code.js";
-import { explain } from "./endings.js";
+import { explain, summary } from "./endings.js";
 import { ownUrl, parseCloseCode, parseCloseReason, parseSubprotocols, parseUrl } from "./fields.js";
 import { Log, make } from "./log.js";
 import { probe } from "./probe.js";
@@ -76,10 +76,10 @@ const connection = new Connection({
   },
 
   async ended(ending) {
-    const { opened, asked, code, reason } = ending;
+    const { opened, asked, code } = ending;
     if (opened) talk.ending = ending;
     $("subprotocol").hidden = true;
-    log.event(code === 1006 ? "broken" : "closed", `Connection closed. Code: ${code}. Reason: ${reason || "(none)"}`);
+    log.event(code === 1006 && (opened || !asked) ? "broken" : "closed", summary(ending));
     if ($("reconnect").checked && !asked && code !== 1000) reconnect.later();
     const words = explain(ending, target, code === 1006 && (await probe(target.url)), lastSize);
     if (connection.state === "closed") notify(words, code === 1000);
