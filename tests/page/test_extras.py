@@ -60,7 +60,7 @@ def test_file_goes_out_as_binary(tab: Tab, tmp_path: Path) -> None:
     tab.wait_for_rows(3)
     for row in tab.rows()[1:]:
         assert row[2].startswith("binary 00 01 02")
-        assert row[2].endswith("fe ff … and 1,024 more bytes")
+        assert row[2].endswith("2e 2f … and 1,232 more bytesShow all 1,280 bytes")
         assert row[3] == "1,280 B"
 
 
