@@ -225,6 +225,8 @@ def test_waits_longer_after_each_failure(start: StartServer, open_tab: OpenTab) 
     tab.open_options("Connection options")
     tab["reconnect"].check()
     tab.connect()
+    # From here on the page's time goes on only where the test lets it.
+    tab.page.clock.pause_at(tab.evaluate("Date.now()") + 1000)
     server.stop()
     tab.wait_for_rows(2)
     for failures, longest in enumerate((500, 1000, 2000, 4000), start=2):
