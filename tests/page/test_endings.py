@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from conftest import ServerProcess
 from playwright.sync_api import BrowserContext, expect
+from websockets.sync.server import ServerConnection, serve
 
 from page.browser import Tab
 from page.conftest import OpenTab, StartServer
@@ -30,7 +32,7 @@ def test_refused_origin(start: StartServer, open_tab: OpenTab) -> None:
     tab.notice(
         "refused this connection", "allowed origins leave out this page", f"--allowed-origin {server.url}."
     )
-    assert tab.conversation() == ["Connection closed. Code: 1006. Reason: (none)"]
+    assert tab.conversation() == ["Connection could not be opened"]
     port = server.server.port
     server.stop()
     start(port=port, allowed_origins=("https://client.com", server_origin(tab)))
@@ -50,9 +52,17 @@ def test_no_common_subprotocol(start: StartServer, open_tab: OpenTab) -> None:
     tab.open_options("Connection options")
     tab["subprotocols"].fill("soap")
     tab["connect"].click()
-    tab.notice("It may know none of the offered subprotocols: try without.")
+    tab.notice(
+        "agreed on no subprotocol",
+        "If the server knows none of those offered, it accepts without one, and the browser then gives up.",
+        "Offer another or none, or start the server with --subprotocol soap.",
+        f"--allowed-origin {server_origin(tab)}",
+    )
+    expect(tab["notice"]).not_to_contain_text("refused this connection")
+    assert tab.conversation() == ["Connection could not be opened"]
     tab["subprotocols"].fill("")
     tab.connect()
+    expect(tab["notice"]).to_be_empty()
 
 
 def test_full_server(start: StartServer, open_tab: OpenTab) -> None:
@@ -91,6 +101,11 @@ def test_other_server_that_does_not_answer(tab: Tab) -> None:
     tab["url"].fill(with_name)
     tab["connect"].click()
     tab.notice(f"No WebSocket opened at {with_name}", "a server runs there", server_origin(tab))
+    expect(tab["notice"]).not_to_contain_text("subprotocol")
+    tab.open_options("Connection options")
+    tab["subprotocols"].fill("chat")
+    tab["connect"].click()
+    tab.notice("knows one of the offered subprotocols")
 
 
 def test_server_that_stops_says_so(start: StartServer, open_tab: OpenTab) -> None:
@@ -127,6 +142,51 @@ def test_server_that_does_not_answer_the_goodbye(
     tab.sees("Closing…")
     server.signal(signal.SIGKILL)
     tab.notice("did not answer the goodbye")
+
+
+@pytest.fixture
+def empty_close() -> Iterator[str]:
+    """The URL of a server that closes with an empty Close when it gets "go", and answers an empty one with its like."""
+
+    def answer(ws: ServerConnection) -> None:
+        if next(iter(ws), None) == "go":
+            ws.close(code=None)  # type: ignore[arg-type]
+
+    with serve(answer, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_server_that_closes_without_a_code(tab: Tab, empty_close: str) -> None:
+    """An empty Close from the server is 1005 in the log, and the page says that no reason was given."""
+    tab["url"].fill(empty_close)
+    tab.connect()
+    tab.send("go")
+    tab.notice("The server closed without saying why.", "Connect again.")
+    assert tab.conversation()[-1] == "Connection closed. Code: 1005 (none was given). Reason: (none)"
+
+
+def test_goodbye_without_a_code(tab: Tab, empty_close: str) -> None:
+    """Where this page itself closed without a code, 1005 is no trouble, and the programs close without one too."""
+    tab["url"].fill(empty_close)
+    tab.connect()
+    (worker,) = tab.page.workers
+    worker.evaluate("() => onmessage({ data: ['close'] })")
+    tab.sees("Closed")
+    assert tab.conversation()[-1] == "Connection closed. Code: 1005 (none was given). Reason: (none)"
+    expect(tab["notice"]).to_be_empty()
+    tab["code"].click()
+    expect(tab.page.locator("pre")).to_contain_text("await ws.aclose(None)")
+    tab.page.get_by_role("radio", name="JavaScript").check()
+    code = tab.page.locator("pre").text_content()
+    assert code is not None
+    assert "socket.close();" in code
+    tab["done"].click()
+    tab.evaluate(f"async () => {{ {code} }}")
+    assert tab.printed[-1].strip() == "1005"
 
 
 def test_idle_timeout(start: StartServer, open_tab: OpenTab) -> None:

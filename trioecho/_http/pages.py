@@ -8,10 +8,11 @@ keep alive for, and a client that thinks otherwise would take a frame for a resp
 from __future__ import annotations
 
 import hashlib
+import html
 import importlib.resources
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources.abc import Traversable
 
 import h11
@@ -35,6 +36,8 @@ _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# The place in index.html that says where the page finds its WebSocket.
+_ENDPOINT = b'<meta name="trioecho-endpoint" content="%s">'
 _ON_EVERY_RESPONSE: Headers = (("X-Content-Type-Options", "nosniff"), ("Connection", "close"))
 
 
@@ -81,7 +84,7 @@ def respond(request: h11.Request, paths: Collection[str]) -> Response:
         sentence = f"{quoted(path)} takes {takes}; received {quoted(request.method.decode('ascii'))}."
         return refusal(RequestRefused(405, sentence, (("Allow", allow),)))
     if file is not None:
-        return _page(request, file)
+        return _page(request, _with_endpoint(file, next(iter(paths), "/ws")))
     if path == "/healthz":
         return _text(200, "ok", (("Cache-Control", "no-store"),))
     sentence = (
@@ -137,6 +140,15 @@ def _page_file(body: bytes, suffix: str) -> PageFile:
         ("Referrer-Policy", "no-referrer"),
     )
     return PageFile(etag, headers + _ON_EVERY_RESPONSE, body)
+
+
+@lru_cache(maxsize=64)
+def _with_endpoint(file: PageFile, path: str) -> PageFile:
+    """The file with the path of its WebSocket filled in; itself, if it has no place for one."""
+    # A path from the command line may hold half a surrogate pair: it must not cost the server its page.
+    content = html.escape(path).encode("utf-8", "replace")
+    body = file.body.replace(_ENDPOINT % b"/ws", _ENDPOINT % content)
+    return file if body == file.body else _page_file(body, ".html")
 
 
 def _page(request: h11.Request, file: PageFile) -> Response:

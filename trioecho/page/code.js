@@ -40,7 +40,7 @@ export class Conversation {
       large: ({ text, size }) => (text ? `"x" * ${size}` : `bytes(${size})`),
     });
     if (this.#largest > 2 ** 20) options.push(`max_message_size=${4 * this.#largest}`);
-    steps.push(theirs ? "await ws.get_message()  # the server closes here" : `await ws.aclose(${close})`);
+    steps.push(theirs ? "await ws.get_message()  # the server closes here" : `await ws.aclose(${close ?? "None"})`);
     const body = theirs ? ["try:", ...steps.map((step) => `    ${step}`), "except ConnectionClosed as closed:", "    print(closed.reason)"] : steps;
     return `# pip install trio-websocket
 import trio
@@ -65,7 +65,7 @@ trio.run(main)
       bytes: (data) => `new Uint8Array([${data.join(", ")}])`,
       large: ({ text, size }) => (text ? `"x".repeat(${size})` : `new Uint8Array(${size})`),
     });
-    steps.push(theirs ? "// the server closes here" : `socket.close(${close});`);
+    steps.push(theirs ? "// the server closes here" : `socket.close(${close ?? ""});`);
     return `// For a browser's console, or a module in Node.js 22 and later
 const socket = new WebSocket(${options.join(", ")});
 socket.binaryType = "arraybuffer";
@@ -99,7 +99,8 @@ console.log(code, reason);
       steps,
       // Ended by the other side: then the program waits to hear that, unless it is cut short.
       theirs: ending && !ending.asked && steps.length < MAX_STEPS,
-      close: ending?.asked && ending.code !== 1006 ? `${ending.code}, ${quoted(ending.reason)}` : "1000",
+      // Code 1005 is a Close without a code, which has no reason either.
+      close: ending?.code === 1005 ? null : ending?.asked && ending.code !== 1006 ? `${ending.code}, ${quoted(ending.reason)}` : "1000",
     };
   }
 }

@@ -1,9 +1,16 @@
 /** What an ending means and what to do about it: two sentences for the reader. */
 
 import { count } from "./binary.js";
+import { endpoint } from "./fields.js";
 
 const AGAIN = "Connect again when it is back, or let “Connection options” do that.";
 const GARBLED = "Something in between may change the data: try without a proxy.";
+
+/** The row of the log. The code 1005 is the browser's own: it stands for a Close that had none. */
+export function summary({ opened, asked, code, reason }) {
+  if (!opened) return asked ? "Connecting was stopped" : "Connection could not be opened";
+  return `Connection closed. Code: ${code}${code === 1005 ? " (none was given)" : ""}. Reason: ${reason || "(none)"}`;
+}
 
 const BY_CODE = {
   1000: ["The server has finished the conversation.", "Nothing is wrong. Connect again for a new one."],
@@ -37,13 +44,16 @@ export function explain(ending, target, server, lastSize) {
 }
 
 function neverOpened({ url, subprotocols }, server) {
-  if (server === "alive") {
-    return ["The server is running, but refused this connection.", `${subprotocols.length ? "It may know none of the offered subprotocols: try without. Or its" : "Most likely its"} allowed origins leave out this page: start it with --allowed-origin ${location.origin}. Or it is full (max_connections).`];
+  const origins = `allowed origins leave out this page: start it with --allowed-origin ${location.origin}`;
+  if (server === "alive" && subprotocols.length) {
+    return ["The server is running, but most likely it and this browser agreed on no subprotocol.", `If the server knows none of those offered, it accepts without one, and the browser then gives up. Offer another or none, or start the server with --subprotocol ${subprotocols[0]}. Otherwise its ${origins}, or it is full (max_connections).`];
   }
-  if (server === "no such path") return [`The server is running, but has no WebSocket at ${url.pathname}.`, "Unless set otherwise, the path is /ws."];
+  if (server === "alive") return ["The server is running, but refused this connection.", `Most likely its ${origins}. Or it is full (max_connections).`];
+  if (server === "no such path") return [`The server is running, but has no WebSocket at ${url.pathname}.`, `At this server, the path is ${endpoint}.`];
   if (!navigator.onLine) return ["This computer is offline.", "Connect it to its network, then try again."];
   if (server === "silent") return [`The server at ${url.host} does not answer: it is probably stopped.`, "Start it (python -m trioecho), then connect again."];
-  return [`No WebSocket opened at ${url}, and browsers do not say why.`, `Check that a server runs there, that the path is right, and that it allows the origin ${location.origin}.`];
+  const known = subprotocols.length ? " knows one of the offered subprotocols and" : "";
+  return [`No WebSocket opened at ${url}, and browsers do not say why.`, `Check that a server runs there, that the path is right, and that it${known} allows the origin ${location.origin}.`];
 }
 
 function noGoodbye(asked, server) {

@@ -8,8 +8,10 @@ const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 /** RFC 6455 §5.5: a control frame carries 125 bytes at most, and a close code takes two of them. */
 const REASON_BYTES = 123;
 
-/** Where the page's own server is expected to listen. */
-export const ownUrl = `${location.protocol.replace("http", "ws")}//${location.host}/ws`;
+/** The path of the WebSocket at the page's own server, which fills it in, as a URL has it. */
+export const endpoint = encodeURI(document.querySelector("[name=trioecho-endpoint]").content);
+
+export const ownUrl = `${location.protocol.replace("http", "ws")}//${location.host}${endpoint}`;
 
 export function parseUrl(text) {
   const url = URL.parse(text);

@@ -4,18 +4,17 @@ import { count, format, milliseconds, sizeOf, toHex } from "./binary.js";
 
 const MAX_ROWS = 1000;
 
-/** How much of one long message is worth reading in a table. */
-const SHOWN_CHARACTERS = 5000;
-const SHOWN_BYTES = 256;
+/** How much of one long message is shown: a few lines of a phone; and all that is kept for who wants more. */
+const FOLDED_CHARACTERS = 600;
+const FOLDED_BYTES = 48;
+const KEPT = 65_536;
 
 export class Log {
-  #frame = 0;
-
-  /** region is the scrolling element around the table. */
-  constructor(region) {
-    this.region = region;
-    this.table = region.querySelector("table");
-    this.rows = this.table.tBodies[0];
+  /** changed() hears of each change of the table's height. */
+  constructor(table, changed) {
+    this.table = table;
+    this.rows = table.tBodies[0];
+    this.changed = changed;
   }
 
   event(kind, text) {
@@ -43,36 +42,43 @@ export class Log {
     const row = document.createElement("tr");
     row.className = kind;
     row.append(td("time", clock(new Date())), ...cells);
-    this.#followEnd();
     this.rows.append(row);
     if (this.rows.rows.length > MAX_ROWS) this.rows.rows[0].remove();
-  }
-
-  /** Keeps the end in view for who looks at it; once a frame, because asking for a height lays out the table. */
-  #followEnd() {
-    if (this.#frame) return;
-    const { scrollTop, clientHeight, scrollHeight } = this.region;
-    const atEnd = scrollTop + clientHeight > scrollHeight - 9;
-    this.#frame = requestAnimationFrame(() => {
-      this.#frame = 0;
-      if (atEnd) this.region.scrollTop = this.region.scrollHeight;
-    });
+    this.changed();
   }
 }
 
 function dataCell(data) {
   if (typeof data !== "string") {
-    return td("data", make("span", "tag", "binary"), " ", make("code", "", toHex(data.subarray(0, SHOWN_BYTES))), rest(data.length - SHOWN_BYTES, "byte"));
+    const code = make("code", "");
+    const fold = folding(data, FOLDED_BYTES, "byte", (bytes) => code.replaceChildren(toHex(bytes)));
+    return td("data", make("span", "tag", "binary"), " ", code, ...fold);
   }
+  const text = new Text();
   // The style sheet shows an empty message for what it is: no text may stand in for it.
-  const cell = td(data ? "data" : "data empty", data.slice(0, SHOWN_CHARACTERS), rest(data.length - SHOWN_CHARACTERS, "character"));
+  const cell = td(data ? "data" : "data empty", text, ...folding(data, FOLDED_CHARACTERS, "character", (part) => { text.data = part; }));
   cell.dir = "auto";
   return cell;
 }
 
-/** Says how much is not shown. */
-function rest(number, unit) {
-  return number > 0 ? make("span", "rest", ` … and ${count(number, `more ${unit}`)}`) : "";
+/** Shows the first part of a message; returns what tells how much more there is, and the button that shows it. */
+function folding(data, folded, unit, show) {
+  const whole = data.length;
+  show(data.slice(0, folded));
+  if (whole <= folded) return [];
+  const kept = data.slice(0, KEPT);
+  const rest = make("span", "rest");
+  const button = make("button", "fold");
+  const unfold = (wanted) => {
+    const part = wanted ? kept : kept.slice(0, folded);
+    show(part);
+    rest.textContent = part.length < whole ? ` … and ${count(whole - part.length, `more ${unit}`)}` : "";
+    button.textContent = wanted ? "Show less" : `Show ${whole > KEPT ? "the first" : "all"} ${count(kept.length, unit)}`;
+    button.ariaExpanded = wanted;
+  };
+  unfold(false);
+  button.addEventListener("click", () => unfold(button.ariaExpanded === "false"));
+  return [rest, button];
 }
 
 /** Content that is a string becomes text, never markup. */
@@ -93,7 +99,12 @@ function clock(now) {
 }
 
 function line(row) {
-  const cells = Array.from(row.cells, (cell) => cell.textContent.replace(/[\\\t\n\r]/g, (mark) => JSON.stringify(mark).slice(1, -1)));
+  const cells = Array.from(row.cells, (cell) => said(cell).replace(/[\\\t\n\r]/g, (mark) => JSON.stringify(mark).slice(1, -1)));
   if (cells.length === 2) cells.splice(1, 0, "", "");
   return `${cells.join("\t").trimEnd()}\n`;
+}
+
+/** The text of a cell without that of the button in it. */
+function said(cell) {
+  return Array.from(cell.childNodes, (node) => (node.localName === "button" ? "" : node.textContent)).join("");
 }

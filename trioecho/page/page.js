@@ -2,8 +2,9 @@
 
 import { count, milliseconds, parseHex, sizeOf } from "./binary.js";
 import { Conversation } from "./code.js";
-import { explain } from "./endings.js";
+import { explain, summary } from "./endings.js";
 import { ownUrl, parseCloseCode, parseCloseReason, parseSubprotocols, parseUrl } from "./fields.js";
+import { Follower } from "./follow.js";
 import { Log, make } from "./log.js";
 import { probe } from "./probe.js";
 import { Reconnect } from "./reconnect.js";
@@ -18,7 +19,9 @@ const PATIENCE_MS = 2000;
 const $ = (id) => document.getElementById(id);
 const dialog = document.querySelector("dialog");
 const program = document.querySelector("pre");
-const log = new Log($("log"));
+// A field that is typed in must not be carried away. The desk needs no care: it stays in sight.
+const follower = new Follower($("log"), document.querySelectorAll("header, #connection, #desk, .bar"), () => document.activeElement.closest("#connection"));
+const log = new Log(document.querySelector("table"), () => follower.changed());
 
 /** What Connect was pressed for; then, of the latest connection, its conversation, round trips and last message's bytes. */
 let target;
@@ -41,8 +44,9 @@ const connection = new Connection({
     if (state === "closed") rescueFocus("connect");
   },
 
-  ready() {
-    $("connect").disabled = false;
+  broken() {
+    $("connect").disabled = true;
+    notify(["Part of this page could not be loaded.", "Reload it when its server is there."]);
   },
 
   opened(subprotocol) {
@@ -75,10 +79,10 @@ const connection = new Connection({
   },
 
   async ended(ending) {
-    const { opened, asked, code, reason } = ending;
+    const { opened, asked, code } = ending;
     if (opened) talk.ending = ending;
     $("subprotocol").hidden = true;
-    log.event(code === 1006 ? "broken" : "closed", `Connection closed. Code: ${code}. Reason: ${reason || "(none)"}`);
+    log.event(code === 1006 && (opened || !asked) ? "broken" : "closed", summary(ending));
     if ($("reconnect").checked && !asked && code !== 1000) reconnect.later();
     const words = explain(ending, target, code === 1006 && (await probe(target.url)), lastSize);
     if (connection.state === "closed") notify(words, code === 1000);
@@ -119,10 +123,9 @@ function showTrip(time) {
 
 /** The value of a field; or undefined, and the field says why. */
 function checked(id, parse) {
+  forgive();
   try {
-    const value = parse($(id).value);
-    complain(id, "");
-    return value;
+    return parse($(id).value);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     complain(id, error.message);
@@ -133,8 +136,15 @@ function checked(id, parse) {
   }
 }
 
+/** An error belongs to what was just tried, and goes when something else is. */
+function forgive() {
+  for (const { id } of document.querySelectorAll("[aria-invalid]")) complain(id, "");
+}
+
 function complain(id, sentence) {
   const field = $(id);
+  // A field without an error keeps the description that it has.
+  if (!sentence && !field.ariaInvalid) return;
   $(`${id}-error`)?.remove();
   field.ariaInvalid = sentence ? "true" : null;
   field.removeAttribute("aria-describedby");
@@ -146,16 +156,34 @@ function complain(id, sentence) {
   field.setAttribute("aria-describedby", error.id);
 }
 
+function sendText() {
+  send($("text").value);
+  select("text");
+}
+
 function sendHex() {
   const bytes = checked("hex", parseHex);
-  if (bytes) connection.send(bytes);
+  if (!bytes) return;
+  send(bytes);
+  select("hex");
+}
+
+/** Typing then replaces what was sent. The method select() would take the focus from who pressed Send. */
+function select(id) {
+  $(id).setSelectionRange(0, -1);
+}
+
+function send(data) {
+  forgive();
+  connection.send(data);
 }
 
 async function copy(what, text) {
   const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
   const said = make("span", "", copied ? `${what} copied` : "Copying is not allowed here");
-  // A modal dialog covers all that is not inside it.
-  (dialog.open ? dialog : document.body).append($("said"));
+  // A modal dialog covers all that is not inside it. Each has room for it that is otherwise empty.
+  if (dialog.open) $("copy-code").before($("said"));
+  else $("log-title").after($("said"));
   $("said").replaceChildren(said);
   setTimeout(() => said.remove(), 3000);
 }
@@ -180,6 +208,7 @@ $("connection").addEventListener("submit", (event) => {
   if (!subprotocols) return;
   target = { url, subprotocols };
   notify();
+  follower.again();
   reconnect.afresh();
 });
 
@@ -202,25 +231,28 @@ $("reconnect").addEventListener("change", ({ target: { checked: wanted } }) => {
 
 $("message").addEventListener("submit", (event) => {
   event.preventDefault();
-  connection.send($("text").value);
+  sendText();
 });
 
-onEnter("text", () => {
-  connection.send($("text").value);
-  $("text").select();
-});
-
+// A mouse leaves the focus where the next message is typed.
+for (const id of ["send", "send-hex"]) $(id).addEventListener("mousedown", (event) => event.preventDefault());
+for (const form of document.forms) form.addEventListener("input", ({ target: { id } }) => complain(id, ""));
+onEnter("text", sendText);
 onEnter("hex", sendHex);
 $("send-hex").addEventListener("click", sendHex);
 
 $("send-file").addEventListener("click", async () => {
   const [file] = $("file").files;
+  forgive();
   complain("file", file ? "" : "Choose a file first.");
   const buffer = await file?.arrayBuffer().catch(() => complain("file", "This file cannot be read: choose it again."));
-  if (buffer) connection.send(new Uint8Array(buffer));
+  if (buffer) send(new Uint8Array(buffer));
 });
 
-$("clear").addEventListener("click", () => log.clear());
+$("clear").addEventListener("click", () => {
+  log.clear();
+  follower.again();
+});
 $("copy").addEventListener("click", () => copy("Log", log.text()));
 $("copy-code").addEventListener("click", () => copy("Code", program.textContent));
 $("done").addEventListener("click", () => dialog.close());
@@ -237,3 +269,4 @@ addEventListener("offline", () => {
 addEventListener("online", () => connection.state === "open" && notify());
 
 $("url").value = ownUrl;
+$("connect").disabled = false;

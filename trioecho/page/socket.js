@@ -1,6 +1,6 @@
 /** One WebSocket at a time, from Connect to its ending, as the page sees it. */
 
-/** The listener hears state(name), and the news that wire.js tells. */
+/** The listener hears state(name), the news that wire.js tells, and broken() if that could not be loaded. */
 export class Connection {
   #worker = new Worker("wire.js", { type: "module" });
   state = "ready";
@@ -11,6 +11,12 @@ export class Connection {
       if (news === "opened") this.#enter("open");
       if (news === "ended") this.#enter("closed");
       listener[news](...details);
+    };
+    this.#worker.onerror = (event) => {
+      // An ErrorEvent is a thread that runs, and tells the console.
+      if (event instanceof ErrorEvent) return;
+      this.#enter("closed");
+      listener.broken();
     };
   }
 

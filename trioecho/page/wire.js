@@ -39,7 +39,6 @@ const orders = {
 };
 
 /**
- * - ready(): this thread is loaded
  * - opened(subprotocol)
  * - sent(data); unsent() for a message that came too late
  * - received(data, time): as an echo, the milliseconds since it was sent
@@ -50,4 +49,3 @@ function tell(...news) {
 }
 
 onmessage = ({ data: [order, ...details] }) => orders[order](...details);
-tell("ready");
