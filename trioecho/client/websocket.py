@@ -381,8 +381,11 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             self._failure = HandshakeRefused(error.status_code, headers, error.body or b"")
         else:
             # The library means to tell the server that its answer was wrong, which a client cannot; what was wrong is
-            # in the context.
-            self._failure = failure(self._transport.answer or b"", str(error.__context__ or error))
+            # at the root of the errors that this raises.
+            root: BaseException = error
+            while root.__context__ is not None:
+                root = root.__context__
+            self._failure = failure(self._transport.answer or b"", str(root))
             self._failure.__cause__ = error
 
     def _finish(self, end: _End) -> None:
