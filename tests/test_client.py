@@ -149,6 +149,24 @@ async def test_the_loop_ends_when_the_server_closes() -> None:
 
 
 @one_way
+async def test_send_tells_of_a_close_that_nobody_has_received() -> None:
+    """A task that only sends learns the server's code, at whichever moment the Close comes."""
+
+    async def handler(ws: trioecho.WebSocket) -> None:
+        await ws.receive()
+        await ws.aclose(4000, "enough")
+
+    async def send_for_ever(ws: client.WebSocket) -> None:
+        while True:
+            await ws.send("x")
+
+    for _ in range(20):
+        async with serving(handler) as server, connect(server) as ws:
+            with pytest.raises(trio.BrokenResourceError, match="closed the WebSocket: 4000 enough"):
+                await send_for_ever(ws)
+
+
+@one_way
 async def test_after_our_close_everything_is_closed() -> None:
     """`aclose` may be called twice; then every call raises ClosedResourceError; the code is the server's."""
     async with serving() as server:
@@ -378,6 +396,25 @@ async def test_an_exception_of_the_block_arrives_as_it_was_raised(vanished: bool
 
 
 @one_way
+async def test_a_cancelled_goodbye_does_not_hide_an_exception_of_the_block() -> None:
+    """The block raised, and the wait for the server's Close is cancelled: what was raised is what is seen."""
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.wait_for_end()
+
+    seen: BaseException | None = None
+    async with scripted(script) as url:
+        with trio.move_on_after(0.1):
+            try:
+                async with client.connect(url, close_timeout=1000):
+                    raise ZeroDivisionError
+            except BaseException as error:
+                seen = error
+    assert isinstance(seen, ZeroDivisionError)
+
+
+@one_way
 async def test_a_group_of_the_block_stays_that_group() -> None:
     """A nursery in the block raises a group; it is neither wrapped nor taken apart."""
 
@@ -424,17 +461,16 @@ async def test_a_message_that_is_too_big_is_answered_1009() -> None:
     async def script(peer: Peer) -> None:
         await peer.accept()
         await peer.send(BINARY, bytes(200_000))
-        while (frame := await peer.receive()) is not None:
-            frames.append(frame)
+        frames.append(await peer.receive())
 
     async with (
         scripted(script) as url,
-        client.connect(url, max_message_size=100_000, close_timeout=0.1) as ws,
+        client.connect(url, max_message_size=100_000) as ws,
     ):
         with pytest.raises(trio.BrokenResourceError, match="a message of more than 100000 bytes"):
             await ws.receive()
         assert ws.close_code == 1006
-    assert [frame.close[0] for frame in frames] == [1009]
+    assert [frame and frame.close[0] for frame in frames] == [1009]
 
 
 @one_way
@@ -466,15 +502,14 @@ async def test_a_broken_frame_breaks_the_channel_and_the_server_is_told(broken: 
     async def script(peer: Peer) -> None:
         await peer.accept()
         await peer.stream.send_all(encode_frame(TEXT, b"before") + broken + bytes(100_000))
-        while (frame := await peer.receive()) is not None:
-            frames.append(frame)
+        frames.append(await peer.receive())
 
-    async with scripted(script) as url, client.connect(url, close_timeout=0.1) as ws:
+    async with scripted(script) as url, client.connect(url) as ws:
         assert await ws.receive() == "before"
         with pytest.raises(trio.BrokenResourceError, match="the server broke the protocol: "):
             await ws.receive()
         assert ws.close_code == 1006
-    assert [frame.close[0] for frame in frames] == [code]
+    assert [frame and frame.close[0] for frame in frames] == [code]
 
 
 # Ping

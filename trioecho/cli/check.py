@@ -66,7 +66,8 @@ class Check:
         while (received := await ws.receive()) != message:
             others += 1
             self.step = f"echo of {message!r} (but {escaped(repr(received)[:80])})"
-        self.end("echo" if not others else f"echo, behind {others} other messages,")
+        behind = f", behind {others} other message{'s' * (others > 1)}," if others else ""
+        self.end(f"echo{behind}")
 
     async def _ping(self, ws: WebSocket) -> None:
         self.begin("Pong")

@@ -107,7 +107,9 @@ class Command(click.Command):
 
 
 def _describe(error: click.UsageError) -> str:
-    if not isinstance(error, click.BadParameter) or error.param is None or error.ctx is None:
+    if not isinstance(error, click.BadParameter) or isinstance(error, click.MissingParameter):
+        return f"{error.format_message()} (--help lists the options)"
+    if error.param is None or error.ctx is None:
         return f"{error.format_message()} (--help lists the options)"
     culprit = error.param.opts[0]
     if error.ctx.get_parameter_source(str(error.param.name)) is ParameterSource.ENVIRONMENT:

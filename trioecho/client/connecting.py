@@ -121,7 +121,9 @@ async def _connection(
     except BaseExceptionGroup as group:
         failure = _of_nursery(group, failure)
     finally:
-        await ws.hang_up()
+        # Waits for nothing. Not shielded, a cancellation would take the place of what the block raised.
+        with trio.CancelScope(shield=True):
+            await ws.hang_up()
     if failure is not None:
         raise failure
 

@@ -43,6 +43,12 @@ class _End:
 _VANISHED = _End(_ABNORMAL, "", "TCP ended without a Close from the server")
 
 
+def _closed_by_server(closed: trio_websocket.CloseReason) -> _End:
+    code, reason = int(closed.code), closed.reason or ""
+    said = f"{code} {reason}".rstrip() if code != 1005 else "without a code"
+    return _End(code, reason, f"the server closed the WebSocket: {said}")
+
+
 def _cost(message: str | bytes) -> int:
     # An empty message takes memory, too: about so much more than its length.
     return len(message) + 64
@@ -254,7 +260,12 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     def _gone(self) -> trio.ClosedResourceError | trio.BrokenResourceError:
         if self._closed or self._said_close:
             return trio.ClosedResourceError("this side has closed the WebSocket")
-        return trio.BrokenResourceError("the server is gone" if self._end is None else self._end.text)
+        if self._end is not None:
+            return trio.BrokenResourceError(self._end.text)
+        closed = None if self._connection is None else self._connection.closed
+        if closed is None or closed.code in (1006, 1009):
+            return trio.BrokenResourceError("the connection is lost")
+        return trio.BrokenResourceError(_closed_by_server(closed).text)
 
     def _discard(self) -> None:
         self._closed = True
@@ -360,9 +371,8 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             # Only for a message that is too big the library closes the receiving end of its queue; it says 1009.
             text = f"the server sent a message of more than {self._max_message_size} bytes"
             return _End(_ABNORMAL, "", text), None
-        if self._transport.library_closed:
-            said = " ".join(filter(None, (str(code), reason))) if code != 1005 else "without a code"
-            return _End(code, reason, f"the server closed the WebSocket: {said}"), None
+        if self._transport.library_closed and closed.reason is not None:
+            return _closed_by_server(closed.reason), None
         if code == _ABNORMAL:
             return _VANISHED, None
         # For a broken frame it calls the connection closed, with the code to send, and sends nothing.
