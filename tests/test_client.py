@@ -242,23 +242,44 @@ async def test_the_code_is_what_the_server_said(last: bytes | None, code: int) -
 
 @one_way
 async def test_a_failed_write_loses_nothing_that_the_server_sent() -> None:
-    """The server says its last words, a Close, and resets what comes: they arrive, though our sends fail."""
+    """The server says its last words and a Close, and is gone: they are received, though our sends fail before that."""
     gone = trio.Event()
 
     async def script(peer: Peer) -> None:
-        await peer.accept()
-        await peer.stream.send_all(encode_frame(TEXT, b"a" * 100_000) * 30 + close(4001, "read this"))
-        peer.stream.socket.shutdown(trio.socket.SHUT_RD)
-        await peer.stream.send_eof()
+        await peer.accept(behind=encode_frame(TEXT, b"a" * 5000) * 10 + close(4001, "read this"))
+        await trio.aclose_forcefully(peer.stream)
         gone.set()
-        await trio.sleep(0.05)
 
-    async with scripted(script) as url, client.connect(url) as ws:
-        with contextlib.suppress(trio.BrokenResourceError):
-            for _ in range(100):
-                await ws.send(bytes(1000))
-        assert len([message async for message in ws]) == 30
+    async def send_for_ever(ws: client.WebSocket) -> None:
+        while True:
+            await ws.send("x")
+            await trio.sleep(0.001)
+
+    # With so small a bound, most of it is not read before somebody receives.
+    async with scripted(script) as url, client.connect(url, max_message_size=10_000) as ws:
+        await gone.wait()
+        with pytest.raises(trio.BrokenResourceError, match="the connection is lost"):
+            await send_for_ever(ws)
+        assert len([message async for message in ws]) == 10
         assert (ws.close_code, ws.close_reason) == (4001, "read this")
+
+
+@one_way
+async def test_the_server_gets_a_moment_to_hang_up_first() -> None:
+    """RFC 6455 section 7.1.1: after both Closes, the end of TCP is the server's to begin."""
+    first = []
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.receive()
+        await peer.stream.send_all(close(1000))
+        with trio.move_on_after(0.1) as scope:
+            await peer.receive()
+        first.append("server" if scope.cancelled_caught else "client")
+
+    async with scripted(script) as url, client.connect(url):
+        pass
+    assert first == ["server"]
 
 
 @one_way

@@ -116,6 +116,8 @@ async def test_an_answer_that_is_no_websocket_is_told_in_words(answer: bytes, se
                 raise AssertionError("it was accepted")
     assert str(failed.value) == sentence
     assert isinstance(failed.value, client.HandshakeRefused) == ("refused" in sentence)
+    if isinstance(failed.value, client.HandshakeRefused):
+        assert len(failed.value.body) <= 65_536
 
 
 @one_way
