@@ -85,6 +85,14 @@ class Screen:
                 self.text += os.read(self.descriptor, 65_536).decode(errors="replace")
         return status
 
+    async def press_ctrl_d(self) -> int:
+        """Ctrl-D until the program ends; its exit status. Between two prompts the terminal itself takes one away."""
+        while self.process.poll() is None:
+            self.type("\x04")
+            with trio.move_on_after(0.2):
+                await self.process.wait()
+        return await self.end()
+
     async def _read(self) -> bool:
         with trio.move_on_after(0.05):
             await trio.lowlevel.wait_readable(self.descriptor)

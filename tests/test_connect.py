@@ -262,6 +262,32 @@ async def test_a_signal_closes_in_good_order(number: int) -> None:
         assert (server.records[0].code_received, server.records[0].clean) == (1000, True)
 
 
+async def test_a_second_signal_does_not_wait_for_the_servers_close() -> None:
+    """Exit status 1, and why."""
+    said_close = trio.Event()
+    ready = trio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.receive()
+        ready.set()
+        await peer.receive()
+        said_close.set()
+        await peer.wait_for_end()
+
+    async with scripted(script) as url, started(CONNECT, url) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        await process.stdin.send_all(b"ready\n")
+        await ready.wait()
+        process.send_signal(signal.SIGINT)
+        await said_close.wait()
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 1
+        words = b"trioecho: connection lost: interrupted before the server's Close\n"
+        assert await process.stderr.receive_some() == words
+
+
 async def test_ping_interval_pings_and_notices_a_silent_server() -> None:
     """Answered Pings go on; one without a Pong in the same time ends it with 1."""
     pings = []
@@ -419,8 +445,7 @@ async def test_a_person_talks_at_a_terminal(tmp_path: Path) -> None:
             await screen.until("< hello\r\n")
             screen.type("again\n")
             await screen.until("< again\r\n")
-            screen.type("\x04")
-            assert await screen.end() == 0
+            assert await screen.press_ctrl_d() == 0
             assert "closed: 1000" in screen.text
     history = tmp_path / "state" / "trioecho" / "history"
     assert [line for line in history.read_text().splitlines() if not line.startswith("_")] == [
@@ -438,8 +463,7 @@ async def test_the_history_of_before_is_there(tmp_path: Path) -> None:
         await screen.until("> ")
         screen.type("\x1b[A\n")
         await screen.until("< from last time\r\n")
-        screen.type("\x04")
-        assert await screen.end() == 0
+        assert await screen.press_ctrl_d() == 0
 
 
 async def test_a_message_does_not_disturb_the_line_that_is_being_typed(tmp_path: Path) -> None:
@@ -472,8 +496,7 @@ async def test_control_characters_are_escaped_on_a_terminal(tmp_path: Path) -> N
 
     async with serving(hostile) as server, on_a_terminal(server.websocket_url, state=tmp_path) as screen:
         await screen.until(r"< \x1b]0;owned\x07\x1b[2J\r\nforged\u202e\x9b1A")
-        screen.type("\x04")
-        assert await screen.end() == 0
+        assert await screen.press_ctrl_d() == 0
 
 
 async def test_a_line_that_is_no_hex_is_told_and_the_next_one_sent(tmp_path: Path) -> None:
@@ -484,8 +507,7 @@ async def test_a_line_that_is_no_hex_is_told_and_the_next_one_sent(tmp_path: Pat
         await screen.until("is not hex: 'xyz'")
         screen.type("ff\n")
         await screen.until("< 0xff\r\n")
-        screen.type("\x04")
-        assert await screen.end() == 0
+        assert await screen.press_ctrl_d() == 0
 
 
 async def test_ctrl_c_at_a_terminal_closes_in_good_order(tmp_path: Path) -> None:

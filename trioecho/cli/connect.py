@@ -6,6 +6,7 @@ import contextlib
 import math
 import re
 import signal
+from collections.abc import AsyncIterator
 from typing import Any
 
 import click
@@ -72,13 +73,14 @@ class Conversation:
 
     async def run(self) -> None:
         """Talk. Cancelled: nothing more is said or printed; leaving the WebSocket closes it."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen_to_signals)
-            nursery.start_soon(self._send_lines)
-            if self._ping_interval < math.inf:
-                nursery.start_soon(self._ping)
-            await self._print_messages()
-            nursery.cancel_scope.cancel()
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._obey, signals)
+                nursery.start_soon(self._send_lines)
+                if self._ping_interval < math.inf:
+                    nursery.start_soon(self._ping)
+                await self._print_messages()
+                nursery.cancel_scope.cancel()
 
     async def _print_messages(self) -> None:
         try:
@@ -151,13 +153,12 @@ class Conversation:
                 self._why_cancelled = f"no Pong within {self._ping_interval:g} seconds"
                 self._patience.cancel()
 
-    async def _listen_to_signals(self) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            await anext(signals)
-            self._why_cancelled = "interrupted before the server's Close"
-            await self._say_close()
-            await anext(signals)
-            self._patience.cancel()
+    async def _obey(self, signals: AsyncIterator[int]) -> None:
+        await anext(signals)
+        await self._say_close()
+        await anext(signals)
+        self._why_cancelled = "interrupted before the server's Close"
+        self._patience.cancel()
 
 
 def parse_line(line: bytes, *, binary: bool) -> str | bytes:
