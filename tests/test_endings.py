@@ -91,6 +91,29 @@ async def end_in_the_middle(client: RawClient, service: Service) -> None:
             pass
 
 
+async def exhaust_memory(client: RawClient, service: Service) -> None:
+    await client.stream.send_all(EXHAUSTING)
+
+
+EXHAUSTING = b"no memory for this"
+
+
+class Fragile(trio.abc.ReceiveStream):
+    """The server's end of a stream, which fails for no fault of the client's when it reads `EXHAUSTING`."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self.stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data = await self.stream.receive_some(max_bytes)
+        if data == EXHAUSTING:
+            raise MemoryError("on purpose")
+        return data
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
 STORIES: dict[Ending, Story] = {
     endings.HANDLER_RETURNED: Story(leave, nothing, (1000, "")),
     endings.APPLICATION_CLOSED: Story(close, nothing, (4001, "enough")),
@@ -109,7 +132,7 @@ STORIES: dict[Ending, Story] = {
     endings.SEND_TIMEOUT: Story(push, end_in_the_middle, None),
     endings.SERVER_STOPPING: Story(wait, stop, (1001, "server is stopping")),
     endings.SERVER_ABORTED: Story(wait, abort, (1001, "server is stopping")),
-    endings.SERVER_FAILED: Story(wait, nothing, (1011, "internal error")),
+    endings.SERVER_FAILED: Story(wait, exhaust_memory, (1011, "internal error")),
 }
 
 
@@ -125,6 +148,7 @@ async def test_each_ending_is_said_recorded_and_logged_as_its_row_has_it(
     )
     service = Service({"/ws": story.handler}, options)
     ours, theirs = trio.testing.memory_stream_pair()
+    theirs = trio.StapledStream(theirs.send_stream, Fragile(theirs.receive_stream))
     client = RawClient(ours)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve_connection, theirs, service)
@@ -148,7 +172,8 @@ async def test_each_ending_is_said_recorded_and_logged_as_its_row_has_it(
     assert said == (story.heard if story.heard is not None else (None, None))
     (entry,) = [entry for entry in caplog.records if getattr(entry, "record", None) is record]
     assert entry.levelno == ending.log_level
-    assert (entry.exc_info is not None) is (ending is endings.HANDLER_RAISED)
+    tracebacks = [entry for entry in caplog.records if entry.exc_info]
+    assert len(tracebacks) == (ending in (endings.HANDLER_RAISED, endings.SERVER_FAILED))
 
 
 def test_the_table_is_whole() -> None:
@@ -158,18 +183,18 @@ def test_the_table_is_whole() -> None:
     assert set(STORIES) == set(ENDINGS)
 
 
-def test_an_empty_close_is_answered_1000() -> None:
-    """As ASP.NET's sample does; the record still says that the client gave no code."""
+def test_an_empty_close_is_mirrored() -> None:
+    """As every other server does, and unlike ASP.NET's sample, which answers 1000; both are on the record."""
 
     async def talk() -> trioecho.ConnectionRecord | None:
         async with trioecho.testing.open_client() as client:
             await client.close(None)
-            assert await client.receive_close() == (1000, "")
+            assert await client.receive_close() == (1005, "")
         return client.record
 
     record = trio.run(talk)
     assert record is not None
-    assert (record.code_received, record.code_sent, record.clean) == (1005, 1000, True)
+    assert (record.code_received, record.code_sent, record.clean) == (1005, 1005, True)
 
 
 def test_the_table_prints_one_line_per_ending() -> None:

@@ -46,7 +46,7 @@ class StreamWire(Wire):
         self._tcp = tcp if isinstance(tcp, trio.SocketStream) else None
         self._readable: Readable | None = None
         self._chunk: bytes | None = None
-        self._lost: OSError | None = None
+        self._lost: Exception | None = None
         self._paused = False
         self._resumed = trio.Event()
         self._scope = trio.CancelScope(shield=True)
@@ -125,6 +125,9 @@ class StreamWire(Wire):
                     self._chunk = bytes(await self._stream.receive_some(CHUNK))
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                     self._lost = _lost(error)
+                except Exception as error:
+                    # Not the peer's fault: whoever reads is told what it is.
+                    self._lost = error
                 self._tell()
 
     def _tell(self) -> None:

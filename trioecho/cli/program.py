@@ -11,6 +11,8 @@ from trioecho.cli.parameters import Command, Refusal
 
 SUBCOMMANDS = {
     "serve": "Serve, which is what happens without a command, too.",
+    "connect": "Talk to a WebSocket server, at the terminal or in pipes.",
+    "check": "See whether a WebSocket server echoes: one line, exit status 0 or 1.",
 }
 """The subcommands in the order of ``--help``, each with its sentence there.
 
