@@ -54,6 +54,7 @@ class Outgoing:
         "_sent_bytes",
         "_sent_messages",
         "_size",
+        "_stuck_since",
         "_task",
         "_waiting",
         "_wire",
@@ -88,6 +89,8 @@ class Outgoing:
         self._finishing = self._closed = False
         self._deadline = math.inf
         self._sent_messages = self._sent_bytes = 0
+        # Since when the peer has taken nothing of what waits.
+        self._stuck_since = 0.0
         self.progress_at = 0.0
         """When the peer last took bytes that had waited for it, on Trio's clock: a sign of life."""
         self.blocked = False
@@ -236,7 +239,7 @@ class Outgoing:
         data = memoryview(self._waiting[0])
         left = self._wire.in_flight()
         if not self._immediate:
-            self.progress_at = trio.current_time()
+            self._stuck_since = trio.current_time()
         while True:
             with trio.move_on_after(self._send_timeout / LOOKS if self._immediate else self._send_timeout):
                 try:
@@ -250,14 +253,16 @@ class Outgoing:
             now = trio.current_time()
             still = self._wire.in_flight()
             if still < left and self._immediate:
-                left, self.progress_at = still, now
-            elif now >= self.progress_at + self._send_timeout or not self._immediate:
+                left, self.progress_at, self._stuck_since = still, now, now
+            elif now >= self._stuck_since + self._send_timeout or not self._immediate:
                 self.timed_out = True
                 self.break_off()
                 return
-        self.progress_at = trio.current_time()
         if self.broken:
             return
+        self._stuck_since = trio.current_time()
+        if self.blocked:
+            self.progress_at = self._stuck_since
         # More may have come behind it meanwhile.
         rest = data[written:]
         self._waiting[0:1] = [rest] if len(rest) else []
@@ -347,7 +352,7 @@ class Outgoing:
         self._size = len(data) - written
         if not self.blocked:
             self.blocked = True
-            self.progress_at = trio.current_time()
+            self._stuck_since = trio.current_time()
         self._wake_drain()
 
     def _sealed(self, frame: bytes) -> bytes:

@@ -115,7 +115,8 @@ class StreamWire(Wire):
         """The task that reads. Shielded, for connections that say goodbye after a cancellation still have to hear the
         answer; the connection ends it by `stop`."""
         with self._scope:
-            while True:
+            # A stream that has ended may say so again and again, without a checkpoint.
+            while self._readable is not None:
                 # Asked before it reads: whoever is full pauses, and no byte is read then.
                 self._tell()
                 if self._paused:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from trioecho.options import TOKEN
+from trioecho._http.tokens import TOKEN
 
 DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
