@@ -322,7 +322,7 @@ async def test_a_client_that_has_closed_is_neither_dead_nor_idle(
             taken.append(message)
             await trio.sleep(4)
 
-    async with open_client(slow, options=with_options(**options)) as client:
+    async with open_client(slow, options=with_options(answer_timeout=5, **options)) as client:
         messages = [f"message {number}" for number in range(100)]
         await client.stream.send_all(b"".join(client.frame(TEXT, message.encode()) for message in messages))
         await client.close(4000, "done")

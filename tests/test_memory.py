@@ -37,12 +37,9 @@ def no_collector() -> Iterator[None]:
 def nobody_keeps_the_log() -> Iterator[None]:
     """pytest's own handlers keep what is logged, and with it a traceback's frames and all that they hold."""
     logger = logging.getLogger("trioecho")
-    nowhere = logging.NullHandler()
-    logger.addHandler(nowhere)
-    logger.propagate = False
+    logger.disabled = True
     yield
-    logger.propagate = True
-    logger.removeHandler(nowhere)
+    logger.disabled = False
 
 
 class Marker(bytearray):

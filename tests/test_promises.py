@@ -251,8 +251,8 @@ async def test_a_failure_of_our_own_is_not_the_peers(
             raise MemoryError("not the peer's fault")
         return read(fd, size)
 
+    monkeypatch.setattr(os, "read", fail_once)
     async with serving() as server, connected(server) as client, connected(server) as other:
-        monkeypatch.setattr(os, "read", fail_once)
         failing = True
         await client.send("hello")
         with trio.fail_after(2.5):

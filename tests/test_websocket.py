@@ -145,7 +145,7 @@ async def test_text_that_has_no_utf_8_is_refused(text: str, named: str) -> None:
         assert "codec" not in sentence, "that is how Python's codecs talk, not we"
         await ws.send("fine")
         assert await client.receive() == "fine"
-        assert ws.record.messages_sent == 1
+        await until(lambda: ws.record.messages_sent == 1)
 
 
 async def test_it_says_who_is_there() -> None:

@@ -208,6 +208,8 @@ class Connection:
     def _fail(self, error: Exception) -> None:
         """Something of our own has failed: end this connection, and no other."""
         self._record_failure(endings.SERVER_FAILED, error, "the server failed")
+        # It has been logged. The Cancelled of the handler would hold it, and it the frames that it came through.
+        error.__traceback__ = None
         self._scope.cancel()
 
     def _record_failure(self, ending: Ending, error: BaseException, what: str) -> None:

@@ -143,8 +143,8 @@ class Incoming:
             if payload is not None:
                 self.close = parse_close(payload)
         except FrameError as error:
-            # Without the traceback, which holds the frames that it came through.
-            self.error = error.with_traceback(None)
+            # A new one, without the traceback, and the context, that hold the frames that it came through.
+            self.error = FrameError(error.close_code, error.reason)
             return True
         return bool(payload is not None or decoder.pings or decoder.pongs)
 

@@ -286,7 +286,7 @@ class Outgoing:
         """Send nothing more: TCP is gone, or about to be closed."""
         self.broken = self.shut = self.refused = True
         if error is not None and not isinstance(error, OSError):
-            self.failure = error.with_traceback(None)
+            self.failure = error
         self._waiting.clear()
         self._pong = None
         self._wake_senders()

@@ -143,7 +143,11 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             if incoming.trap is None:
                 yield from incoming.park()
             elif (woken := (yield incoming.trap)) is not WOKEN:
-                woken.unwrap()
+                try:
+                    woken.unwrap()
+                finally:
+                    # It holds the exception, whose traceback holds this frame.
+                    del woken
             # Another task may have taken the message that woke this one.
             if not messages and incoming.ending is not None:
                 self._raise_end()

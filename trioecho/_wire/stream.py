@@ -137,7 +137,12 @@ class StreamWire(Wire):
 
     def _read(self) -> bytes:
         if self._lost is not None:
-            raise self._lost
+            lost, self._lost = self._lost, None
+            try:
+                raise lost
+            finally:
+                # Its traceback holds this frame.
+                del lost
         chunk, self._chunk = self._chunk, None
         if chunk is None:
             raise BlockingIOError

@@ -191,7 +191,12 @@ class TlsWire(SocketWire):
     def _read(self) -> bytes:
         tls = self._tls
         if tls.broken is not None:
-            raise tls.broken
+            broken, tls.broken, tls.ended = tls.broken, None, True
+            try:
+                raise broken
+            finally:
+                # Its traceback holds this frame.
+                del broken
         if tls.ended:
             return b""
         if self._begun:
