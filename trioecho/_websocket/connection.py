@@ -39,6 +39,7 @@ from trioecho._protocol.record import ConnectionRecord, summary
 from trioecho._websocket.incoming import Incoming
 from trioecho._websocket.liveness import Liveness, watches
 from trioecho._websocket.outgoing import Outgoing
+from trioecho._websocket.parking import is_cancelled
 from trioecho._wire.poller import GONE
 from trioecho._wire.wire import Wire
 
@@ -61,7 +62,6 @@ class Connection:
     __slots__ = (
         "_answers_until",
         "_changed",
-        "_close_said_at",
         "_closing",
         "_decided",
         "_ended_early",
@@ -78,6 +78,7 @@ class Connection:
         "_scope",
         "_stop_at",
         "_stopping",
+        "_taken_at",
         "_tcp_ended",
         "_theirs",
         "_wire",
@@ -113,7 +114,8 @@ class Connection:
         self._decided: Ending | None = None
         # What cancels the handler, on Trio's clock: the stop of the server, our Close, the end of the time for answers.
         self._stop_at = self._finish_at = self._answers_until = math.inf
-        self._close_said_at = 0.0
+        # When the peer last took bytes that were in flight at the goodbye, or that was begun.
+        self._taken_at = now
         self._paused = self._lost_unread = self._tcp_ended = self._ended_early = False
         self._stopping = self._over = self._recorded = False
         self._closing: trio.Event | None = None
@@ -458,14 +460,14 @@ class Connection:
         reason = shortened_reason(reason)
         payload = b"" if code == 1005 else code.to_bytes(2) + reason.encode()
         self.outgoing.put_close(encode_frame(CLOSE, payload))
-        self._close_said_at = trio.current_time()
+        now = self._taken_at = trio.current_time()
         if self.outgoing.broken:
             self._ours = Ours.LOST
         else:
             self._ours = Ours.CLOSED
             record.code_sent, record.reason_sent = code, reason
         if self._paused:
-            self._resume(self._close_said_at)
+            self._resume(now)
 
     def _code_and_reason(self, ending: Ending) -> tuple[int, str]:
         """What the Close says at this ending; 1005 stands for an empty one."""
@@ -525,6 +527,8 @@ class Connection:
             self.incoming.end(ending)
             self.outgoing.refuse()
             self._tell()
+            if self._ours is Ours.OPEN:
+                self._taken_at = trio.current_time()
             with trio.CancelScope(shield=True) as self._goodbye:
                 if ending.farewell is Farewell.ABORT:
                     self._goodbye.deadline = trio.current_time() + ABORT_GRACE
@@ -579,23 +583,23 @@ class Connection:
         more than that for the handler either.
         """
         options = self._options
-        since = self._close_said_at or trio.current_time()
         left = self._in_flight()
         while not condition():
+            if self._goodbye is not None and is_cancelled(self.own):
+                self._hurry()
             now = trio.current_time()
-            limit = since + (options.send_timeout if left and not kick else options.close_timeout)
+            limit = self._taken_at + (options.send_timeout if left and not kick else options.close_timeout)
             if now >= limit:
                 return False
             look = min(limit, now + options.close_timeout / LOOKS) if left else limit
             with trio.CancelScope(deadline=look):
                 await change()
-                continue
             still = self._in_flight()
             if still < left:
                 # When it was the last byte, it was taken some time after the last look.
-                since = trio.current_time() if still else max(since, now)
+                self._taken_at = trio.current_time() if still else max(self._taken_at, now)
                 if kick and self._goodbye is None:
-                    self._finish_at = since + options.close_timeout
+                    self._finish_at = self._taken_at + options.close_timeout
                     self._set_deadline()
             left = still
         return True
@@ -633,8 +637,8 @@ class Connection:
         """For `WebSocket.closing`; made when it is first asked for, since few do."""
         if self._closing is None:
             self._closing = trio.Event()
-            if self._over:
-                self._closing.set()
+        if self._over or is_cancelled(self.own):
+            self._closing.set()
         return self._closing
 
     # The record.

@@ -112,3 +112,11 @@ def _context() -> Any:
 CONTEXT: Final = _context()
 """``CONTEXT.task._cancel_status.effectively_cancelled``: whether the calling task would raise Cancelled at a
 checkpoint. A KeyboardInterrupt that Trio has yet to deliver does not count."""
+
+
+def is_cancelled(nursery: trio.Nursery) -> bool:
+    """Whether everything in `nursery` is cancelled, from inside or outside of it; only from inside where Trio keeps
+    that elsewhere than `CONTEXT` expects."""
+    if isinstance(CONTEXT, PublicContext):
+        return nursery.cancel_scope.cancel_called
+    return nursery._cancel_status.effectively_cancelled
