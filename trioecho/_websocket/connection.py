@@ -52,6 +52,10 @@ logger = logging.getLogger("trioecho")
 ABORT_GRACE = 0.5
 """Seconds for a last Close to leave, where nobody is expected to answer it."""
 
+CLOSER_GRACE = 0.1
+"""Seconds by which whoever called `close` gets to know how that went before the handler is cancelled: it may be the
+handler."""
+
 LOOKS = 4
 """How often in one timeout a goodbye looks whether the peer still takes what was sent before."""
 
@@ -254,8 +258,10 @@ class Connection:
             await self.outgoing.drain()
         except Exception as error:
             self.outgoing.break_off(error)
+        try:
+            self._look_at_outgoing()
+        except Exception as error:
             self._fail(error)
-        self._look_at_outgoing()
         self._notify()
 
     def _look_at_outgoing(self) -> None:
@@ -264,6 +270,11 @@ class Connection:
             self._end_with(endings.SEND_TIMEOUT)
         elif self.outgoing.failure is not None and self._decided is not endings.SERVER_FAILED:
             self._fail(self.outgoing.failure)
+        elif self.outgoing.broken and self._theirs is Theirs.OPEN and not self._lost_unread:
+            now = trio.current_time()
+            self._pause(now, lost=True)
+            if not self.incoming.full:
+                self._resume(now)
 
     # What comes in.
 
@@ -277,6 +288,8 @@ class Connection:
             try:
                 data = self._read()
             except BlockingIOError:
+                if self._lost_unread:
+                    self._lose(OSError("TCP was lost"))
                 return
             except OSError as error:
                 self._lose(error)
@@ -396,8 +409,6 @@ class Connection:
                 self._resume(now)
             except Exception as error:
                 self._fail(error)
-        if self.incoming.ending is not None and not self.incoming.messages:
-            self._tell_record()
 
     def _resume(self, now: float) -> None:
         """Read again, where reading was paused."""
@@ -446,10 +457,13 @@ class Connection:
         self._say_close(code, reason)
         self.incoming.end(endings.APPLICATION_CLOSED)
         self._tell()
-        self._finish_at = trio.current_time() + self._options.close_timeout
+        self._finish_at = self._taken_at + self._options.close_timeout + CLOSER_GRACE
         self._set_deadline()
         await trio.lowlevel.checkpoint()
-        await self._await(self._change, self._peer_has_ended, kick=True)
+        if not await self._await(self._change, self._peer_has_ended, kick=True):
+            self._finish_at = trio.current_time()
+            self._set_deadline()
+        self.told()
 
     def _say_close(self, code: int, reason: str) -> None:
         """Queue Close, after which nothing more is said. What waits for the handler is discarded, and counted."""
@@ -599,7 +613,7 @@ class Connection:
                 # When it was the last byte, it was taken some time after the last look.
                 self._taken_at = trio.current_time() if still else max(self._taken_at, now)
                 if kick and self._goodbye is None:
-                    self._finish_at = self._taken_at + options.close_timeout
+                    self._finish_at = self._taken_at + options.close_timeout + CLOSER_GRACE
                     self._set_deadline()
             left = still
         return True
@@ -664,8 +678,8 @@ class Connection:
             record.messages_discarded = self.incoming.discarded
             record.duration = trio.current_time() - self._opened_at
 
-    def _tell_record(self) -> None:
-        """The end has been told to the handler, so the record tells how the peer has closed."""
+    def told(self) -> None:
+        """For `WebSocket.receive`: the end is told to the handler, so the record tells how the peer has closed."""
         record, ending = self.record, self.incoming.ending
         assert ending is not None
         if record.cause is None and ending is not endings.SERVER_STOPPING:

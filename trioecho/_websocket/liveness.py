@@ -37,6 +37,10 @@ from trioecho._wire.wire import Wire
 if TYPE_CHECKING:
     from trioecho.options import WebSocketOptions
 
+ROUNDS = 4
+"""Rounds of Trio's loop in which what a client has sent must turn up, before it counts as silent: through the poller it
+takes one, through `trio.SSLStream` three."""
+
 
 class Liveness:
     """When one connection's peer was last heard, on Trio's clock, and the task that watches it."""
@@ -113,9 +117,10 @@ class Liveness:
                 return error
             idle_at = self._idle_since(now, incoming) + options.idle_timeout
             if now >= idle_at:
-                if not incoming.messages and not await self._reads_first(wire):
+                if incoming.messages:
+                    incoming.message_at = now
+                elif not await self._reads_first(wire):
                     return IDLE_TIMEOUT
-                incoming.message_at = now
                 continue
             probe_at = self._silent_since(now, outgoing) + options.keep_alive_interval
             if now < probe_at:
@@ -124,10 +129,11 @@ class Liveness:
                 with trio.CancelScope(deadline=min(idle_at, probe_at), shield=True) as self._scope:
                     if not self._closed:
                         await trio.sleep_forever()
-            elif not await self._answers(outgoing, now, options.keep_alive_timeout, idle_at):
-                if not await self._reads_first(wire):
-                    return KEEP_ALIVE_TIMEOUT
-                self.heard_at = max(self.heard_at, now)
+            elif not (
+                await self._answers(outgoing, now, options.keep_alive_timeout, idle_at)
+                or await self._reads_first(wire)
+            ):
+                return KEEP_ALIVE_TIMEOUT
         return None
 
     async def _answers(self, outgoing: Outgoing, begun: float, patience: float, idle_at: float) -> bool:
@@ -152,10 +158,14 @@ class Liveness:
         Seen: a loop that stood still for 0.8 s dropped all of 20 living clients, whose deadlines came before what lay
         in the kernel.
         """
-        if self._paused_at is None and wire.unread():
+        heard_at = self.heard_at
+        for _ in range(ROUNDS):
+            if self._paused_at is None and wire.unread():
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return True
+            # What has left the kernel may be on its way through TLS.
             await trio.lowlevel.cancel_shielded_checkpoint()
-            return True
-        return False
+        return self.heard_at != heard_at
 
     def _silent_since(self, now: float, outgoing: Outgoing) -> float:
         """When the last sign of life was given, moved forward by the time that we did not read."""

@@ -291,7 +291,9 @@ class Outgoing:
         self._pong = None
         self._wake_senders()
         self._wake_emptied()
-        self._wake_drain()
+        if error is not None or self._lot is not None:
+            # Whoever looks after the drain task sees that something is to be done.
+            self._wake_drain()
 
     def close(self) -> None:
         """End the drain task; whatever still waits is lost. Nothing is started any more."""
@@ -386,6 +388,6 @@ class Outgoing:
     def _wake_drain(self) -> None:
         if self._lot is not None:
             self._lot.unpark_all()
-        elif self._nursery is not None and self._task is not None and not self.broken:
+        elif self._nursery is not None and self._task is not None:
             self._nursery.start_soon(self._task)
             self._nursery = self._task = None

@@ -232,6 +232,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         await self._connection.close(1005 if code is None else code, reason)
 
     def _raise_end(self) -> NoReturn:
+        self._connection.told()
         if not self._closed and self._incoming.ending in (PEER_CLOSED, SERVER_STOPPING):
             raise StopAsyncIteration
         self._raise_gone()

@@ -199,17 +199,18 @@ class TlsWire(SocketWire):
                 del broken
         if tls.ended:
             return b""
-        if self._begun:
-            data = os.read(self._fd, CHUNK)
-            if not data:
-                return b""
-        else:
-            # A record may have carried more than the request.
-            self._begun, data = True, b""
-        plain = tls.open(data)
-        if tls.unsaid > CHUNK:
-            # A KeyUpdate asks for one in answer, which goes out before the next frame.
-            raise OSError("the peer asks for more TLS answers than it reads")
-        if not plain and not tls.ended:
-            raise BlockingIOError
-        return plain
+        while True:
+            if self._begun:
+                data = os.read(self._fd, CHUNK)
+                if not data:
+                    return b""
+            else:
+                # A record may have carried more than the request.
+                self._begun, data = True, b""
+            plain = tls.open(data)
+            if tls.unsaid > CHUNK:
+                # A KeyUpdate asks for one in answer, which goes out before the next frame.
+                raise OSError("the peer asks for more TLS answers than it reads")
+            # Less than a record, or one that carries nothing: there may be more.
+            if plain or tls.ended:
+                return plain
