@@ -178,9 +178,9 @@ async def test_a_loop_that_stood_still_drops_nobody_for_being_idle() -> None:
         client.send_frame(TEXT, b"in time")
 
     await with_clients(
-        {"idle_timeout": 0.4},
-        rounds=4,
-        seconds=0.5,
+        {"idle_timeout": 0.9},
+        rounds=3,
+        seconds=1.0,
         before=lambda client: b"",
         during=say,
         after=lambda client, _: client.expect(TEXT, b"in time"),
@@ -196,9 +196,9 @@ async def test_a_loop_that_stood_still_drops_nobody_for_a_pong_that_it_did_not_r
         return payload
 
     await with_clients(
-        {"keep_alive_interval": 0.2, "keep_alive_timeout": 0.6},
+        {"keep_alive_interval": 0.5, "keep_alive_timeout": 1.0},
         rounds=2,
-        seconds=0.8,
+        seconds=1.2,
         before=await_ping,
         during=lambda client, payload: client.send_frame(PONG, payload),
         after=lambda client, _: client.echo(b"still here"),

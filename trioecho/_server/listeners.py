@@ -28,6 +28,9 @@ S = TypeVar("S", bound=trio.abc.Stream)
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 """accept(2): the process or the machine has no descriptor or memory for one more connection."""
 
+NO_LISTENER = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
+"""accept(2): what is asked does not listen, and never will."""
+
 CLIENT_GONE = frozenset(
     getattr(errno, name)
     for name in (
@@ -59,9 +62,10 @@ async def accept(listeners: Sequence[trio.abc.Listener[S]], start: Callable[[S],
     """Accept connections at all `listeners` for ever; each is given to `start`, a plain function, which owns it.
 
     `start` must not fail, and is where a task begins: ``functools.partial(nursery.start_soon, handler)``. Without
-    room for one more connection (EMFILE, ENFILE, ENOMEM, ENOBUFS) it is tried again every `RETRY_AFTER` seconds,
-    with one WARNING every `COMPLAIN_EVERY`. Any other error of a listener is raised, as it is. The listeners are
-    closed, however it ends. Cancelled: no connection is lost that was accepted.
+    room for one more connection (EMFILE, ENFILE, ENOMEM, ENOBUFS), or after any other failure that may pass, it is
+    tried again every `RETRY_AFTER` seconds, with one WARNING every `COMPLAIN_EVERY`. What says that a listener does not
+    listen is raised, as it is. The listeners are closed, however it ends. Cancelled: no connection is lost that was
+    accepted.
     """
     complaint = _Complaint()
     failure: OSError | trio.ClosedResourceError | None = None
@@ -73,12 +77,15 @@ async def accept(listeners: Sequence[trio.abc.Listener[S]], start: Callable[[S],
                 try:
                     stream = await listener.accept()
                 except OSError as error:
-                    if error.errno in NO_ROOM:
-                        complaint.about(error)
-                        await trio.sleep(RETRY_AFTER)
-                    elif error.errno not in CLIENT_GONE:
+                    if error.errno in NO_LISTENER:
                         failure = error
                         break
+                    if error.errno not in CLIENT_GONE:
+                        complaint.about(error)
+                        await trio.sleep(RETRY_AFTER)
+                except MemoryError as error:
+                    complaint.about(error)
+                    await trio.sleep(RETRY_AFTER)
                 except trio.ClosedResourceError as error:
                     failure = error
                     break
@@ -100,15 +107,16 @@ class _Complaint:
     def __init__(self) -> None:
         self._last = -math.inf
 
-    def about(self, error: OSError) -> None:
+    def about(self, error: OSError | MemoryError) -> None:
         now = trio.current_time()
         if now - self._last < COMPLAIN_EVERY:
             return
         self._last = now
-        logger.warning(
-            "cannot accept connections, which wait: %s; raise the limit (ulimit -n) or set max_connections below it",
-            os.strerror(error.errno or 0),
-        )
+        number = error.errno if isinstance(error, OSError) else errno.ENOMEM
+        advice = ""
+        if number in (errno.EMFILE, errno.ENFILE):
+            advice = "; raise the limit (ulimit -n) or set max_connections below it"
+        logger.warning("cannot accept connections, which wait: %s%s", os.strerror(number or 0), advice)
 
 
 async def listen(host: str | Sequence[str], port: int) -> list[trio.SocketListener]:

@@ -278,51 +278,54 @@ class Connection:
 
     # What comes in.
 
-    def readable(self, events: int, now: float) -> None:
-        """For the wire: there is something to read. Reads one chunk. Raises nothing."""
+    def readable(self, events: int, now: float) -> bool:
+        """For the wire: there is something to read. Reads one chunk; whether there was one. Raises nothing."""
         incoming = self.incoming
         try:
             if incoming.full:
-                self._readable_when_full(events, now)
-                return
+                return self._readable_when_full(events, now)
             try:
                 data = self._read()
-            except BlockingIOError:
-                if self._lost_unread:
-                    self._lose(OSError("TCP was lost"))
-                return
             except OSError as error:
-                self._lose(error)
-                return
-            if not data:
-                self._end_of_tcp()
-                return
-            self.liveness.heard_at = now
-            if incoming.feed(data, now):
-                self._act(now)
+                self._not_read(error)
+                return False
+            if data:
+                self.liveness.heard_at = now
+                if incoming.feed(data, now):
+                    self._act(now)
+                return True
+            self._end_of_tcp()
         except Exception as error:
             self._fail(error)
             self._wire.stop()
+        return False
 
-    def _readable_when_full(self, events: int, now: float) -> None:
+    def _readable_when_full(self, events: int, now: float) -> bool:
         """`readable`, while nothing is delivered: for now, or any more."""
         rule = CLOSING[self._ours, self._theirs]
         if rule.delivers is Delivers.MESSAGES and not self._stopping:
             self._pause(now, lost=bool(events & GONE))
-            return
+            return False
         try:
             data = self._read()
-        except BlockingIOError:
-            return
         except OSError as error:
-            self._lose(error)
-            return
+            self._not_read(error)
+            return False
         if not data:
             self._end_of_tcp()
-            return
+            return False
         self.liveness.heard_at = now
         if rule.delivers is not Delivers.NOTHING and self.incoming.discard(data):
             self._act(now)
+        return True
+
+    def _not_read(self, error: OSError) -> None:
+        """Nothing was there to be read, or TCP is lost."""
+        if not isinstance(error, BlockingIOError):
+            self._lose(error)
+        elif self._lost_unread:
+            # All that the kernel still held has been read.
+            self._lose(OSError("TCP was lost"))
 
     def _act(self, now: float) -> None:
         """See to what came besides messages."""
@@ -419,8 +422,8 @@ class Connection:
 
     def _read_on(self, now: float) -> None:
         """Read what nothing will announce, until there is no more of it, or no room."""
-        while self._wire.more and not self._paused and not self._tcp_ended:
-            self.readable(0, now)
+        while self._wire.more and not self._paused and self.readable(0, now):
+            pass
 
     def taken(self) -> None:
         """For `WebSocket.receive`: a message is taken, though nothing more will come."""

@@ -37,9 +37,9 @@ from trioecho._wire.wire import Wire
 if TYPE_CHECKING:
     from trioecho.options import WebSocketOptions
 
-ROUNDS = 4
+ROUNDS = 10
 """Rounds of Trio's loop in which what a client has sent must turn up, before it counts as silent: through the poller it
-takes one, through `trio.SSLStream` three."""
+takes one, through `trio.SSLStream` more than four."""
 
 
 class Liveness:

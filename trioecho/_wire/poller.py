@@ -42,7 +42,7 @@ with 16 in flight 560,000 became 716,000 (there it also spares each connection i
 brought nothing, and a median round trip took 81 µs instead of 75: hence the limit.
 """
 
-Readable: TypeAlias = Callable[[int, float], None]
+Readable: TypeAlias = Callable[[int, float], object]
 """Called as ``readable(events, now)`` when there is something to read: `select.epoll`'s events, Trio's time in seconds.
 It returns at once. It deals with its own failures: one that leaves it ends the watching of its socket."""
 
