@@ -1,24 +1,28 @@
-"""The README is true: its code runs, its tables are the program's own, and CI runs its commands."""
+"""The README and the documents beside it are true: code runs, tables are the program's own, CI runs the commands."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from click import Context
 from server_process import PATIENCE
+from test_architecture import LAYERS
 from websockets.sync.client import connect
 
 import trioecho
-from trioecho._protocol.endings import as_markdown
+from trioecho._protocol import closing, endings
 from trioecho.cli.serve import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md", "tests/benchmark/README.md")
 
 
 def between(name: str) -> str:
@@ -39,9 +43,13 @@ def command(name: str) -> str:
 def test_the_code_runs(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each Python block runs as it stands; a server that would run for ever is spoken to instead."""
+    """Each Python block runs as it stands, and what it calls a test passes; a server that would run for ever is
+    spoken to instead."""
     monkeypatch.setattr(trioecho, "run", speak_to)
-    exec(compile(CODE[number], f"README.md, block {number}", "exec"), {"__name__": "__main__"})
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(CODE[number], f"README.md, block {number}", "exec"), namespace)
+    for name in [name for name in namespace if name.startswith("test_")]:
+        trio.run(namespace[name])
 
 
 def speak_to(handler: Any) -> None:
@@ -51,8 +59,8 @@ def speak_to(handler: Any) -> None:
 
 
 def test_there_is_code() -> None:
-    """The blocks are found: a handler, a program, a test."""
-    assert len(CODE) == 3
+    """The blocks are found: a handler, a program, a test in Trio, a test in a thread, a client."""
+    assert len(CODE) == 5
 
 
 def test_the_table_of_options_is_the_command_lines() -> None:
@@ -67,9 +75,15 @@ def test_the_table_of_options_is_the_command_lines() -> None:
 
 
 def test_the_table_of_endings_is_the_programs() -> None:
-    """The table of endings is printed from trioecho/endings.py."""
-    table = as_markdown()
+    """The table of endings is printed from trioecho/_protocol/endings.py."""
+    table = endings.as_markdown()
     assert between("endings").strip() == table.strip(), f"put this into README.md:\n{table}"
+
+
+def test_the_table_of_closing_is_the_programs() -> None:
+    """The table of what either side may still say is printed from trioecho/_protocol/closing.py."""
+    table = closing.as_markdown()
+    assert between("closing").strip() == table.strip(), f"put this into README.md:\n{table}"
 
 
 def test_continuous_integration_runs_the_readmes_test_command() -> None:
@@ -99,7 +113,7 @@ def test_each_promise_names_a_test_that_keeps_it() -> None:
     promises = README.split("## Six promises")[1].split("## How a connection ends")[0]
     items = re.split(r"^\d\. ", promises, flags=re.MULTILINE)[1:]
     assert len(items) == 6
-    kept_by = (ROOT / "tests" / "test_promises.py").read_text(encoding="utf-8")
+    kept_by = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").glob("test_*.py"))
     for item in items:
         names = re.findall(r"`(test_\w+)`", item)
         assert names, item
@@ -107,7 +121,47 @@ def test_each_promise_names_a_test_that_keeps_it() -> None:
             assert f"def {name}(" in kept_by, name
 
 
-def test_links_lead_somewhere() -> None:
-    """Each link to a file of the repository finds it."""
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+def test_the_commands_that_talk_to_a_server_do() -> None:
+    """`check` and `connect` as the README shows them, against a server at another port, print what it says."""
+    section = README.split("## Client and commands")[1].split("\n## ")[0]
+    shown = re.findall(r"^\$ (.*)\n((?:(?!\$ |```).*\n)*)", section, re.MULTILINE)
+    assert [re.search(r"trioecho (\w+)", line)[1] for line, _ in shown] == ["check", "connect"]  # type: ignore[index]
+    with trioecho.LiveServer() as live:
+        url = live.websocket_url
+        for line, output in shown:
+            done = subprocess.run(
+                ["bash", "-c", line.replace("python", sys.executable).replace("ws://127.0.0.1:5000/ws", url)],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=True,
+            )
+            assert times_apart(done.stdout) == times_apart(output.replace("ws://127.0.0.1:5000/ws", url))
+
+
+def times_apart(text: str) -> str:
+    """A text without the milliseconds in it."""
+    return re.sub(r"[\d.]+ ms", "… ms", text)
+
+
+def test_the_layers_in_contributing_are_those_of_the_architecture() -> None:
+    """CONTRIBUTING.md lists the layers in the order in which tests/test_architecture.py has them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\d\. (.*?):", text, re.MULTILINE)
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == list(LAYERS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    """Each link to a file of the repository finds it, and each to a heading finds that."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        path, _, anchor = target.partition("#")
+        file = ((ROOT / document).parent / path) if path else ROOT / document
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}, (
+                target
+            )
