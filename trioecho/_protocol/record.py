@@ -33,7 +33,7 @@ class ConnectionRecord:
     subprotocol: str | None = None
     """The subprotocol agreed on, if any."""
     cause: str | None = None
-    """The ``cause`` of its row in `trioecho.endings`; ``None`` while the connection lives."""
+    """The ``cause`` of its row in `trioecho._protocol.endings`; ``None`` while the connection lives."""
     closed_first: Literal["client", "server"] | None = None
     """Who ended it: by the first Close frame, or by ending TCP."""
     code_sent: int | None = None
@@ -53,7 +53,7 @@ class ConnectionRecord:
     duration: float = 0.0
     """Seconds from the accepted handshake to the end."""
     handler_cancelled: bool = False
-    """The peer was gone and the handler neither took a message nor ended within ``close_timeout``."""
+    """The peer was gone and the handler neither took a message nor ended within twice ``answer_timeout``."""
     error: str | None = None
     """The type and text of what went wrong, if something did."""
 

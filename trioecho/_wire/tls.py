@@ -3,7 +3,7 @@
 `trio.SSLStream` is used wherever there is no poller. With one, it would be the slowest part of a message's way: each
 of its operations goes through Trio's streams, their locks and waits. Here the standard library's `ssl.SSLObject` works
 on bytes in memory, `TlsStream.open` and `seal`, and the connection moves them as it does without TLS. Measured with 50
-connections and one message of 64 bytes in flight on each: see the README's benchmark, row TLS.
+connections and one message of 64 bytes in flight on each: see tests/benchmark/README.md, row TLS.
 """
 
 from __future__ import annotations
