@@ -131,6 +131,7 @@ async def test_the_one_who_never_reads() -> None:
                 nursery.start_soon(push, client, client.frame(BINARY, bytes(100_000)))
                 await nobody_moves()
                 await someone_else_is_served(server)
+                await until(lambda: len(server.connections) == 1)
                 (ws,) = server.connections
                 before = ws.record.bytes_received
                 await nobody_moves()

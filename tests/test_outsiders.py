@@ -114,12 +114,12 @@ async def test_a_cancelled_aclose_does_not_lose_the_goodbye() -> None:
 
 
 async def test_a_handler_that_returns_with_much_unsent_is_over_in_time() -> None:
-    """With neither keep-alive nor idle timeout, a client that does not read holds its connection for close_timeout."""
+    """With neither keep-alive nor idle timeout, a client that does not read holds its connection for send_timeout."""
 
     async def handler(ws: trioecho.WebSocket) -> None:
         await ws.send(bytes(30_000_000))
 
-    async with serving(handler, close_timeout=0.1, keep_alive_interval=0) as server:
+    async with serving(handler, close_timeout=0.1, send_timeout=0.1, keep_alive_interval=0) as server:
         clients = [await connect_raw(server.port) for _ in range(8)]
         await until(lambda: len(server.records) == 8)
         assert not server.connections

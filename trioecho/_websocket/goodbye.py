@@ -1,0 +1,330 @@
+"""The goodbye: both sides' Close, how long what is awaited, and the record.
+
+Close is said by `close` (`WebSocket.aclose`), by whatever task, or by `say_goodbye` when the handler and its children
+have ended; by which code, the table `endings` has, and what is awaited then, the table `closing`. All under a shielded
+deadline: the exchange of Close has `close_timeout`, counted from when the peer has taken what was sent before; what is
+in flight is bounded by progress; and a stop of the server bounds all of it.
+"""
+
+from __future__ import annotations
+
+import abc
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from trioecho._protocol import endings
+from trioecho._protocol.closing import CLOSING, Awaits, Ours, Theirs
+from trioecho._protocol.endings import Ending, Farewell
+from trioecho._protocol.frames import CLOSE, encode_frame, shortened_reason
+from trioecho._protocol.record import ConnectionRecord, summary
+from trioecho._websocket.incoming import Incoming
+from trioecho._websocket.liveness import Liveness
+from trioecho._websocket.outgoing import Outgoing
+from trioecho._websocket.parking import is_cancelled
+from trioecho._wire.wire import Wire
+
+if TYPE_CHECKING:
+    from trioecho.options import WebSocketOptions
+
+logger = logging.getLogger("trioecho")
+
+ABORT_GRACE = 0.5
+"""Seconds for a last Close to leave, where nobody is expected to answer it."""
+
+CLOSER_GRACE = 0.1
+"""Seconds by which whoever called `close` gets to know how that went before the handler is cancelled: it may be the
+handler."""
+
+LOOKS = 4
+"""How often in one timeout a goodbye looks whether the peer still takes what was sent before."""
+
+
+class Goodbye(abc.ABC):
+    """The part of a `Connection` that closes it: the four parts, what each side has said, the record."""
+
+    __slots__ = (
+        "_changed",
+        "_closing",
+        "_decided",
+        "_ended_early",
+        "_opened_at",
+        "_options",
+        "_ours",
+        "_over",
+        "_recorded",
+        "_stopping",
+        "_taken_at",
+        "_tcp_ended",
+        "_theirs",
+        "_wire",
+        "finish_at",
+        "goodbye",
+        "incoming",
+        "liveness",
+        "outgoing",
+        "own",
+        "paused",
+        "record",
+    )
+
+    def __init__(self, wire: Wire, options: WebSocketOptions, record: ConnectionRecord) -> None:
+        now = trio.current_time()
+        self._wire = wire
+        self._options = options
+        self._opened_at = now
+        self.incoming = Incoming(
+            now,
+            max_message_size=options.max_message_size,
+            max_fragments=options.max_fragments,
+            counts_idleness=options.idle_timeout < math.inf,
+        )
+        self.outgoing = Outgoing(wire, options.send_timeout)
+        self.liveness = Liveness(now)
+        self.record = record
+        # No other task runs before it is opened, so nobody can find it missing.
+        self.own: trio.Nursery
+        self._ours, self._theirs = Ours.OPEN, Theirs.OPEN
+        self._decided: Ending | None = None
+        self._stopping = self._over = self._recorded = False
+        self._tcp_ended = self._ended_early = self.paused = False
+        # When our Close cancels the handler, on Trio's clock.
+        self.finish_at = math.inf
+        # When the peer last took bytes that were in flight at the goodbye, or that was begun.
+        self._taken_at = now
+        self.goodbye: trio.CancelScope | None = None
+        """The scope of the goodbye, once that has begun."""
+        self._closing: trio.Event | None = None
+        self._changed: trio.Event | None = None
+
+    @abc.abstractmethod
+    def set_deadline(self) -> None:
+        """`finish_at` has moved: the handler is to be cancelled then."""
+
+    @abc.abstractmethod
+    def read_again(self, now: float) -> None:
+        """Reading was paused, and what comes is to be read again: only the peer's Close still matters."""
+
+    def record_failure(self, ending: Ending, error: BaseException, what: str) -> None:
+        if self._decided in (None, endings.APPLICATION_CLOSED):
+            self._decided = ending
+        if self.record.error is None:
+            self.record.error = summary(error)
+        logger.error("%s at %s, for %s", what, self.record.path, self.record.peer, exc_info=error)
+
+    async def close(self, code: int, reason: str) -> None:
+        """For `WebSocket.aclose`: say Close now, and await the peer's; if that came first, answer it as it came."""
+        if self._theirs is Theirs.CLOSED:
+            code, reason = self._code_and_reason(endings.PEER_CLOSED)
+        else:
+            self._decided = self._decided or endings.APPLICATION_CLOSED
+        self._say_close(code, reason)
+        self.incoming.end(endings.APPLICATION_CLOSED)
+        self.tell()
+        self.finish_at = self._taken_at + self._options.close_timeout + CLOSER_GRACE
+        self.set_deadline()
+        await trio.lowlevel.checkpoint()
+        if not await self._await(self._change, self._peer_has_ended, kick=True):
+            self.finish_at = trio.current_time()
+            self.set_deadline()
+        self.told()
+
+    def _say_close(self, code: int, reason: str) -> None:
+        """Queue Close, after which nothing more is said. What waits for the handler is discarded, and counted."""
+        record = self.record
+        record.closed_first = record.closed_first or "server"
+        self.incoming.throw_away()
+        self.incoming.full = True
+        reason = shortened_reason(reason)
+        payload = b"" if code == 1005 else code.to_bytes(2) + reason.encode()
+        self.outgoing.put_close(encode_frame(CLOSE, payload))
+        now = self._taken_at = trio.current_time()
+        if self.outgoing.broken:
+            self._ours = Ours.LOST
+        else:
+            self._ours = Ours.CLOSED
+            record.code_sent, record.reason_sent = code, reason
+        if self.paused:
+            self.read_again(now)
+
+    def _code_and_reason(self, ending: Ending) -> tuple[int, str]:
+        """What the Close says at this ending; 1005 stands for an empty one."""
+        if ending is endings.PEER_CLOSED:
+            assert self.incoming.close is not None
+            return self.incoming.close
+        assert ending.code is not None
+        return ending.code, ending.reason if ending.reason is not None else (self.record.error or "")
+
+    async def say_goodbye(self, ending: Ending) -> None:
+        """Say what the table of endings says, and wait as the table of closing says. Cannot be cancelled from outside;
+        raises nothing."""
+        try:
+            self.liveness.close()
+            # What a task outside the connection's nursery hears from here on.
+            self.incoming.end(ending)
+            self.outgoing.refuse()
+            self.tell()
+            if self._ours is Ours.OPEN:
+                self._taken_at = trio.current_time()
+            with trio.CancelScope(shield=True) as self.goodbye:
+                if ending.farewell is Farewell.ABORT:
+                    self.goodbye.deadline = trio.current_time() + ABORT_GRACE
+                elif ending is endings.SERVER_STOPPING or self._stopping:
+                    self.hurry()
+                await self._part(ending)
+        except Exception as error:
+            self.record_failure(endings.SERVER_FAILED, error, "the goodbye failed")
+        finally:
+            self.outgoing.close()
+            self._wire.stop()
+            # Whoever still waits in `close`, a task outside, need not look at a wire that is about to be closed.
+            self._tcp_ended = True
+            self.notify()
+
+    async def _part(self, ending: Ending) -> None:
+        if self._ours is Ours.OPEN and ending.farewell is not Farewell.SILENT:
+            self._say_close(*self._code_and_reason(ending))
+        self.incoming.throw_away()
+        # Where it was `close` that began this, no more time is given than it gave.
+        kick = self._decided is endings.APPLICATION_CLOSED
+        if not await self._await(self.outgoing.emptied, self._nothing_waits, kick=kick):
+            self.outgoing.break_off()
+        if self.outgoing.broken:
+            self._ours = Ours.LOST
+        if ending.farewell is Farewell.ABORT or self._ours is Ours.LOST:
+            return
+        if CLOSING[self._ours, self._theirs].awaits is Awaits.CLOSE:
+            await self._await(self._change, self._peer_has_ended, kick=kick)
+        if self._theirs is Theirs.CLOSED:
+            # Both sides have said all, so the server closes TCP now (RFC 6455 §7.1.1). Lingering until the client
+            # hangs up was tried: trio-websocket's client never does.
+            self._wire.stop()
+            await self._wire.close()
+            return
+        await self._wire.half_close()
+        await self._await(self._change, lambda: self._tcp_ended, kick=True)
+
+    def _nothing_waits(self) -> bool:
+        return self.outgoing.empty or self.outgoing.broken
+
+    def _peer_has_ended(self) -> bool:
+        return self._theirs is not Theirs.OPEN or self._tcp_ended or self.outgoing.broken
+
+    async def _await(
+        self, change: Callable[[], Awaitable[None]], condition: Callable[[], bool], *, kick: bool
+    ) -> bool:
+        """Wait for `condition`, which holds some time when `change` returns. Whether it has come about in time.
+
+        That is `close_timeout`, counted from when the peer has taken all that was sent before. While some of that is in
+        flight, it is `send_timeout` from the last byte taken; or with `kick` only `close_timeout` from there, and no
+        more than that for the handler either.
+        """
+        options = self._options
+        left = self._in_flight()
+        while not condition():
+            if self.goodbye is not None and is_cancelled(self.own):
+                self.hurry()
+            now = trio.current_time()
+            limit = self._taken_at + (options.send_timeout if left and not kick else options.close_timeout)
+            if now >= limit:
+                return False
+            look = min(limit, now + options.close_timeout / LOOKS) if left else limit
+            with trio.CancelScope(deadline=look):
+                await change()
+            still = self._in_flight()
+            if still < left:
+                # When it was the last byte, it was taken some time after the last look.
+                self._taken_at = trio.current_time() if still else max(self._taken_at, now)
+                if kick and self.goodbye is None:
+                    self.finish_at = self._taken_at + options.close_timeout + CLOSER_GRACE
+                    self.set_deadline()
+            left = still
+        return True
+
+    async def _change(self) -> None:
+        """Wait until what `_await` waits for may have come about."""
+        if self._changed is None:
+            self._changed = trio.Event()
+        await self._changed.wait()
+
+    def _in_flight(self) -> int:
+        return self.outgoing.size + self._wire.in_flight()
+
+    def hurry(self) -> None:
+        """The server stops: no goodbye takes longer than `close_timeout` from here."""
+        assert self.goodbye is not None
+        deadline = trio.current_time() + self._options.close_timeout
+        self.goodbye.deadline = min(self.goodbye.deadline, deadline)
+
+    def notify(self) -> None:
+        """Let those who wait in `_await` look again."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    def tell(self) -> None:
+        """The conversation is over, or about to be: let everybody know who asked to be told."""
+        self._over = True
+        if self._closing is not None:
+            self._closing.set()
+        self.notify()
+
+    @property
+    def closing(self) -> trio.Event:
+        """For `WebSocket.closing`; made when it is first asked for, since few do."""
+        if self._closing is None:
+            self._closing = trio.Event()
+        if self._over or is_cancelled(self.own):
+            self._closing.set()
+        return self._closing
+
+    @property
+    def peer_code(self) -> int | None:
+        """For `WebSocket.close_code`."""
+        ending = self.incoming.ending
+        if ending is None or self.incoming.messages:
+            return None
+        if self.incoming.close is not None:
+            return self.incoming.close[0]
+        return None if ending is endings.SERVER_STOPPING and self._ours is Ours.OPEN else 1006
+
+    def refresh_record(self) -> None:
+        """Bring the record up to date, as long as the connection lives."""
+        if not self._recorded:
+            record = self.record
+            record.messages_received = self.incoming.received_messages
+            record.bytes_received = self.incoming.received_bytes
+            record.messages_sent = self.outgoing.sent_messages
+            record.bytes_sent = self.outgoing.sent_bytes
+            record.messages_discarded = self.incoming.discarded
+            record.duration = trio.current_time() - self._opened_at
+
+    def told(self) -> None:
+        """For `WebSocket.receive`: the end is told to the handler, so the record tells how the peer has closed."""
+        record, ending = self.record, self.incoming.ending
+        assert ending is not None
+        if record.cause is None and ending is not endings.SERVER_STOPPING:
+            record.cause = ending.cause
+        if self.incoming.close is not None:
+            record.code_received, record.reason_received = self.incoming.close
+
+    def complete(self, ending: Ending) -> None:
+        """Write the last of the record: nothing in it changes any more."""
+        record = self.record
+        self.incoming.throw_away()
+        self.refresh_record()
+        self._recorded = True
+        if self.incoming.close is not None:
+            record.code_received, record.reason_received = self.incoming.close
+        if not self.outgoing.empty:
+            # Put behind bytes that the peer never took.
+            record.code_sent = record.reason_sent = None
+        if record.closed_first is None:
+            gone = ending in (endings.PEER_CLOSED, endings.PEER_VANISHED)
+            record.closed_first = "client" if gone else "server"
+        both = record.code_sent is not None and record.code_received is not None
+        record.clean = ending.clean and both and not self._ended_early
+        record.cause = ending.cause
