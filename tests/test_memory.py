@@ -71,7 +71,8 @@ def ours() -> dict[int, str]:
         kind = type(each)
         part = kind.__module__
         if (
-            part.startswith("trioecho")
+            isinstance(part, str)
+            and part.startswith("trioecho")
             and part != "trioecho.testing"
             and kind is not trioecho.ConnectionRecord
         ):
