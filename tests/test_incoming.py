@@ -127,7 +127,9 @@ async def test_the_end_stands_behind_the_messages_and_wakes() -> None:
         await trio.testing.wait_all_tasks_blocked()
         inbox.end(PEER_VANISHED)
     assert ([*inbox.messages], inbox.ending, inbox.full) == (["before"], SERVER_STOPPING, True)
-    assert inbox.trap is None, "trap and abort function refer to each other, and wait for the garbage collector"
+    assert inbox.trap is None, (
+        "trap and abort function refer to each other, and wait for the garbage collector"
+    )
 
 
 def test_what_is_thrown_away_is_counted_once() -> None:
