@@ -157,7 +157,7 @@ log = functools.partial(option, section="Log (on standard error)")
     "--close-timeout",
     type=seconds(),
     default="5",
-    help="How long the end of a connection may take before the rest is cut off.",
+    help="How long the exchange of Close may take; in a stop, the whole goodbye.",
 )
 @time_limit(
     "--send-timeout",
