@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Generator
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import outcome
@@ -11,50 +11,34 @@ import pytest
 import trio
 import trio.testing
 
+import trioecho
 from trioecho._websocket import parking
-from trioecho._websocket.parking import WOKEN
+from trioecho._websocket.parking import CONTEXT, WOKEN, PublicContext
+from trioecho.testing import RawClient, open_client
 
 
-class Spot:
-    """A place for one task, as `Inbox` is."""
-
-    def __init__(self) -> None:
-        self.task: trio.lowlevel.Task | None = None
-        self.trap = parking.trap(self.abort)
-        self.abortable = True
-
-    async def wait(self) -> None:
-        """Park here."""
-        await self._wait()
-
-    @types.coroutine
-    def _wait(self) -> Generator[Any, Any, None]:
-        # As `WebSocket.__anext__` does it.
-        self.task = trio.lowlevel.current_task()
-        if self.trap is None:
-            yield from trio.lowlevel.wait_task_rescheduled(self.abort)  # noqa: ASYNC105 (a generator awaits so)
-        elif (woken := (yield self.trap)) is not WOKEN:
-            woken.unwrap()
-
-    def wake(self) -> None:
-        """Let the task go on."""
-        task, self.task = self.task, None
-        assert task is not None
-        trio.lowlevel.reschedule(task, WOKEN)
-
-    def abort(self, _raise_cancel: Any) -> trio.lowlevel.Abort:
-        """Cancelled: it is free again."""
-        if not self.abortable:
-            return trio.lowlevel.Abort.FAILED
-        self.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-
-@pytest.fixture(params=["cheap", "fallback"], autouse=True)
-def way_of_parking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["trap", "fallback"], autouse=True)
+def way_of_parking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every test of this file runs with a trap of ours, and with Trio's own function."""
     if request.param == "fallback":
         monkeypatch.setattr(parking, "_REUSABLE", False)
+    return str(request.param)
+
+
+@contextlib.asynccontextmanager
+async def held() -> AsyncIterator[tuple[trioecho.WebSocket, RawClient]]:
+    """A WebSocket whose handler does nothing, so that the test may receive from it; and its client."""
+    opened: list[trioecho.WebSocket] = []
+
+    async def hold(ws: trioecho.WebSocket) -> None:
+        opened.append(ws)
+        await trio.sleep_forever()
+
+    with trio.fail_after(20):
+        async with open_client(hold) as client:
+            await trio.testing.wait_all_tasks_blocked()
+            yield opened[0], client
+            opened[0].nursery.cancel_scope.cancel()
 
 
 def test_this_trio_lets_its_trap_be_used_again() -> None:
@@ -63,88 +47,129 @@ def test_this_trio_lets_its_trap_be_used_again() -> None:
     assert vars(trap) == {"abort_func": parking._refuse}
 
 
+async def test_the_way_is_the_one_that_was_asked_for(way_of_parking: str) -> None:
+    """So that these tests run both."""
+    async with held() as (ws, _):
+        assert (ws._incoming.trap is None) is (way_of_parking == "fallback")
+
+
 async def test_a_task_parks_and_is_woken_again_and_again() -> None:
-    """One trap and one outcome do for all of them."""
-    spot, woken = Spot(), []
+    """One trap and one outcome do for all of them; each message wakes once."""
+    async with held() as (ws, client):
+        received: list[str | bytes] = []
 
-    async def wait() -> None:
-        for number in range(1000):
-            await spot.wait()
-            woken.append(number)
+        async def receive() -> None:
+            for _ in range(600):
+                received.append(await ws.receive())
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        for number in range(1000):
-            await trio.testing.wait_all_tasks_blocked()
-            assert len(woken) == number
-            spot.wake()
-    assert woken == [*range(1000)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            for number in range(600):
+                await trio.testing.wait_all_tasks_blocked()
+                assert len(received) == number
+                await client.send(str(number))
+        assert received == [str(number) for number in range(600)]
 
 
-async def test_two_spots_do_not_know_each_other() -> None:
+async def test_two_connections_do_not_know_each_other() -> None:
     """What wakes one leaves the other parked."""
-    one, other = Spot(), Spot()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(one.wait)
-        nursery.start_soon(other.wait)
-        await trio.testing.wait_all_tasks_blocked()
-        one.wake()
-        await trio.testing.wait_all_tasks_blocked()
-        assert other.task is not None
-        other.wake()
+    async with held() as (one, client), held() as (other, other_client):
+        received: list[str | bytes] = []
+
+        async def receive(ws: trioecho.WebSocket) -> None:
+            received.append(await ws.receive())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive, one)
+            nursery.start_soon(receive, other)
+            await trio.testing.wait_all_tasks_blocked()
+            await other_client.send("to the other")
+            await trio.testing.wait_all_tasks_blocked()
+            assert received == ["to the other"]
+            await client.send("to the one")
 
 
 async def test_a_cancelled_task_leaves_and_may_park_again() -> None:
-    """Cancelled before or while it is parked, it raises Cancelled and not more."""
-    spot = Spot()
-    for _ in range(3):
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await spot.wait()
-        assert scope.cancelled_caught
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(spot.wait)
+    """Cancelled before or while it is parked, it raises Cancelled, loses no message, and another may wait."""
+    async with held() as (ws, client):
+        for number in range(3):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await ws.receive()
+            assert scope.cancelled_caught
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ws.receive)
+                await trio.testing.wait_all_tasks_blocked()
+                with pytest.raises(trio.BusyResourceError):
+                    await ws.receive()
+                nursery.cancel_scope.cancel()
+            await client.send(str(number))
             await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-        assert spot.task is None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(spot.wait)
-        await trio.testing.wait_all_tasks_blocked()
-        spot.wake()
-
-
-async def test_a_spot_that_refuses_keeps_its_task_until_it_is_woken() -> None:
-    """The abort function decides, as in Trio."""
-    spot, scope = Spot(), trio.CancelScope()
-    spot.abortable = False
-
-    async def wait() -> None:
-        with scope:
-            await spot.wait()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        await trio.testing.wait_all_tasks_blocked()
-        scope.cancel()
-        await trio.testing.wait_all_tasks_blocked()
-        assert spot.task is not None
-        spot.wake()
-    assert not scope.cancelled_caught
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await ws.receive()
+            assert scope.cancelled_caught, "a message that waits must not hide a cancellation"
+            assert await ws.receive() == str(number)
 
 
 async def test_another_outcome_is_unwrapped() -> None:
     """A task can be woken with an error."""
-    spot = Spot()
+    async with held() as (ws, _):
 
-    async def wait() -> None:
-        with pytest.raises(KeyError, match="what for"):
-            await spot.wait()
+        async def receive() -> None:
+            with pytest.raises(KeyError, match="what for"):
+                await ws.receive()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await trio.testing.wait_all_tasks_blocked()
+            task, ws._incoming.task = ws._incoming.task, None
+            assert task is not None
+            trio.lowlevel.reschedule(task, outcome.Error(KeyError("what for")))
+
+
+@pytest.mark.parametrize("context", [CONTEXT, PublicContext()], ids=["Trio's own", "public"])
+async def test_a_task_knows_whether_it_is_cancelled(context: Any) -> None:
+    """As a checkpoint would tell: by a scope around it, not through a shield, not before a deadline."""
+
+    def cancelled() -> bool:
+        return bool(context.task._cancel_status.effectively_cancelled)
+
+    assert not cancelled()
+    with trio.CancelScope() as outer:  # noqa: ASYNC100 (no checkpoint is meant)
+        assert not cancelled()
+        with trio.CancelScope(shield=True):  # noqa: ASYNC100 (no checkpoint is meant)
+            outer.cancel()
+            assert not cancelled()
+        assert cancelled()
+        with trio.CancelScope():  # noqa: ASYNC100 (no checkpoint is meant)
+            assert cancelled()
+    assert not cancelled()
+    with trio.move_on_after(1000):  # noqa: ASYNC100 (no checkpoint is meant)
+        assert not cancelled()
+
+
+@pytest.mark.parametrize("public", [False, True])
+async def test_send_and_receive_look_whether_they_are_cancelled(
+    public: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where they need not wait, and wherever Trio keeps it."""
+    if public:
+        monkeypatch.setattr("trioecho._websocket.websocket.CONTEXT", PublicContext())
+    async with held() as (ws, client):
+        for text in ("a", "b", "c"):
+            await client.send(text)
         await trio.testing.wait_all_tasks_blocked()
-        assert spot.task is not None
-        trio.lowlevel.reschedule(spot.task, outcome.Error(KeyError("what for")))
+        assert await ws.receive() == "a"
+        await ws.send("first")
+        for operation in (ws.receive, lambda: ws.send("cancelled")):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await operation()
+            assert scope.cancelled_caught
+        assert [await ws.receive(), await ws.receive()] == ["b", "c"]
+        await ws.send("second")
+        assert [await client.receive(), await client.receive()] == ["first", "second"]
 
 
 async def test_woken_is_an_outcome_like_any() -> None:

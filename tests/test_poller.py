@@ -12,7 +12,7 @@ import trio.testing
 from serving import connected, serving, until
 
 import trioecho
-from trioecho._wire.poller import BUSY, Poller
+from trioecho._wire.poller import BUSY, GONE, READABLE, Poller
 from trioecho.testing import TEXT, RawClient
 
 pytestmark = pytest.mark.skipif(not Poller.available, reason="this platform has no epoll")
@@ -66,7 +66,8 @@ async def polling(count: int) -> AsyncIterator[tuple[Poller, Chatter]]:
                 yield poller, chatter
             finally:
                 chatter.calm()
-                poller.close()
+                poller.stop()
+    poller.close()
 
 
 async def test_a_writer_is_called_once_in_the_next_step() -> None:
@@ -123,3 +124,72 @@ async def test_what_many_send_at_once_goes_out_when_their_handlers_wait_for_anyt
             await client.stream.send_all(client.frame(TEXT, str(id(client)).encode()))
         for client in clients:
             assert await client.receive() == f"{id(client)}!"
+
+
+class Failing(Writer):
+    """A writer, and a reader, that fails each time."""
+
+    def write_now(self) -> None:
+        """Fail."""
+        super().write_now()
+        raise MemoryError("a writer that fails")
+
+    def readable(self, _events: int, _now: float) -> None:
+        """Fail."""
+        self.calls += 1
+        raise MemoryError("a reader that fails")
+
+
+async def test_a_reader_that_fails_ends_only_its_own_watching(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, once; the others, ready in the same round, are called as before."""
+    failing = Failing()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        async with polling(3) as (poller, chatter):
+            theirs.send(b"x")
+            poller.watch(ours.fileno(), failing.readable)
+            await until(lambda: failing.calls)
+            calls = chatter.calls
+            await until(lambda: chatter.calls >= calls + 30)
+            poller.forget(ours.fileno())  # does nothing more, and raises nothing
+    assert failing.calls == 1
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [MemoryError]
+
+
+async def test_a_writer_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged; the other writers have their turn, and every socket is watched on."""
+    async with polling(3) as (poller, chatter):
+        before, failing, behind = Writer(), Failing(), Writer()
+        poller.writers.extend([before, failing, behind])
+        await until(lambda: before.calls and failing.calls and behind.calls)
+        calls = chatter.calls
+        await until(lambda: chatter.calls >= calls + 30)
+        assert (before.calls, failing.calls, behind.calls) == (1, 1, 1)
+    assert len(caplog.records) == 1
+
+
+async def test_a_paused_socket_is_only_called_for_its_loss() -> None:
+    """Until it is resumed; and a forgotten one never."""
+    told: list[int] = []
+    async with polling(0) as (poller, _):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            poller.watch(ours.fileno(), lambda events, _now: told.append(events))
+            poller.pause(ours.fileno())
+            theirs.send(b"x")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert told == []
+            poller.resume(ours.fileno())
+            await until(lambda: told)
+            assert told[0] == READABLE
+            poller.pause(ours.fileno())
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            told.clear()
+            theirs.close()
+            await until(lambda: told)
+            assert told[0] & GONE
+            poller.forget(ours.fileno())
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            told.clear()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert told == []
