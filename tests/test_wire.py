@@ -139,27 +139,6 @@ async def test_it_reads_no_more_than_a_chunk_at_once(kind: type[Wire]) -> None:
     assert end.largest <= CHUNK + (RECORD if kind is TlsWire else 0)
 
 
-@needs_epoll
-@pytest.mark.xfail(reason="the end of a chunk of TLS may decrypt to more than CHUNK", strict=True)
-async def test_a_record_begun_earlier_does_not_make_a_chunk_of_tls_larger() -> None:
-    """`Wire.reader` promises at most `CHUNK` bytes of any wire."""
-    async with wired(TlsWire) as end:
-        assert isinstance(end.peer, trio.SSLStream)
-        end.peer._ssl_object.write(bytes(CHUNK + RECORD // 2))
-        sealed = end.peer._outgoing.read()
-        under = end.peer.transport_stream
-        await under.send_all(sealed[:16_000])
-        await until(lambda: end.calls and not end.wire.unread())
-        end.wire.pause(lost=False)
-        await under.send_all(sealed[16_000:])
-        left = len(sealed) - 16_000
-        await until(lambda: len(peeked(end.tcp)) == left)
-        if end.wire.resume():
-            end.readable(0, 0.0)
-        await until(lambda: len(end.received) == CHUNK + RECORD // 2)
-    assert end.largest <= CHUNK
-
-
 def peeked(tcp: trio.SocketStream) -> bytes:
     """What lies unread in the kernel."""
     with socket.socket(fileno=socket.dup(tcp.socket.fileno())) as same:

@@ -170,8 +170,9 @@ class Outgoing:
             self._put_large(header, payload)
         else:
             self._put(header + payload, False)
-        self.messages += 1
-        self.payload_bytes += size
+        if not self.broken:
+            self.messages += 1
+            self.payload_bytes += size
 
     def put(self, frame: bytes) -> None:
         """Queue a control frame, or the response to the handshake; nothing behind what `put_close` has queued."""

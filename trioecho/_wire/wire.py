@@ -64,7 +64,7 @@ class Wire(abc.ABC):
 
     @abc.abstractmethod
     def reader(self) -> Callable[[], bytes]:
-        """What reads a chunk, at most `CHUNK` bytes, without waiting.
+        """What reads a chunk, at most `CHUNK` bytes and what has been begun before, without waiting.
 
         It returns b"" at the end of what the peer sends, and raises BlockingIOError when nothing is there, another
         OSError when the connection is lost.
