@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import ssl
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import trio
 
@@ -152,10 +152,20 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     try:
         accepted = await greet(transport, service)
         if accepted is not None:
-            running = _open_connection(transport, service, *accepted)
+            handshake, early = accepted
+            connection, websocket = _admit(transport, service, handshake)
+            opening = accepting_response(handshake)
             # A request is not kept for as long as its connection lives.
-            del accepted
-            await running
+            del accepted, handshake
+            record = connection.record
+            try:
+                # Awaited here, not in a function of its own: each message goes through every coroutine on its way.
+                await connection.run(service.handlers[record.path], websocket, opening, early)
+            finally:
+                del service.connections[connection]
+                service.records.append(record)
+                assert record.cause is not None
+                logger.log(LOG_LEVELS[record.cause], "%s", record, extra={"record": record})
     except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
         logger.debug("connection lost before a WebSocket was opened: %s", error)
     except Exception:
@@ -164,10 +174,10 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
         await trio.aclose_forcefully(transport)
 
 
-def _open_connection(
-    transport: trio.abc.Stream, service: Service, handshake: Handshake, early: bytes
-) -> Awaitable[None]:
-    """Make an accepted handshake a connection, which takes its place in the same step; what is returned runs it."""
+def _admit(
+    transport: trio.abc.Stream, service: Service, handshake: Handshake
+) -> tuple[Connection, WebSocket]:
+    """Make an accepted handshake a connection, which takes its place in the same step."""
     record = ConnectionRecord(
         peer=address(transport),
         path=handshake.path,
@@ -177,20 +187,7 @@ def _open_connection(
     connection = Connection(wire_of(transport, record.peer, service.poller), service.options, record)
     websocket = WebSocket(connection, handshake)
     service.connections[connection] = websocket
-    return _until_recorded(service, connection, websocket, accepting_response(handshake), early)
-
-
-async def _until_recorded(
-    service: Service, connection: Connection, websocket: WebSocket, opening: bytes, early: bytes
-) -> None:
-    record = connection.record
-    try:
-        await connection.run(service.handlers[record.path], websocket, opening, early)
-    finally:
-        del service.connections[connection]
-        service.records.append(record)
-        assert record.cause is not None
-        logger.log(LOG_LEVELS[record.cause], "%s", record, extra={"record": record})
+    return connection, websocket
 
 
 async def _serve_tls(stream: trio.SocketStream, *, service: Service, ssl_context: ssl.SSLContext) -> None:

@@ -45,7 +45,6 @@ class Incoming:
         "careful",
         "close",
         "counts_idleness",
-        "decode_one",
         "discarded",
         "ending",
         "error",
@@ -62,7 +61,6 @@ class Incoming:
     ) -> None:
         self._decoder = FrameDecoder(max_message_size=max_message_size, max_fragments=max_fragments)
         self.size = 0
-        self.decode_one = self._decoder.decode_one
         self.messages: deque[str | bytes] = deque()
         self.ending: Ending | None = None
         """What ends the conversation behind the waiting messages, once that is known."""
@@ -101,7 +99,7 @@ class Incoming:
         Returns whether there was anything but messages: then `pings` and `pongs` have them, `close` or `error` is set.
         Raises nothing of the peer's.
         """
-        message = self.decode_one(data)
+        message = self._decoder.decode_one(data)
         if message is None:
             return self._feed_frames(data, now)
         # The one message that a client waits for an answer to takes no call further on its way.
