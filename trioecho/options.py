@@ -72,8 +72,8 @@ class WebSocketOptions:
         bad network and none for someone who holds connections open by sending a byte now and then.
     close_timeout (default 5 seconds; must be finite):
         How long the exchange of Close frames may take, from the moment when the peer has taken what was sent
-        before. Then TCP is closed. During a stop of the server it bounds all of a goodbye. Finite, so that no
-        peer can hold the server.
+        before. Then TCP is closed. During a stop of the server it bounds all of the closing handshake. Finite, so
+        that no peer can hold the server.
     send_timeout (default 30 seconds; must be finite):
         Longest time without progress while bytes wait for the client, counted from the last byte that it took
         (on Linux: that its kernel acknowledged). Then 1011 "send timeout", and the connection is aborted. A

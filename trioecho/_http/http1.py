@@ -1,4 +1,4 @@
-"""The front door: one request head in, one response out, over any `trio.abc.Stream`.
+"""HTTP/1.1: one request head in, one response out, over any `trio.abc.Stream`.
 
 The head is collected here and handed to h11 whole. So the answer depends on the bytes alone, never on how the
 network cut them, and what follows the head, a fast client's first frames, is never touched by an HTTP parser.

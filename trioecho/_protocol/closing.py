@@ -53,7 +53,7 @@ class Delivers(enum.Enum):
 
 
 class Awaits(enum.Enum):
-    """What the goodbye waits for, once it has been said."""
+    """What the closing handshake waits for, once our side has said all."""
 
     CLOSE = "the peer's Close"
     TCP = "the end of TCP"

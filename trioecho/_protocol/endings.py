@@ -16,14 +16,14 @@ from dataclasses import dataclass
 
 
 class Farewell(enum.Enum):
-    """How the last frames are handled once the goodbye has been said."""
+    """How the last frames are handled once the last Close has been said."""
 
     HANDSHAKE = "Close, then the peer's Close is awaited"
     """The closing handshake of RFC 6455 §7.1.2, under `close_timeout`."""
 
     LINGER = "Close, then TCP is shut down for writing and drained"
     """The byte stream is out of step, so no further frame can be understood; reading on until the peer hangs up keeps
-    the kernel from answering its bytes with a reset, which would destroy the goodbye on its way."""
+    the kernel from answering its bytes with a reset, which would destroy the Close on its way."""
 
     ABORT = "Close if there is room for it, then TCP is closed at once"
     """Nobody is expected to answer."""

@@ -12,8 +12,8 @@ import trio
 from trioecho._http.upgrade import Handshake, accepting_response
 from trioecho._protocol.endings import LOG_LEVELS
 from trioecho._protocol.record import ConnectionRecord
-from trioecho._server.greeting import address, greet
 from trioecho._server.listeners import accept, listen, urls
+from trioecho._server.requests import address, receive_handshake
 from trioecho._server.routes import Handler, checked_handlers, echo
 from trioecho._server.service import Service
 from trioecho._websocket.connection import Connection
@@ -137,7 +137,7 @@ async def serve(
                 if service.poller is not None:
                     service.poller.stop()
     finally:
-        # Last of all: every goodbye has been said by then, and each has let go of it.
+        # Last of all: every connection has closed by then, and each has let go of it.
         if service.poller is not None:
             service.poller.close()
 
@@ -150,7 +150,7 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     ``close_timeout`` seconds to answer; then the cancellation goes on.
     """
     try:
-        accepted = await greet(transport, service)
+        accepted = await receive_handshake(transport, service)
         if accepted is not None:
             handshake, early = accepted
             connection, websocket = _admit(transport, service, handshake)

@@ -6,7 +6,7 @@
     │   ┌── `nursery`, the handler's: `ws.nursery` ─────────────────┐  │
     │   │ the handler, in a cancel scope of its own; its children   │  │
     │   └───────────────────────────────────────────────────────────┘  │
-    │ the goodbye: Close by its row in `endings`, then what the        │
+    │ the closing handshake: Close by its row in `endings`, then what  │
     │ table `closing` awaits; shielded, under a deadline               │
     └──────────────────────────────────────────────────────────────────┘
     the record is complete
@@ -18,7 +18,7 @@ Laws:
   it.
 - The handler is cancelled by: a timeout, the server's stop or abort, `close_timeout` after `close`, the cancellation of
   `serve`, or the deadline that starts when the peer is gone and starts again with each message taken.
-- What the connection runs itself is shielded, and ended by the connection. So it goes on through the goodbye.
+- What the connection runs itself is shielded, and ended by the connection. So it goes on through the closing handshake.
 - An exception of one connection ends in its log line. Only KeyboardInterrupt and Trio's Cancelled pass.
 """
 
@@ -35,7 +35,7 @@ from trioecho._protocol import endings
 from trioecho._protocol.closing import CLOSING, Delivers, Ours, Theirs
 from trioecho._protocol.endings import Ending
 from trioecho._protocol.record import ConnectionRecord
-from trioecho._websocket.goodbye import ABORT_GRACE, Goodbye
+from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
 from trioecho._websocket.liveness import watches
 from trioecho._wire.poller import GONE
 from trioecho._wire.wire import Wire
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trioecho")
 
 
-class Connection(Goodbye):
+class Connection(ClosingHandshake):
     """One WebSocket connection, from the accepted handshake to its record."""
 
     __slots__ = ("_answers_until", "_lost_unread", "_read", "_scope", "_stop_at", "nursery")
@@ -70,7 +70,7 @@ class Connection(Goodbye):
         opening: bytes,
         early: bytes,
     ) -> None:
-        """Say `opening`, the response to the handshake; let the handler have `websocket`; say goodbye.
+        """Say `opening`, the response to the handshake; let the handler have `websocket`; close.
 
         `early` is what came behind the handshake. Afterwards `record` is complete, whatever has happened. Raises no
         `Exception`. Cancelled: the peer is sent 1001 and has `close_timeout` to answer; then the cancellation goes on.
@@ -83,7 +83,7 @@ class Connection(Goodbye):
                     left = await self._hold(handler, websocket, opening, early)
                 finally:
                     ending = self._ending(cancelled=not left)
-                    await self.say_goodbye(ending)
+                    await self.end(ending)
         finally:
             self.complete(ending)
 
@@ -394,7 +394,7 @@ class Connection(Goodbye):
         self.set_deadline()
         self.outgoing.finish_by(self._stop_at + self._options.close_timeout)
         self.tell()
-        if self.goodbye is not None:
+        if self.closing_scope is not None:
             self.hurry()
 
     def abort(self) -> None:
@@ -402,8 +402,8 @@ class Connection(Goodbye):
         self._end_with(endings.SERVER_ABORTED)
         if self.outgoing.blocked:
             self.outgoing.break_off()
-        if self.goodbye is not None:
-            self.goodbye.deadline = min(self.goodbye.deadline, trio.current_time() + ABORT_GRACE)
+        if self.closing_scope is not None:
+            self.closing_scope.deadline = min(self.closing_scope.deadline, trio.current_time() + ABORT_GRACE)
         self.notify()
 
     def _end_with(self, ending: Ending) -> None:

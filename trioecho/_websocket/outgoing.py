@@ -1,6 +1,6 @@
 """Bytes on their way to the peer: in order, gathered while that helps, bounded, never cut by a cancellation.
 
-Who may write: everybody on the connection (the handler, its children, keep-alive, the goodbye) calls `put` or
+Who may write: everybody on the connection (the handler, its children, keep-alive, the closing handshake) calls `put` or
 `put_message`, synchronously, so the order of the calls is the order on the wire and a frame is queued whole or not at
 all.
 

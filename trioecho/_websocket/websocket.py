@@ -58,7 +58,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             await ws.send(message)
 
     `nursery` is the connection's own: what is started in it is cancelled when the handler returns or the connection
-    ends, and no goodbye is said before it has finished. As in any nursery, an exception in a child cancels the handler
+    ends, and no Close is said before it has finished. As in any nursery, an exception in a child cancels the handler
     and the other children; a child that sends may catch `trio.BrokenResourceError` to let them finish.
 
     When the peer has closed, what came before its Close is still delivered, and what the handler and its tasks send in

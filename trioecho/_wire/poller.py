@@ -103,7 +103,7 @@ class Poller:
     async def run(self) -> None:
         """Watch until `stop` is called.
 
-        Shielded: connections that say goodbye after a cancellation still have to hear the answer. The server stops
+        Shielded: connections that close after a cancellation still have to hear the answer. The server stops
         the poller when the last of them has ended, and each of them ends under a deadline of its own. Protected from
         KeyboardInterrupt: it serves everybody.
         """

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import trio
 
-from trioecho._wire.linger import half_close, tcp_of
 from trioecho._wire.poller import Readable, Writer
-from trioecho._wire.socket import in_flight, keep_alive, pending_error, unread
+from trioecho._wire.socket import half_close, in_flight, keep_alive, pending_error, tcp_of, unread
 from trioecho._wire.wire import CHUNK, SLICE, Wire
 
 
@@ -112,7 +111,7 @@ class StreamWire(Wire):
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
-        """The task that reads. Shielded, for connections that say goodbye after a cancellation still have to hear the
+        """The task that reads. Shielded, for connections that close after a cancellation still have to hear the
         answer; the connection ends it by `stop`."""
         with self._scope:
             # A stream that has ended may say so again and again, without a checkpoint.

@@ -34,7 +34,7 @@ class TlsStream(trio.abc.Stream):
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.ended = False
-        """`open` has come to the peer's goodbye."""
+        """`open` has come to the peer's close_notify."""
         self.broken: ssl.SSLError | None = None
         """What `open` has come to that is no TLS."""
 
@@ -55,7 +55,7 @@ class TlsStream(trio.abc.Stream):
                 return
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Plain text, at least one byte; b"" at the peer's goodbye or the end of TCP."""
+        """Plain text, at least one byte; b"" at the peer's close_notify or the end of TCP."""
         await trio.lowlevel.checkpoint()
         while True:
             try:
@@ -76,11 +76,11 @@ class TlsStream(trio.abc.Stream):
         await self.transport_stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        """Say TLS's goodbye, without waiting for the peer's, and close TCP."""
+        """Say close_notify (RFC 8446 §6.1), without waiting for the peer's, and close TCP."""
         try:
             self._tls.unwrap()
         except ssl.SSLError:
-            # Wants to read the peer's goodbye, which nobody waits for; ours stands in the outgoing bytes.
+            # Wants to read the peer's close_notify, which nobody waits for; ours stands in the outgoing bytes.
             pass
         try:
             await self._send_outgoing()
@@ -92,7 +92,7 @@ class TlsStream(trio.abc.Stream):
     def open(self, data: bytes) -> bytes:
         """The plain text in `data`, and in what came before it; b"" if no record is complete yet.
 
-        Sets `ended` if the peer's goodbye stands behind it, `broken` if something stands behind it that is not TLS;
+        Sets `ended` if the peer's close_notify stands behind it, `broken` if something stands there that is not TLS;
         raises that, an `ssl.SSLError`, only if nothing stands before it.
         """
         if data:

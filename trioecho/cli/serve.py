@@ -157,7 +157,7 @@ log = functools.partial(option, section="Log (on standard error)")
     "--close-timeout",
     type=seconds(),
     default="5",
-    help="How long the exchange of Close may take; in a stop, the whole goodbye.",
+    help="How long the exchange of Close may take; in a stop, the whole closing handshake.",
 )
 @time_limit(
     "--send-timeout",
@@ -240,7 +240,7 @@ def main(
 ) -> None:
     """A WebSocket echo server: the echo at /ws, a page to try it at /, and /healthz.
 
-    Serves until SIGINT (Ctrl-C), SIGTERM or SIGHUP, then says goodbye to everyone; a second signal stops at once.
+    Serves until SIGINT (Ctrl-C), SIGTERM or SIGHUP, then closes every connection; a second signal stops at once.
     """
     options = _options(
         allowed_origins=allowed_origin, allowed_hosts=allowed_host, subprotocols=subprotocol, **settings

@@ -289,8 +289,8 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
                     answer = await self._pump()
                     if answer is not None:
                         nursery.start_soon(self._transport.say, answer)
-                    goodbye = _HANG_UP_SECONDS if self._end and self._end.code != _ABNORMAL else math.inf
-                    with trio.move_on_after(min(goodbye, self._close_timeout)):
+                    patience = _HANG_UP_SECONDS if self._end and self._end.code != _ABNORMAL else math.inf
+                    with trio.move_on_after(min(patience, self._close_timeout)):
                         await self._transport.drain()
                 nursery.cancel_scope.cancel()
         except* Exception as group:

@@ -1,6 +1,6 @@
-"""The goodbye: both sides' Close, how long what is awaited, and the record.
+"""The closing handshake: both sides' Close, how long what is awaited, and the record.
 
-Close is said by `close` (`WebSocket.aclose`), by whatever task, or by `say_goodbye` when the handler and its children
+Close is said by `close` (`WebSocket.aclose`), by whatever task, or by `end` when the handler and its children
 have ended; by which code, the table `endings` has, and what is awaited then, the table `closing`. All under a shielded
 deadline: the exchange of Close has `close_timeout`, counted from when the peer has taken what was sent before; what is
 in flight is bounded by progress; and a stop of the server bounds all of it.
@@ -40,10 +40,10 @@ CLOSER_GRACE = 0.1
 handler."""
 
 LOOKS = 4
-"""How often in one timeout a goodbye looks whether the peer still takes what was sent before."""
+"""How often in one timeout is looked whether the peer still takes what was sent before."""
 
 
-class Goodbye(abc.ABC):
+class ClosingHandshake(abc.ABC):
     """The part of a `Connection` that closes it: the four parts, what each side has said, the record."""
 
     __slots__ = (
@@ -61,8 +61,8 @@ class Goodbye(abc.ABC):
         "_tcp_ended",
         "_theirs",
         "_wire",
+        "closing_scope",
         "finish_at",
-        "goodbye",
         "incoming",
         "liveness",
         "outgoing",
@@ -93,10 +93,10 @@ class Goodbye(abc.ABC):
         self._tcp_ended = self._ended_early = self.paused = False
         # When our Close cancels the handler, on Trio's clock.
         self.finish_at = math.inf
-        # When the peer last took bytes that were in flight at the goodbye, or that was begun.
+        # When the peer last took bytes that were in flight at the closing handshake, or that was begun.
         self._taken_at = now
-        self.goodbye: trio.CancelScope | None = None
-        """The scope of the goodbye, once that has begun."""
+        self.closing_scope: trio.CancelScope | None = None
+        """The scope of the closing handshake, once `end` has begun it."""
         self._closing: trio.Event | None = None
         self._changed: trio.Event | None = None
 
@@ -158,7 +158,7 @@ class Goodbye(abc.ABC):
         assert ending.code is not None
         return ending.code, ending.reason if ending.reason is not None else (self.record.error or "")
 
-    async def say_goodbye(self, ending: Ending) -> None:
+    async def end(self, ending: Ending) -> None:
         """Say what the table of endings says, and wait as the table of closing says. Cannot be cancelled from outside;
         raises nothing."""
         try:
@@ -169,14 +169,14 @@ class Goodbye(abc.ABC):
             self.tell()
             if self._ours is Ours.OPEN:
                 self._taken_at = trio.current_time()
-            with trio.CancelScope(shield=True) as self.goodbye:
+            with trio.CancelScope(shield=True) as self.closing_scope:
                 if ending.farewell is Farewell.ABORT:
-                    self.goodbye.deadline = trio.current_time() + ABORT_GRACE
+                    self.closing_scope.deadline = trio.current_time() + ABORT_GRACE
                 elif ending is endings.SERVER_STOPPING or self._stopping:
                     self.hurry()
-                await self._part(ending)
+                await self._shake(ending)
         except Exception as error:
-            self.record_failure(endings.SERVER_FAILED, error, "the goodbye failed")
+            self.record_failure(endings.SERVER_FAILED, error, "the closing handshake failed")
         finally:
             self.outgoing.close()
             self._wire.stop()
@@ -184,7 +184,7 @@ class Goodbye(abc.ABC):
             self._tcp_ended = True
             self.notify()
 
-    async def _part(self, ending: Ending) -> None:
+    async def _shake(self, ending: Ending) -> None:
         if self._ours is Ours.OPEN and ending.farewell is not Farewell.SILENT:
             self._say_close(*self._code_and_reason(ending))
         self.incoming.throw_away()
@@ -199,7 +199,7 @@ class Goodbye(abc.ABC):
         if CLOSING[self._ours, self._theirs].awaits is Awaits.CLOSE:
             await self._await(self._change, self._peer_has_ended, kick=kick)
         if self._theirs is Theirs.CLOSED:
-            # Both sides have said all, so the server closes TCP now (RFC 6455 §7.1.1). Lingering until the client
+            # Both sides have said all, so the server closes TCP now (RFC 6455 §7.1.1). Waiting until the client
             # hangs up was tried: trio-websocket's client never does.
             self._wire.stop()
             await self._wire.close()
@@ -225,7 +225,7 @@ class Goodbye(abc.ABC):
         options = self._options
         left = self._in_flight()
         while not condition():
-            if self.goodbye is not None and is_cancelled(self.own):
+            if self.closing_scope is not None and is_cancelled(self.own):
                 self.hurry()
             now = trio.current_time()
             limit = self._taken_at + (options.send_timeout if left and not kick else options.close_timeout)
@@ -238,7 +238,7 @@ class Goodbye(abc.ABC):
             if still < left:
                 # When it was the last byte, it was taken some time after the last look.
                 self._taken_at = trio.current_time() if still else max(self._taken_at, now)
-                if kick and self.goodbye is None:
+                if kick and self.closing_scope is None:
                     self.finish_at = self._taken_at + options.close_timeout + CLOSER_GRACE
                     self.set_deadline()
             left = still
@@ -254,10 +254,10 @@ class Goodbye(abc.ABC):
         return self.outgoing.size + self._wire.in_flight()
 
     def hurry(self) -> None:
-        """The server stops: no goodbye takes longer than `close_timeout` from here."""
-        assert self.goodbye is not None
+        """The server stops: no closing handshake takes longer than `close_timeout` from here."""
+        assert self.closing_scope is not None
         deadline = trio.current_time() + self._options.close_timeout
-        self.goodbye.deadline = min(self.goodbye.deadline, deadline)
+        self.closing_scope.deadline = min(self.closing_scope.deadline, deadline)
 
     def notify(self) -> None:
         """Let those who wait in `_await` look again."""

@@ -1,4 +1,4 @@
-"""The first phase of a connection: one request is read, and answered or accepted."""
+"""The first phase of a connection, up to its opening handshake: one request is read, and answered or accepted."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from trioecho._http.http1 import first_bytes, read_request, send_response
 from trioecho._http.pages import refusal, respond
 from trioecho._http.upgrade import Handshake, RequestRefused, check_host, judge, wants_websocket
 from trioecho._server.service import Service
-from trioecho._wire.linger import linger, tcp_of
+from trioecho._wire.socket import await_hang_up, tcp_of
 from trioecho._wire.tls import TlsStream
 
 logger = logging.getLogger("trioecho")
 
 
-async def greet(transport: trio.abc.Stream, service: Service) -> tuple[Handshake, bytes] | None:
+async def receive_handshake(transport: trio.abc.Stream, service: Service) -> tuple[Handshake, bytes] | None:
     """Read one request under `handshake_timeout`; returns the accepted handshake, or None when it was answered, or
     when there is nobody to answer."""
     request = None
@@ -56,7 +56,7 @@ async def greet(transport: trio.abc.Stream, service: Service) -> tuple[Handshake
         head_only = request is not None and request.method == b"HEAD"
         await send_response(transport, response, head_only=head_only)
     with service.phase(service.options.close_timeout, courtesy=True):
-        await linger(transport)
+        await await_hang_up(transport)
     return None
 
 

@@ -1,4 +1,4 @@
-"""The greeting by real servers: what is judged with the transport known, and who is owed an answer at a stop."""
+"""The opening handshake by real servers: judged with the transport known; who is owed an answer at a stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front door: one request head in, one response out, however the network cuts the bytes."""
+"""HTTP/1.1: one request head in, one response out, however the network cuts the bytes."""
 
 import time
 from collections.abc import Sequence
