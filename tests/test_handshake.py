@@ -13,15 +13,13 @@ from hypothesis import strategies as st
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Request
 
+from trioecho._http.refusals import Refused, listed, quoted
 from trioecho._http.upgrade import (
     Handshake,
-    RequestRefused,
     accepting_response,
     check_host,
     judge,
-    listed,
     path_and_target,
-    quoted,
     wants_websocket,
 )
 from trioecho.options import WebSocketOptions
@@ -55,7 +53,7 @@ def accepted(changes: Changes | None = None, *, secure: bool = False, **options:
 def refused(
     bad: h11.Request, *, room: bool = True, stopping: bool = False, secure: bool = False, **options: object
 ) -> tuple[int, str, dict[str, str]]:
-    with pytest.raises(RequestRefused) as caught:
+    with pytest.raises(Refused) as caught:
         judge(bad, WebSocketOptions(**options), ("/ws",), room=room, stopping=stopping, secure=secure)
     assert str(caught.value) == caught.value.sentence
     return caught.value.status, caught.value.sentence, dict(caught.value.headers)
@@ -300,7 +298,7 @@ def test_a_host_that_is_not_listed_is_misdirected():
 
 def test_without_a_host_no_list_of_hosts_is_passed():
     """HTTP/1.0 needs no Host; where hosts are listed, having none is having the wrong one."""
-    with pytest.raises(RequestRefused) as caught:
+    with pytest.raises(Refused) as caught:
         check_host(request({"Host": None}, version="1.0"), WebSocketOptions(allowed_hosts=["a.com"]))
     assert caught.value.status == 421
     assert (

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from trioecho._http.http1 import MAX_HEAD_BYTES, read_request, send_response
 from trioecho._http.pages import Response, refusal
+from trioecho._http.refusals import Refused
 from trioecho._http.request_line import RequestLine
-from trioecho._http.upgrade import RequestRefused
 
 HEAD = b"GET /ws?a=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Name: Zo\xeb\r\n\r\n"
 
@@ -48,7 +48,7 @@ async def outcome(pieces: Sequence[bytes]) -> object:
     stream = Pieces(pieces)
     try:
         request, behind = await read_request(stream)
-    except RequestRefused as refused:
+    except Refused as refused:
         return refused.status, refused.sentence, refused.headers
     except trio.BrokenResourceError as broken:
         return str(broken)
@@ -61,7 +61,7 @@ async def refusal_of(received: bytes) -> tuple[int, str]:
     """How a request is refused while the peer keeps its side open: nothing may depend on its end."""
     ours, peer = trio.testing.memory_stream_pair()
     await peer.send_all(received)
-    with trio.fail_after(1), pytest.raises(RequestRefused) as refused:
+    with trio.fail_after(1), pytest.raises(Refused) as refused:
         await read_request(ours)
     assert refused.value.headers == ()
     return refused.value.status, refused.value.sentence
@@ -444,7 +444,7 @@ async def test_the_date_is_that_of_the_answer(monkeypatch):
 
 async def test_a_refused_version_is_told_what_to_upgrade_to():
     """426 has Upgrade (RFC 9110 §15.5.22), named in Connection as a header of this connection, which closes."""
-    refused = RequestRefused(426, "13", (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
+    refused = Refused(426, "13", (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
     answer = await sent(refusal(refused), head_only=False)
     assert b"\r\nUpgrade: websocket\r\n" in answer
     client = h11.Connection(h11.CLIENT)

@@ -5,7 +5,7 @@ import pytest
 
 from trioecho._http import pages as responses
 from trioecho._http.pages import Response, page_files, read_page, refusal, respond
-from trioecho._http.upgrade import RequestRefused
+from trioecho._http.refusals import Refused
 
 PATHS = ("/ws", "/chat")
 POLICY = (
@@ -203,7 +203,7 @@ def test_a_websocket_at_the_same_path_leaves_the_page_where_it_is(path):
 
 def test_a_refusal_becomes_its_response():
     """Status, headers and sentence are those of the refusal; the connection closes, and it says so."""
-    refused = RequestRefused(503, "Full; try again later.", (("Retry-After", "5"),))
+    refused = Refused(503, "Full; try again later.", (("Retry-After", "5"),))
     assert refusal(refused) == Response(
         503,
         (

@@ -1,6 +1,6 @@
 """trioecho: a WebSocket server for Trio that behaves well on its worst day."""
 
-from trioecho._http.upgrade import RequestRefused
+from trioecho._http.refusals import Refused
 from trioecho._process.run import run
 from trioecho._protocol import endings
 from trioecho._protocol.record import ConnectionRecord
@@ -14,7 +14,7 @@ __all__ = [
     "ConnectionRecord",
     "Handler",
     "LiveServer",
-    "RequestRefused",
+    "Refused",
     "Server",
     "WebSocket",
     "WebSocketBroken",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from trioecho._http.hosts import is_authority
-from trioecho._http.upgrade import RequestRefused, quoted
+from trioecho._http.refusals import Refused, quoted
 
 MAX_FIELD_LINES = 100
 """Browsers send some 15, and proxies add a few. It is Apache httpd's default, too."""
@@ -40,28 +40,26 @@ _LISTS = (
 def check_field_lines(head: bytes) -> None:
     """Refuses a head, from a right request line to its blank line, whose header lines nobody should have to parse.
 
-    Raises RequestRefused: 431 for more than 100 lines and for a list of more than 100 elements, 400 for a folded line
+    Raises Refused: 431 for more than 100 lines and for a list of more than 100 elements, 400 for a folded line
     and for a control character.
     """
     signs = head.translate(None, _PLAIN)
     # The request line and the blank line have ends, too.
     number = signs.count(b"\n") - 2
     if number > MAX_FIELD_LINES:
-        raise RequestRefused(
+        raise Refused(
             431, f"The head of a request may have {MAX_FIELD_LINES} header lines; received {number}."
         )
     folded = _FOLDED.search(head)
     if folded is not None:
         line = quoted(folded[0].strip(b"\r\n").decode("latin-1"))
-        raise RequestRefused(
-            400, f"A header stands on one line; received one that goes on in the line {line}."
-        )
+        raise Refused(400, f"A header stands on one line; received one that goes on in the line {line}.")
     if signs.translate(None, b"\t\n\r,") or _LONE_RETURN.search(head):
         control = _CONTROL.search(head)
         assert control is not None
         begin, end = head.rfind(b"\n", 0, control.start()) + 1, head.find(b"\n", control.start())
         line = head[begin:end].removesuffix(b"\r").decode("latin-1")
-        raise RequestRefused(
+        raise Refused(
             400,
             f"A header has no control characters but tabs; received {quoted(control[0].decode('latin-1'))} "
             f"in the line {quoted(line)}.",
@@ -71,12 +69,12 @@ def check_field_lines(head: bytes) -> None:
 
 
 def check_host(head: bytes) -> None:
-    """Refuses (RequestRefused, 400) a Host that is none. Of several, the first is looked at; h11 refuses those."""
+    """Refuses (Refused, 400) a Host that is none. Of several, the first is looked at; h11 refuses those."""
     host = _HOST.search(head)
     if host is not None:
         value = host[1].strip(b" \t\r").decode("latin-1")
         if not is_authority(value):
-            raise RequestRefused(
+            raise Refused(
                 400,
                 "A Host header is a host, or a host and a port, such as 'server.example.com:5000'; "
                 f"received {quoted(value)}.",
@@ -93,6 +91,6 @@ def _check_lists(head: bytes) -> None:
     for lowered, number in elements.items():
         if number > MAX_LIST_ELEMENTS:
             header = lowered.decode().title()
-            raise RequestRefused(
+            raise Refused(
                 431, f"The header {header} may list {MAX_LIST_ELEMENTS} elements; received {number}."
             )

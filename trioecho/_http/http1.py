@@ -19,8 +19,8 @@ import trio
 
 from trioecho._http.field_lines import check_field_lines, check_host
 from trioecho._http.pages import Response
+from trioecho._http.refusals import Refused
 from trioecho._http.request_line import RequestLine
-from trioecho._http.upgrade import RequestRefused
 
 # IIS, ASP.NET's usual host, and h11 allow 16 KiB; it is room for any handshake with a few fat cookies.
 MAX_HEAD_BYTES = 16 * 1024
@@ -47,7 +47,7 @@ async def first_bytes(stream: trio.abc.Stream) -> bytes:
 async def read_request(stream: trio.abc.Stream, first: bytes = b"") -> tuple[h11.Request, bytes]:
     """Reads one request head, of which `first` has been read; returns it and the bytes that arrived behind it.
 
-    Raises RequestRefused for what is not HTTP/1 (400, a TLS hello is named as such; 505 for HTTP/2 and other
+    Raises Refused for what is not HTTP/1 (400, a TLS hello is named as such; 505 for HTTP/2 and other
     versions), for a head that breaks off (400), for a head longer than 16 KiB or of too many lines (431), for header
     lines that servers read differently, and for a Host that is none (400); trio.BrokenResourceError if the peer
     closes before its first byte or resets. Empty lines before the request are skipped. A body announced by the
@@ -63,13 +63,11 @@ async def read_request(stream: trio.abc.Stream, first: bytes = b"") -> tuple[h11
     while (blank_line := _BLANK_LINE.search(received, searched, MAX_HEAD_BYTES)) is None:
         request_line.check(received, min(len(received), MAX_HEAD_BYTES))
         if len(received) >= MAX_HEAD_BYTES:
-            raise RequestRefused(
-                431, f"The head of a request may have {MAX_HEAD_BYTES} bytes; received more."
-            )
+            raise Refused(431, f"The head of a request may have {MAX_HEAD_BYTES} bytes; received more.")
         searched = max(start, len(received) - 2)
         chunk = await stream.receive_some(MAX_HEAD_BYTES)
         if not chunk:
-            raise RequestRefused(
+            raise Refused(
                 400, f"A request head ends with a blank line; received {len(received)} bytes without one."
             )
         if not isinstance(received, bytearray):
@@ -124,7 +122,7 @@ def _after_empty_lines(received: bytes | bytearray, start: int) -> int:
 def _parsed(head: bytes) -> h11.Request:
     try:
         check_field_lines(head)
-    except RequestRefused:
+    except Refused:
         # What is no HTTP at all hears that, before anything about its lines.
         RequestLine().check(head)
         raise
@@ -135,17 +133,17 @@ def _parsed(head: bytes) -> h11.Request:
     except h11.RemoteProtocolError as error:
         RequestLine().check(head)
         sentence = f"The request is not valid HTTP/1.1: {_reason(error)}."
-        raise RequestRefused(error.error_status_hint, sentence) from None
+        raise Refused(error.error_status_hint, sentence) from None
     assert isinstance(request, h11.Request)  # a whole head, and h11 has not complained
     if not request.http_version.startswith(b"1."):
         version = request.http_version.decode("ascii")
-        raise RequestRefused(505, f"This server speaks HTTP/1.1; received HTTP/{version}.")
+        raise Refused(505, f"This server speaks HTTP/1.1; received HTTP/{version}.")
     check_host(head)
     if request.http_version > b"1.1" and not any(
         name.lower() == b"host" for name, _ in request.headers.raw_items()
     ):
         # h11 asks for it in HTTP/1.1 only.
-        raise RequestRefused(400, "The request is not valid HTTP/1.1: Missing mandatory Host: header.")
+        raise Refused(400, "The request is not valid HTTP/1.1: Missing mandatory Host: header.")
     return request
 
 

@@ -17,7 +17,8 @@ from importlib.resources.abc import Traversable
 
 import h11
 
-from trioecho._http.upgrade import RequestRefused, listed, path_and_target, quoted
+from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.upgrade import path_and_target
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -71,7 +72,7 @@ def respond(request: h11.Request, paths: Collection[str]) -> Response:
         return _options("GET, HEAD, OPTIONS")
     file = page_files().get(path)
     if file is None and path != "/healthz" and path not in paths:
-        return refusal(RequestRefused(404, _not_found(path, paths)))
+        return refusal(Refused(404, _not_found(path, paths)))
     if request.method not in (b"GET", b"HEAD"):
         plain = file is not None or path == "/healthz"
         allow, takes = (
@@ -82,7 +83,7 @@ def respond(request: h11.Request, paths: Collection[str]) -> Response:
         if request.method == b"OPTIONS":
             return _options(allow)
         sentence = f"{quoted(path)} takes {takes}; received {quoted(request.method.decode('ascii'))}."
-        return refusal(RequestRefused(405, sentence, (("Allow", allow),)))
+        return refusal(Refused(405, sentence, (("Allow", allow),)))
     if file is not None:
         return _page(request, _with_endpoint(file, next(iter(paths), "/ws")))
     if path == "/healthz":
@@ -91,10 +92,10 @@ def respond(request: h11.Request, paths: Collection[str]) -> Response:
         f"A WebSocket is served at {quoted(path)}; received a request without the headers that ask for one, "
         "'Upgrade: websocket' and 'Connection: Upgrade', which a proxy on the way may have removed."
     )
-    return refusal(RequestRefused(400, sentence))
+    return refusal(Refused(400, sentence))
 
 
-def refusal(refused: RequestRefused) -> Response:
+def refusal(refused: Refused) -> Response:
     """The response that a refusal asks for: its status, its headers, its sentence."""
     response = _text(refused.status, f"{refused.sentence}\n", refused.headers)
     if not any(name == "Upgrade" for name, _ in refused.headers):

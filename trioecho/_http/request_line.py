@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
+from trioecho._http.refusals import Refused, quoted
 from trioecho._http.tokens import TCHAR
-from trioecho._http.upgrade import RequestRefused, quoted
 
 _REQUEST_LINE = re.compile(rf"{TCHAR}+ [\x21-\x7e]+ HTTP/[0-9]\.[0-9]\r?".encode())
 # What the line is made of, with one space in between: the method, the target, and as much of a version as we need
@@ -36,14 +36,14 @@ class RequestLine:
     def check(self, received: bytes | bytearray, end: int | None = None) -> None:
         """Looks at what is new in `received`, all bytes so far, up to `end` (None: all of them).
 
-        Raises RequestRefused (400) at the first byte that is wrong, and if the line ends too early; a TLS hello is
+        Raises Refused (400) at the first byte that is wrong, and if the line ends too early; a TLS hello is
         named as such. The sentence quotes no more than that byte: more would depend on how the bytes were cut.
         """
         end = len(received) if end is None else end
         if self._part == len(_PARTS) or self._position >= end:
             return
         if received[self._start] == _TLS_HANDSHAKE_RECORD:
-            raise RequestRefused(
+            raise Refused(
                 400,
                 "This port speaks plain HTTP; received what looks like a TLS hello: use http:// and ws:// here.",
             )
@@ -65,6 +65,4 @@ class RequestLine:
             self._part = len(_PARTS)
             return
         line = quoted(received[self._start : position + 1].decode("latin-1").rstrip("\r\n"))
-        raise RequestRefused(
-            400, f"An HTTP/1.1 request begins with a line like 'GET / HTTP/1.1'; received {line}."
-        )
+        raise Refused(400, f"An HTTP/1.1 request begins with a line like 'GET / HTTP/1.1'; received {line}.")

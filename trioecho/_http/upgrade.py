@@ -1,4 +1,4 @@
-"""The judge of WebSocket handshakes: a request in, a `Handshake` or a `RequestRefused` out; and the 101. No stream.
+"""The judge of WebSocket handshakes: a request in, a `Handshake` or a `Refused` out; and the 101. No stream.
 
 The first fault found is the one that is told, so the order is part of the behaviour:
 
@@ -18,7 +18,6 @@ import hashlib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -26,6 +25,7 @@ import h11
 
 from trioecho._http.hosts import authority, host_allowed
 from trioecho._http.origins import OWN_ORIGIN, normalised, origin_allowed
+from trioecho._http.refusals import Refused, listed, quoted
 from trioecho._http.tokens import TOKEN
 
 if TYPE_CHECKING:
@@ -39,26 +39,10 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SCHEME_AND_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 # Picked arbitrarily: long enough to let connections end, short enough for a person to wait.
 _RETRY_AFTER_SECONDS = 5
-_LONGEST_QUOTE = 100
-_MOST_NAMED = 5
 # Decoding them costs more than receiving them. No path that is served has as many.
 _MOST_ESCAPES = 1000
 
 _Fields = dict[str, list[str]]
-
-
-class RequestRefused(Exception):  # noqa: N818 (the name says what happened)
-    """A request that is answered with an error: the status, one sentence for the body, and further headers.
-
-    It carries everything that its answer needs, so that whoever sends the answer decides nothing
-    (`responses.refusal` makes the response).
-    """
-
-    def __init__(self, status: int, sentence: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.sentence = sentence
-        self.headers = headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +92,7 @@ def judge(
 
     `paths` are the paths at which WebSockets are served (decoded); `room` is whether one more connection may
     be opened, `stopping` whether that is because the server stops; `secure` is whether the request came over TLS.
-    Raises RequestRefused; the order of the checks is at the top of this file.
+    Raises Refused; the order of the checks is at the top of this file.
     """
     check_host(request, options, secure=secure)
     headers = tuple(
@@ -123,7 +107,7 @@ def judge(
     origin = _origin(request, fields, options, secure=secure)
     path, target = path_and_target(request.target)
     if path not in paths:
-        raise RequestRefused(
+        raise Refused(
             404, f"No WebSocket is served at {quoted(path)}; WebSockets are served at {listed(paths)}."
         )
     _check_upgrade(request, fields)
@@ -135,7 +119,7 @@ def judge(
             if stopping or options.max_connections is None
             else f"All {options.max_connections} connections are taken"
         )
-        raise RequestRefused(
+        raise Refused(
             503,
             f"{taken}; try again in {_RETRY_AFTER_SECONDS} seconds.",
             (("Retry-After", str(_RETRY_AFTER_SECONDS)),),
@@ -144,7 +128,7 @@ def judge(
 
 
 def check_host(request: h11.Request, options: WebSocketOptions, *, secure: bool = False) -> None:
-    """Refuses (RequestRefused, 421) any request, not only for a WebSocket, to a host that `options` do not allow.
+    """Refuses (Refused, 421) any request, not only for a WebSocket, to a host that `options` do not allow.
 
     `secure` is whether it came over TLS.
     """
@@ -154,7 +138,7 @@ def check_host(request: h11.Request, options: WebSocketOptions, *, secure: bool 
     if not host_allowed(options.host_patterns, named, secure=secure):
         allowed = listed([str(pattern) for pattern in options.host_patterns])
         received = "a request without a Host" if named is None else f"the host {quoted(named)}"
-        raise RequestRefused(421, f"This server does not answer for {received}; allowed: {allowed}.")
+        raise Refused(421, f"This server does not answer for {received}; allowed: {allowed}.")
 
 
 def accepting_response(handshake: Handshake) -> bytes:
@@ -194,29 +178,13 @@ def path_and_target(target: bytes) -> tuple[str, str]:
     return path, text
 
 
-def quoted(value: str) -> str:
-    """A received value as it may stand in a sentence: quoted, in printable ASCII, at most 100 characters.
-
-    Angle brackets are escaped too: whatever shows the sentence, and whatever it takes it for, it is no HTML.
-    """
-    shown = ascii(value[:_LONGEST_QUOTE]).replace("<", "\\x3c").replace(">", "\\x3e")
-    return shown if len(value) <= _LONGEST_QUOTE else f"{shown}... ({len(value)} characters)"
-
-
-def listed(values: Collection[str]) -> str:
-    """The first five values, quoted, and how many more there are."""
-    named = [quoted(value) for value in islice(values, _MOST_NAMED)]
-    more = len(values) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
-
-
 def _origin(request: h11.Request, fields: _Fields, options: WebSocketOptions, *, secure: bool) -> str | None:
     received = fields.get("origin")
     if received is None:
         return None
     if len(received) > 1:
         # RFC 6454 §7.3: "The user agent MUST NOT include more than one Origin header field".
-        raise RequestRefused(400, f"A request has at most one Origin header; received {listed(received)}.")
+        raise Refused(400, f"A request has at most one Origin header; received {listed(received)}.")
     origin = received[0]
     if not options.origin_patterns:
         return origin
@@ -228,33 +196,33 @@ def _origin(request: h11.Request, fields: _Fields, options: WebSocketOptions, *,
         allowed = listed([str(pattern) for pattern in options.origin_patterns])
         if own is not None:
             allowed += f", where 'self' is {quoted(normalised(own.removesuffix(':')) or own)}"
-        raise RequestRefused(403, f"The origin {quoted(origin)} may not connect; allowed: {allowed}.")
+        raise Refused(403, f"The origin {quoted(origin)} may not connect; allowed: {allowed}.")
     return origin
 
 
 def _check_upgrade(request: h11.Request, fields: _Fields) -> None:
     if request.method != b"GET":
-        raise RequestRefused(
+        raise Refused(
             405,
             f"A WebSocket handshake is a GET request; received {quoted(request.method.decode('ascii'))}.",
             (("Allow", "GET"),),
         )
     if request.http_version < b"1.1":
         version = request.http_version.decode("ascii")
-        raise RequestRefused(
+        raise Refused(
             400,
             f"A WebSocket handshake needs HTTP/1.1; received HTTP/{version}, perhaps from a proxy.",
         )
     for name, token in (("upgrade", "websocket"), ("connection", "upgrade")):
         if not _has_token(fields.get(name, ()), token):
             header = name.capitalize()
-            raise RequestRefused(
+            raise Refused(
                 400,
                 f"A WebSocket handshake has {token!r} in its {header} header, which a proxy "
                 f"may have removed; received {_received(fields, name)}.",
             )
     if fields.get("sec-websocket-version") != ["13"]:
-        raise RequestRefused(
+        raise Refused(
             426,
             f"Sec-WebSocket-Version must be 13; received {_received(fields, 'sec-websocket-version')}.",
             # Upgrade is what a 426 must have (RFC 9110 §15.5.22).
@@ -264,7 +232,7 @@ def _check_upgrade(request: h11.Request, fields: _Fields) -> None:
         # What follows the head of a handshake is taken for frames, so a body must not stand there.
         name = "transfer-encoding" if "transfer-encoding" in fields else "content-length"
         header = name.title()
-        raise RequestRefused(
+        raise Refused(
             400, f"A WebSocket handshake has no body; received the {header} {_received(fields, name)}."
         )
 
@@ -272,7 +240,7 @@ def _check_upgrade(request: h11.Request, fields: _Fields) -> None:
 def _key(fields: _Fields) -> str:
     keys = fields.get("sec-websocket-key", ())
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
-        raise RequestRefused(
+        raise Refused(
             400,
             "Sec-WebSocket-Key must be one header with 16 bytes in base64; "
             f"received {_received(fields, 'sec-websocket-key')}.",
@@ -290,7 +258,7 @@ def _subprotocol(fields: _Fields, options: WebSocketOptions) -> str | None:
         token = offer.strip(" \t")
         # RFC 9110 §5.6.1.2: "A recipient MUST parse and ignore a reasonable number of empty list elements".
         if token and TOKEN.fullmatch(token) is None:
-            raise RequestRefused(
+            raise Refused(
                 400,
                 f"Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'; received {quoted(token)}.",
             )

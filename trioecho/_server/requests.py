@@ -8,7 +8,8 @@ import trio
 
 from trioecho._http.http1 import first_bytes, read_request, send_response
 from trioecho._http.pages import refusal, respond
-from trioecho._http.upgrade import Handshake, RequestRefused, check_host, judge, wants_websocket
+from trioecho._http.refusals import Refused
+from trioecho._http.upgrade import Handshake, check_host, judge, wants_websocket
 from trioecho._server.service import Service
 from trioecho._wire.socket import await_hang_up, tcp_of
 from trioecho._wire.tls import TlsStream
@@ -36,7 +37,7 @@ async def receive_handshake(transport: trio.abc.Stream, service: Service) -> tup
             if service.stopping or not answerable:
                 return None
             seconds = service.options.handshake_timeout
-            raise RequestRefused(408, f"No complete request came within {seconds:g} seconds.")
+            raise Refused(408, f"No complete request came within {seconds:g} seconds.")
         if wants_websocket(request):
             handshake = judge(
                 request,
@@ -49,7 +50,7 @@ async def receive_handshake(transport: trio.abc.Stream, service: Service) -> tup
             return handshake, rest
         check_host(request, service.options, secure=secure)
         response = respond(request, service.handlers)
-    except RequestRefused as refused:
+    except Refused as refused:
         logger.info("%s refused: %d %s", address(transport), refused.status, refused.sentence)
         response = refusal(refused)
     with service.phase(service.options.close_timeout):

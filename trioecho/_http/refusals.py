@@ -1,0 +1,72 @@
+"""Refusing a request: the exception that carries the answer, and how received values stand in its sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from http import HTTPStatus
+from itertools import islice
+from typing import TypeAlias
+
+from trioecho._http.fields import checked_fields
+
+LONGEST_QUOTE = 100
+"""Characters of a received value that are repeated in a sentence or a log line."""
+
+_MOST_NAMED = 5
+
+HeadersLike: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
+"""What a caller may give as header fields: a mapping, or pairs where a name comes several times."""
+
+
+class Refused(Exception):  # noqa: N818 (the name says what happened)
+    """Answer a request with an error or a redirect: raised by `admit`, by the function of a route, and by trioecho.
+
+    `status` is any of 300 to 599. `sentence` is for people: it is the body of the response, in plain text and followed
+    by a line's end, and stands in the log; name in it what was received and what would have been accepted. `headers`
+    are added to the response, such as ``{"WWW-Authenticate": "Bearer"}``, ``{"Retry-After": "5"}`` or
+    ``{"Location": "/login"}``. `body`, if given, is sent instead of the sentence: ``str`` as plain text, ``bytes`` as
+    they are, with a Content-Type from `headers`.
+
+    Raises TypeError or ValueError with one sentence for what cannot be sent.
+    """
+
+    def __init__(
+        self, status: int, sentence: str = "", headers: HeadersLike = (), body: str | bytes | None = None
+    ) -> None:
+        if isinstance(status, bool) or not isinstance(status, int):
+            raise TypeError(f"Refused takes a status such as 403; you gave {status!r}")
+        if not 300 <= status <= 599:
+            raise ValueError(f"Refused takes a status from 300 to 599; you gave {status}")
+        if not isinstance(sentence, str):
+            raise TypeError(f"Refused takes a sentence as a string; you gave {sentence!r}")
+        if body is not None and not isinstance(body, (str, bytes)):
+            raise TypeError(f"Refused takes a body of str or bytes; you gave {type(body).__name__}")
+        self.status = int(status)
+        self.sentence = sentence or phrase(status)
+        super().__init__(self.sentence)
+        self.headers = checked_fields(headers)
+        self.body = body
+
+
+def phrase(status: int) -> str:
+    """Return the reason phrase of a status; "" for one that HTTP does not define."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def quoted(value: str) -> str:
+    """Return a received value as it may stand in a sentence: quoted, in printable ASCII, at most 100 characters.
+
+    Angle brackets are escaped too: whatever shows the sentence, and whatever it takes it for, it is no HTML.
+    """
+    shown = ascii(value[:LONGEST_QUOTE]).replace("<", "\\x3c").replace(">", "\\x3e")
+    return shown if len(value) <= LONGEST_QUOTE else f"{shown}... ({len(value)} characters)"
+
+
+def listed(values: Collection[str]) -> str:
+    """Return the first five values, quoted, and how many more there are."""
+    named = [quoted(value) for value in islice(values, _MOST_NAMED)]
+    more = len(values) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
