@@ -18,7 +18,7 @@ from trioecho._protocol.frames import (
     long_header,
 )
 from trioecho._websocket.incoming import BURST
-from trioecho._websocket.parking import CONTEXT, WOKEN
+from trioecho._websocket.parking import WOKEN, context
 
 if TYPE_CHECKING:
     from trioecho._http.upgrade import Handshake
@@ -70,6 +70,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         "__weakref__",
         "_closed",
         "_connection",
+        "_context",
         "_headers",
         "_incoming",
         "_messages",
@@ -87,6 +88,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         self._messages = connection.incoming.messages
         self._outgoing = connection.outgoing
         self._closed = False
+        self._context = context()
 
     def __repr__(self) -> str:
         return f"<trioecho.WebSocket {self.path} from {self.remote_address}>"
@@ -119,7 +121,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if (
             len(messages) % BURST
             and not incoming.careful
-            and not CONTEXT.task._cancel_status.effectively_cancelled
+            and not self._context["task"]._cancel_status.effectively_cancelled
         ):
             return messages.popleft()
         if self._closed:
@@ -186,7 +188,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         size = len(payload)
         header = headers[size] if size < 126 else long_header(opcode, size)
         outgoing = self._outgoing
-        if not outgoing.messages % BURST or CONTEXT.task._cancel_status.effectively_cancelled:
+        if not outgoing.messages % BURST or self._context["task"]._cancel_status.effectively_cancelled:
             await trio.lowlevel.checkpoint()
         if outgoing.blocked:
             await outgoing.room(for_message=True)
