@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 from collections.abc import AsyncIterator, Callable
 
@@ -40,7 +41,8 @@ class End:
 
     def __init__(self, wire: Wire, peer: trio.abc.Stream, tcp: trio.SocketStream) -> None:
         self.wire, self.peer, self.tcp = wire, peer, tcp
-        self.read: Callable[[], bytes] = wire.reader()
+        read, source = wire.reader()
+        self.read: Callable[[], bytes] = functools.partial(read, source, CHUNK)
         self.received, self.calls, self.largest = b"", 0, 0
         self.ended, self.lost = False, None
         self.paused = False
@@ -69,7 +71,8 @@ class End:
         """As `Outgoing` does: sealed, at once as far as that goes, the rest by `send`."""
         rest = memoryview(data if self.wire.seal is None else self.wire.seal(data))
         with contextlib.suppress(BlockingIOError):
-            rest = rest[self.wire.writer()(bytes(rest)) :]
+            write, sink = self.wire.writer()
+            rest = rest[write(sink, bytes(rest)) :]
         while rest:
             rest = rest[await self.wire.send(rest) :]
 

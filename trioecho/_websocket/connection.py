@@ -38,7 +38,7 @@ from trioecho._protocol.record import ConnectionRecord
 from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
 from trioecho._websocket.liveness import watches
 from trioecho._wire.poller import GONE
-from trioecho._wire.wire import Wire
+from trioecho._wire.wire import CHUNK, Wire
 
 if TYPE_CHECKING:
     from trioecho._websocket.websocket import WebSocket
@@ -50,11 +50,11 @@ logger = logging.getLogger("trioecho")
 class Connection(ClosingHandshake):
     """One WebSocket connection, from the accepted handshake to its record."""
 
-    __slots__ = ("_answers_until", "_lost_unread", "_read", "_scope", "_stop_at", "nursery")
+    __slots__ = ("_answers_until", "_lost_unread", "_read", "_scope", "_source", "_stop_at", "nursery")
 
     def __init__(self, wire: Wire, options: WebSocketOptions, record: ConnectionRecord) -> None:
         super().__init__(wire, options, record)
-        self._read = wire.reader()
+        self._read, self._source = wire.reader()
         # As with `own`.
         self.nursery: trio.Nursery
         self._scope = trio.CancelScope()
@@ -215,7 +215,7 @@ class Connection(ClosingHandshake):
             if incoming.full:
                 return self._readable_when_full(events, now)
             try:
-                data = self._read()
+                data = self._read(self._source, CHUNK)
             except OSError as error:
                 self._not_read(error)
                 return False
@@ -237,7 +237,7 @@ class Connection(ClosingHandshake):
             self._pause(now, lost=bool(events & GONE))
             return False
         try:
-            data = self._read()
+            data = self._read(self._source, CHUNK)
         except OSError as error:
             self._not_read(error)
             return False

@@ -124,11 +124,11 @@ class Liveness:
                 continue
             probe_at = self._silent_since(now, outgoing) + options.keep_alive_interval
             if now < probe_at:
-                # What `trio.sleep_until` does, with a coroutine less to keep: most connections are here most of the
+                # What `trio.sleep_until` does, with two coroutines less to keep: most connections are here most of the
                 # time. Once each interval at least, for a pause moves `probe_at` while we sleep.
                 with trio.CancelScope(deadline=min(idle_at, probe_at), shield=True) as self._scope:
                     if not self._closed:
-                        await trio.sleep_forever()
+                        await trio.lowlevel.wait_task_rescheduled(_wake)
             elif not (
                 await self._answers(outgoing, now, options.keep_alive_timeout, idle_at)
                 or await self._reads_first(wire)
@@ -177,6 +177,10 @@ class Liveness:
 
     def _moved(self, at: float, now: float) -> float:
         return at if self._paused_at is None else at + now - max(self._paused_at, at)
+
+
+def _wake(_raise_cancel: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.SUCCEEDED
 
 
 def watches(options: WebSocketOptions) -> bool:

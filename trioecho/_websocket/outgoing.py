@@ -53,6 +53,7 @@ class Outgoing:
         "_send_timeout",
         "_sent_bytes",
         "_sent_messages",
+        "_sink",
         "_size",
         "_stuck_since",
         "_task",
@@ -72,7 +73,7 @@ class Outgoing:
 
     def __init__(self, wire: Wire, send_timeout: float) -> None:
         self._wire = wire
-        self._write = wire.writer()
+        self._write, self._sink = wire.writer()
         self._seal = wire.seal
         self._batch = wire.batch
         self._immediate = wire.immediate
@@ -206,7 +207,7 @@ class Outgoing:
         elif waiting and not self.blocked:
             data = waiting[0] if len(waiting) == 1 else b"".join(waiting)
             try:
-                written = self._write(data)  # type: ignore[arg-type]
+                written = self._write(self._sink, data)  # type: ignore[arg-type]
             except BlockingIOError:
                 written = 0
             except (OSError, MemoryError) as error:
@@ -313,7 +314,7 @@ class Outgoing:
                 self.write_now()
             return
         try:
-            written = self._write(data)
+            written = self._write(self._sink, data)
         except BlockingIOError:
             written = 0
         except (OSError, MemoryError) as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import select
 import socket
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import trio
 
@@ -54,12 +54,11 @@ class SocketWire(Wire):
     def start(self, nursery: trio.Nursery, readable: Readable) -> None:
         self.batch.watch(self._fd, readable)
 
-    def reader(self) -> Callable[[], bytes]:
-        # A partial object is called without a frame of Python's: this is done for each message.
-        return functools.partial(os.read, self._fd, CHUNK)
+    def reader(self) -> tuple[Callable[[Any, int], bytes], Any]:
+        return os.read, self._fd
 
-    def writer(self) -> Callable[[bytes], int]:
-        return functools.partial(os.write, self._fd)
+    def writer(self) -> tuple[Callable[[Any, bytes], int], Any]:
+        return os.write, self._fd
 
     def write_large(self, header: bytes, payload: bytes) -> int:
         return os.writev(self._fd, (header, payload))

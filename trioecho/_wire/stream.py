@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import trio
 
@@ -56,11 +57,11 @@ class StreamWire(Wire):
         self._readable = readable
         nursery.start_soon(self._run)
 
-    def reader(self) -> Callable[[], bytes]:
-        return self._read
+    def reader(self) -> tuple[Callable[[Any, int], bytes], Any]:
+        return StreamWire._read, self
 
-    def writer(self) -> Callable[[bytes], int]:
-        return _takes_nothing
+    def writer(self) -> tuple[Callable[[Any, bytes], int], Any]:
+        return _takes_nothing, self
 
     def write_large(self, header: bytes, payload: bytes) -> int:
         return 0
@@ -134,7 +135,7 @@ class StreamWire(Wire):
         if self._readable is not None:
             self._readable(0, trio.current_time())
 
-    def _read(self) -> bytes:
+    def _read(self, _size: int) -> bytes:
         if self._lost is not None:
             lost, self._lost = self._lost, None
             try:
@@ -148,7 +149,7 @@ class StreamWire(Wire):
         return chunk
 
 
-def _takes_nothing(_: bytes) -> int:
+def _takes_nothing(_wire: StreamWire, _data: bytes) -> int:
     return 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import trio
 
@@ -157,8 +158,8 @@ class TlsWire(SocketWire):
         self._readable = readable
         super().start(nursery, self._ready)
 
-    def reader(self) -> Callable[[], bytes]:
-        return self._read
+    def reader(self) -> tuple[Callable[[Any, int], bytes], Any]:
+        return TlsWire._read, self
 
     def pause(self, *, lost: bool) -> None:
         self._paused = True
@@ -188,7 +189,7 @@ class TlsWire(SocketWire):
         while self._readable is not None and not self._paused and not self._unwatched and self.more:
             self._readable(0, now)
 
-    def _read(self) -> bytes:
+    def _read(self, size: int) -> bytes:
         tls = self._tls
         if tls.broken is not None:
             broken, tls.broken, tls.ended = tls.broken, None, True
@@ -201,7 +202,7 @@ class TlsWire(SocketWire):
             return b""
         while True:
             if self._begun:
-                data = os.read(self._fd, CHUNK)
+                data = os.read(self._fd, size)
                 if not data:
                     return b""
             else:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -63,17 +63,19 @@ class Wire(abc.ABC):
         """
 
     @abc.abstractmethod
-    def reader(self) -> Callable[[], bytes]:
-        """What reads a chunk, at most `CHUNK` bytes and what has been begun before, without waiting.
+    def reader(self) -> tuple[Callable[[Any, int], bytes], Any]:
+        """What reads a chunk without waiting, at most `CHUNK` bytes and what has been begun before, and what it has to
+        be called with: ``read(source, CHUNK)``.
 
-        It returns b"" at the end of what the peer sends, and raises BlockingIOError when nothing is there, another
-        OSError when the connection is lost.
+        Two things, and not one that can be called alone, so that the kernel's own function and a file number will do:
+        an object that held both took 200 bytes of every connection. It returns b"" at the end of what the peer sends,
+        and raises BlockingIOError when nothing is there, another OSError when the connection is lost.
         """
 
     @abc.abstractmethod
-    def writer(self) -> Callable[[bytes], int]:
-        """What writes without waiting, and returns how many bytes were taken. Raises OSError, among them
-        BlockingIOError for none."""
+    def writer(self) -> tuple[Callable[[Any, bytes], int], Any]:
+        """What writes without waiting, likewise: ``write(sink, data)`` returns how many bytes were taken. Raises
+        OSError, among them BlockingIOError for none."""
 
     @abc.abstractmethod
     def write_large(self, header: bytes, payload: bytes) -> int:
