@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+import trioecho
+
 pytestmark = [
     pytest.mark.skipif(not hasattr(select, "epoll"), reason="the benchmark needs Linux"),
     pytest.mark.timeout(180),
@@ -100,6 +102,19 @@ def receive(connection: socket.socket, size: int) -> bytes:
     return data
 
 
+def upgrade(connection: socket.socket) -> None:
+    """Read the request of a WebSocket handshake and accept it."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += receive(connection, 1)
+    key = head.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    connection.sendall(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    )
+
+
 def generate(port: int, **task: Any) -> "subprocess.CompletedProcess[str]":
     """Run the load generator with one connection for a moment."""
     base = {"kind": "throughput", "port": port, "server": os.getpid(), "seconds": 0.3, "connections": 1}
@@ -141,15 +156,7 @@ def test_the_generator_answers_pings_however_the_bytes_are_cut() -> None:
     pongs = []
 
     def serve(connection: socket.socket) -> None:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += receive(connection, 1)
-        key = head.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
-        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-        connection.sendall(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-        )
+        upgrade(connection)
         while True:
             frame = receive(connection, FRAME)
             mask, masked = frame[2:6], frame[6:]
@@ -165,3 +172,52 @@ def test_the_generator_answers_pings_however_the_bytes_are_cut() -> None:
     assert json.loads(done.stdout)["value"] > 0
     assert pongs
     assert set(pongs) == {(b"\x8a\x83", b"abc")}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda pong: pong, ""),
+        (lambda pong: b"\x89\x03abc" + pong, ""),
+        (lambda pong: pong[:-1] + bytes([pong[-1] ^ 1]), "wrong echo"),
+        (lambda pong: b"\x81" + pong[1:], "wrong echo"),
+        (lambda pong: pong + pong, "unexpected control frame"),
+    ],
+    ids=["true", "behind a Ping of the server's own", "one bit wrong", "a message", "twice"],
+)
+def test_the_generator_notices_a_wrong_pong(change: Callable[[bytes], bytes], complaint: str) -> None:
+    """Each Ping is a masked one of 4 bytes, and the load generator fails at a Pong that does not repeat them."""
+    received = []
+
+    def serve(connection: socket.socket) -> None:
+        upgrade(connection)
+        while True:
+            opcode, length = receive(connection, 2)
+            mask, masked = receive(connection, 4), receive(connection, length & 0x7F)
+            payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked))
+            received.append((opcode, length, payload))
+            if opcode == 0x89:
+                connection.sendall(change(bytes([0x8A, 4]) + payload))
+
+    with serving(serve) as port:
+        done = generate(port, kind="pings", seconds=1.2)
+    assert done.returncode == (1 if complaint else 0), done.stderr
+    assert complaint in done.stderr
+    pings = [payload for opcode, length, payload in received if (opcode, length) == (0x89, 0x84)]
+    assert len(set(pings)) == len(pings) > 0, "every Ping has a payload of its own"
+    if not complaint:
+        # One in the warm-up, and two in 1.2 seconds. Fewer where the machine is busy.
+        assert len(pings) <= 3
+        assert {payload for opcode, _, payload in received if opcode == 0x8A} <= {b"abc"}
+
+
+def test_the_price_of_pings_is_the_servers_processor_time() -> None:
+    """The value is what the server's process needed for the Pings of one second, in milliseconds."""
+    with trioecho.LiveServer() as live:
+        done = generate(live.server.port, kind="pings", seconds=2.0, connections=50)
+    assert done.returncode == 0, done.stderr
+    sample = json.loads(done.stdout)
+    # The server and this test are one process, which needs more than nothing and has no more than two seconds on each
+    # core.
+    assert 0 < sample["value"] < 1000 * (os.cpu_count() or 1)
+    assert 0 < sample["p50"] <= sample["p99"]
