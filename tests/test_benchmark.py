@@ -69,6 +69,69 @@ def test_a_run_writes_tables_and_a_chart(reports: Path) -> None:
     assert (reports / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
+def published(document: Path) -> str:
+    """What a README has between the markers of the results."""
+    _, begin, rest = document.read_text(encoding="utf-8").partition("<!-- results: begin -->\n")
+    content, end, _ = rest.partition("<!-- results: end -->\n")
+    assert all((begin, end)), f"{document} has no place for results"
+    return content.strip()
+
+
+def test_the_published_results_are_what_the_benchmark_prints(tmp_path: Path) -> None:
+    """The results in the benchmark's README are those that it prints from the samples beside it: no hand's copy."""
+    samples = BENCHMARK / "results.json"
+    if not samples.exists():
+        pytest.skip(
+            "no run has been published with its samples: the figures in the README are older than --publish"
+        )
+    done = run("run.py", "--render", str(samples), "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    _, _, printed = (tmp_path / "benchmark.md").read_text(encoding="utf-8").partition("\n")
+    assert published(BENCHMARK / "README.md") == printed.strip()
+
+
+def test_publishing_replaces_the_section_and_nothing_else(tmp_path: Path) -> None:
+    """`--publish` writes the tables between the markers, both charts, and every sample; the prose stays."""
+    samples = {
+        "trioecho": [{"value": 9000.0, "p50": 55.5}, {"value": 9100.0}],
+        "trio-websocket": [None, {"value": 910.0}],
+    }
+    results = {
+        "date": "2026-11-24 12:00 UTC",
+        "machine": "a machine",
+        "versions": {"Python": "3.11.7"},
+        "rounds": 2,
+        "seconds": 1.0,
+        "failures": ["small, round 1, trio-websocket: hung up"],
+        "samples": {"small": samples, "pings": {"trioecho": [{"value": 80.0}]}},
+    }
+    kept = tmp_path / "kept.json"
+    kept.write_text(json.dumps(results))
+    (tmp_path / "README.md").write_bytes((BENCHMARK / "README.md").read_bytes())
+    before = published(tmp_path / "README.md")
+    done = run("run.py", "--render", str(kept), "--output", str(tmp_path / "out"), "--publish", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    after = published(tmp_path / "README.md")
+    _, _, printed = (tmp_path / "out" / "benchmark.md").read_text(encoding="utf-8").partition("\n")
+    assert after == printed.strip()
+    assert "| 50 connections × 1 in flight × 64 B text | trio-websocket | ≥ 4.5 | **10.00** | yes |" in after
+    assert "> Failed: small, round 1, trio-websocket: hung up" in after
+    assert (tmp_path / "README.md").read_text().replace(after, before) == (
+        BENCHMARK / "README.md"
+    ).read_text()
+    assert (tmp_path / "results.json").read_bytes() == (tmp_path / "out" / "results.json").read_bytes()
+    for chart in ("benchmark.png", "five.png"):
+        assert (tmp_path / chart).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_part_of_the_loads_is_not_published() -> None:
+    """`--publish` with `--only` or `--contender` is refused before anything is measured: it would lose the others."""
+    for part in (("--only", "small"), ("--contender", "trioecho")):
+        done = run("run.py", "--publish", *part)
+        assert done.returncode == 2
+        assert "--publish is for a whole run" in done.stderr
+
+
 @contextmanager
 def serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
     """The port of a server in a thread that serves one connection with `serve`, which ends when the client is gone."""
