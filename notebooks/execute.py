@@ -107,7 +107,8 @@ def text_of(cell: nbformat.NotebookNode) -> str:
         elif output.output_type == "error":
             lines.append(f"[error] {output.ename}: {output.evalue}")
         else:
-            lines.append(f"[{', '.join(sorted(output.data))}]\n{output.data.get('text/plain', '')}")
+            shown = output.data.get("text/markdown", output.data.get("text/plain", ""))
+            lines.append(f"[{', '.join(sorted(output.data))}]\n{shown}")
     return "\n".join(lines)
 
 

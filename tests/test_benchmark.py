@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+import trioecho
+
 pytestmark = [
     pytest.mark.skipif(not hasattr(select, "epoll"), reason="the benchmark needs Linux"),
     pytest.mark.timeout(180),
@@ -67,6 +69,69 @@ def test_a_run_writes_tables_and_a_chart(reports: Path) -> None:
     assert (reports / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
+def published(document: Path) -> str:
+    """What a README has between the markers of the results."""
+    _, begin, rest = document.read_text(encoding="utf-8").partition("<!-- results: begin -->\n")
+    content, end, _ = rest.partition("<!-- results: end -->\n")
+    assert all((begin, end)), f"{document} has no place for results"
+    return content.strip()
+
+
+def test_the_published_results_are_what_the_benchmark_prints(tmp_path: Path) -> None:
+    """The results in the benchmark's README are those that it prints from the samples beside it: no hand's copy."""
+    samples = BENCHMARK / "results.json"
+    if not samples.exists():
+        pytest.skip(
+            "no run has been published with its samples: the figures in the README are older than --publish"
+        )
+    done = run("run.py", "--render", str(samples), "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    _, _, printed = (tmp_path / "benchmark.md").read_text(encoding="utf-8").partition("\n")
+    assert published(BENCHMARK / "README.md") == printed.strip()
+
+
+def test_publishing_replaces_the_section_and_nothing_else(tmp_path: Path) -> None:
+    """`--publish` writes the tables between the markers, both charts, and every sample; the prose stays."""
+    samples = {
+        "trioecho": [{"value": 9000.0, "p50": 55.5}, {"value": 9100.0}],
+        "trio-websocket": [None, {"value": 910.0}],
+    }
+    results = {
+        "date": "2026-11-24 12:00 UTC",
+        "machine": "a machine",
+        "versions": {"Python": "3.11.7"},
+        "rounds": 2,
+        "seconds": 1.0,
+        "failures": ["small, round 1, trio-websocket: hung up"],
+        "samples": {"small": samples, "pings": {"trioecho": [{"value": 80.0}]}},
+    }
+    kept = tmp_path / "kept.json"
+    kept.write_text(json.dumps(results))
+    (tmp_path / "README.md").write_bytes((BENCHMARK / "README.md").read_bytes())
+    before = published(tmp_path / "README.md")
+    done = run("run.py", "--render", str(kept), "--output", str(tmp_path / "out"), "--publish", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    after = published(tmp_path / "README.md")
+    _, _, printed = (tmp_path / "out" / "benchmark.md").read_text(encoding="utf-8").partition("\n")
+    assert after == printed.strip()
+    assert "| 50 connections × 1 in flight × 64 B text | trio-websocket | ≥ 4.5 | **10.00** | yes |" in after
+    assert "> Failed: small, round 1, trio-websocket: hung up" in after
+    assert (tmp_path / "README.md").read_text().replace(after, before) == (
+        BENCHMARK / "README.md"
+    ).read_text()
+    assert (tmp_path / "results.json").read_bytes() == (tmp_path / "out" / "results.json").read_bytes()
+    for chart in ("benchmark.png", "five.png"):
+        assert (tmp_path / chart).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_part_of_the_loads_is_not_published() -> None:
+    """`--publish` with `--only` or `--contender` is refused before anything is measured: it would lose the others."""
+    for part in (("--only", "small"), ("--contender", "trioecho")):
+        done = run("run.py", "--publish", *part)
+        assert done.returncode == 2
+        assert "--publish is for a whole run" in done.stderr
+
+
 @contextmanager
 def serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
     """The port of a server in a thread that serves one connection with `serve`, which ends when the client is gone."""
@@ -98,6 +163,19 @@ def receive(connection: socket.socket, size: int) -> bytes:
             raise EOFError
         data += received
     return data
+
+
+def upgrade(connection: socket.socket) -> None:
+    """Read the request of a WebSocket handshake and accept it."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += receive(connection, 1)
+    key = head.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    connection.sendall(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    )
 
 
 def generate(port: int, **task: Any) -> "subprocess.CompletedProcess[str]":
@@ -141,15 +219,7 @@ def test_the_generator_answers_pings_however_the_bytes_are_cut() -> None:
     pongs = []
 
     def serve(connection: socket.socket) -> None:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += receive(connection, 1)
-        key = head.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
-        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-        connection.sendall(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-        )
+        upgrade(connection)
         while True:
             frame = receive(connection, FRAME)
             mask, masked = frame[2:6], frame[6:]
@@ -165,3 +235,52 @@ def test_the_generator_answers_pings_however_the_bytes_are_cut() -> None:
     assert json.loads(done.stdout)["value"] > 0
     assert pongs
     assert set(pongs) == {(b"\x8a\x83", b"abc")}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda pong: pong, ""),
+        (lambda pong: b"\x89\x03abc" + pong, ""),
+        (lambda pong: pong[:-1] + bytes([pong[-1] ^ 1]), "wrong echo"),
+        (lambda pong: b"\x81" + pong[1:], "wrong echo"),
+        (lambda pong: pong + pong, "unexpected control frame"),
+    ],
+    ids=["true", "behind a Ping of the server's own", "one bit wrong", "a message", "twice"],
+)
+def test_the_generator_notices_a_wrong_pong(change: Callable[[bytes], bytes], complaint: str) -> None:
+    """Each Ping is a masked one of 4 bytes, and the load generator fails at a Pong that does not repeat them."""
+    received = []
+
+    def serve(connection: socket.socket) -> None:
+        upgrade(connection)
+        while True:
+            opcode, length = receive(connection, 2)
+            mask, masked = receive(connection, 4), receive(connection, length & 0x7F)
+            payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked))
+            received.append((opcode, length, payload))
+            if opcode == 0x89:
+                connection.sendall(change(bytes([0x8A, 4]) + payload))
+
+    with serving(serve) as port:
+        done = generate(port, kind="pings", seconds=1.2)
+    assert done.returncode == (1 if complaint else 0), done.stderr
+    assert complaint in done.stderr
+    pings = [payload for opcode, length, payload in received if (opcode, length) == (0x89, 0x84)]
+    assert len(set(pings)) == len(pings) > 0, "every Ping has a payload of its own"
+    if not complaint:
+        # One in the warm-up, and two in 1.2 seconds. Fewer where the machine is busy.
+        assert len(pings) <= 3
+        assert {payload for opcode, _, payload in received if opcode == 0x8A} <= {b"abc"}
+
+
+def test_the_price_of_pings_is_the_servers_processor_time() -> None:
+    """The value is what the server's process needed for the Pings of one second, in milliseconds."""
+    with trioecho.LiveServer() as live:
+        done = generate(live.server.port, kind="pings", seconds=2.0, connections=50)
+    assert done.returncode == 0, done.stderr
+    sample = json.loads(done.stdout)
+    # The server and this test are one process, which needs more than nothing and has no more than two seconds on each
+    # core.
+    assert 0 < sample["value"] < 1000 * (os.cpu_count() or 1)
+    assert 0 < sample["p50"] <= sample["p99"]

@@ -116,7 +116,9 @@ def test_no_committed_output_holds_a_port_or_an_address(path: Path) -> None:
     """What differs between two runs has no place in an output."""
     notebook = nbformat.read(path, as_version=4)
     shown = "\n".join(
-        o.get("text", "") + o.get("data", {}).get("text/plain", "")
+        o.get("text", "")
+        + o.get("data", {}).get("text/plain", "")
+        + o.get("data", {}).get("text/markdown", "")
         for cell in notebook.cells
         if cell.cell_type == "code"
         for o in cell.outputs
@@ -153,6 +155,18 @@ def test_a_stale_output_fails_the_check_and_says_what_to_do(tmp_path: Path) -> N
     assert "code cell 2:" in result.stderr
     assert "-old\n+new" in result.stderr
     assert "code cell 1:" not in result.stderr
+
+
+def test_a_stale_table_fails_the_check(tmp_path: Path) -> None:
+    """What a cell shows as Markdown is compared as the text that it is."""
+    path = planted(tmp_path, "from IPython.display import Markdown\nMarkdown('| new |')")
+    notebook = nbformat.read(path, as_version=4)
+    shown = {"text/plain": "<IPython.core.display.Markdown object>", "text/markdown": "| old |"}
+    notebook.cells[0].outputs = [nbformat.v4.new_output("execute_result", shown)]
+    nbformat.write(notebook, path)
+    result = check(path)
+    assert result.returncode == 1
+    assert "-| old |\n+| new |" in result.stderr
 
 
 def test_a_wrong_answer_to_an_exercise_fails_the_check(tmp_path: Path) -> None:

@@ -21,14 +21,30 @@ from trioecho.cli.serve import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md", "tests/benchmark/README.md")
+GUIDES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
+DOCUMENTS = (
+    "README.md",
+    *GUIDES,
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "tests/README.md",
+    "tests/PROMISES.md",
+    "tests/benchmark/README.md",
+    "notebooks/README.md",
+)
+CODE = [
+    (document, block)
+    for document in DOCUMENTS
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+]
+MOST_LINES = 160
 
 
-def between(name: str) -> str:
-    """What the README has between two markers."""
-    found = re.search(rf"<!-- {name}: begin -->\n(.*?)<!-- {name}: end -->", README, re.DOTALL)
-    assert found, f"README.md has no part marked {name}"
+def between(name: str, document: str = "README.md") -> str:
+    """What a document has between two markers."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    found = re.search(rf"<!-- {name}: begin -->\n(.*?)<!-- {name}: end -->", text, re.DOTALL)
+    assert found, f"{document} has no part marked {name}"
     return found[1]
 
 
@@ -39,15 +55,17 @@ def command(name: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("number", range(len(CODE)))
+@pytest.mark.parametrize(
+    ("document", "block"), CODE, ids=[f"{document}, block {n}" for n, (document, _) in enumerate(CODE)]
+)
 def test_the_code_runs(
-    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    document: str, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each Python block runs as it stands, and what it calls a test passes; a server that would run for ever is
     spoken to instead."""
     monkeypatch.setattr(trioecho, "run", speak_to)
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(CODE[number], f"README.md, block {number}", "exec"), namespace)
+    exec(compile(block, document, "exec"), namespace)
     for name in [name for name in namespace if name.startswith("test_")]:
         trio.run(namespace[name])
 
@@ -59,13 +77,22 @@ def speak_to(handler: Any) -> None:
 
 
 def test_there_is_code() -> None:
-    """The blocks are found: a handler, a program, a test in Trio, a test in a thread, a client."""
-    assert len(CODE) == 5
+    """The blocks are found: a handler; and a program, a test in Trio, a test in a thread, a client."""
+    assert [document for document, _ in CODE] == ["README.md", *["docs/library.md"] * 4]
+
+
+def test_the_readme_is_two_screens() -> None:
+    """The README is read in one go: what is longer has a document of its own, to which it leads."""
+    assert len(README.splitlines()) <= MOST_LINES
+    for guide in (*GUIDES, "tests/PROMISES.md", "tests/benchmark/README.md", "notebooks/README.md"):
+        assert f"]({guide}" in README, guide
 
 
 def test_the_table_of_options_is_the_command_lines() -> None:
     """Every option of the command line has its row, with its default."""
-    rows = re.findall(r"^\| `(--[a-z-]+)` \| (.*?) ?\|", between("options"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(--[a-z-]+)` \| (.*?) ?\|", between("options", "docs/command-line.md"), re.MULTILINE
+    )
     shown: dict[str, str] = {}
     for param in main.params:
         default = param.get_help_extra(Context(main)).get("default", "")  # type: ignore[attr-defined]
@@ -109,21 +136,28 @@ def test_the_commands_install_and_do_one_thing() -> None:
 
 
 def test_each_promise_names_a_test_that_keeps_it() -> None:
-    """The six promises each name tests, and those exist."""
+    """The README's six promises stand in tests/PROMISES.md as well, with names of tests, and those exist."""
     promises = README.split("## Six promises")[1].split("## How a connection ends")[0]
-    items = re.split(r"^\d\. ", promises, flags=re.MULTILINE)[1:]
-    assert len(items) == 6
-    kept_by = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").glob("test_*.py"))
-    for item in items:
+    short = re.findall(r"^(\d)\. \*\*(.*?)\.?\*\*", promises, re.MULTILINE)
+    assert len(short) == 6
+    full = re.split(r"^## ", (ROOT / "tests/PROMISES.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert [item.partition("\n")[0] for item in full] == [f"{number}. {title}" for number, title in short]
+    kept_by = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    for item in full:
         names = re.findall(r"`(test_\w+)`", item)
         assert names, item
         for name in names:
             assert f"def {name}(" in kept_by, name
 
 
-def test_the_commands_that_talk_to_a_server_do() -> None:
-    """`check` and `connect` as the README shows them, against a server at another port, print what it says."""
-    section = README.split("## Client and commands")[1].split("\n## ")[0]
+@pytest.mark.parametrize(
+    ("document", "heading"),
+    [("README.md", "Client and commands"), ("docs/command-line.md", "The client's commands")],
+)
+def test_the_commands_that_talk_to_a_server_do(document: str, heading: str) -> None:
+    """`check` and `connect` as they are shown, against a server at another port, print what the document says."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    section = text.split(f"## {heading}")[1].split("\n## ")[0]
     shown = re.findall(r"^\$ (.*)\n((?:(?!\$ |```).*\n)*)", section, re.MULTILINE)
     assert [re.search(r"trioecho (\w+)", line)[1] for line, _ in shown] == ["check", "connect"]  # type: ignore[index]
     with trioecho.LiveServer() as live:

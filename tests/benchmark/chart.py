@@ -1,8 +1,8 @@
-"""The run as a picture: one panel per load, one bar per server, the best on top."""
+"""The run as pictures: one panel per load, one bar per server. All loads, and the five that matter most."""
 
 from pathlib import Path
 
-from contenders import Contender
+from contenders import CONTENDERS, Contender
 from loads import Load
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,6 +10,9 @@ from report import measured, number, taking_part
 from results import OURS, Results
 
 COLUMNS = 3
+
+#: What a user notices first: lone messages, messages in numbers, large ones, opening, and what standing by costs.
+FIVE = ("small", "pipelined", "large-binary", "handshakes", "memory")
 
 #: Ours stands out, peers are quiet, raw TCP is an outline: it is a yardstick, not a competitor.
 INK, QUIET_INK = "#1b1f24", "#5f6b7a"
@@ -122,3 +125,48 @@ def colour(contender: Contender) -> str:
     if contender.name == OURS:
         return OUR_COLOUR
     return YARDSTICK_COLOUR if contender.protocol == "tcp" else PEER_COLOUR
+
+
+def draw_five(results: Results, path: Path) -> None:
+    """Write the small chart as a PNG: five loads side by side, the servers' names once, ours on top."""
+    loads = [load for load in measured(results) if load.name in FIVE]
+    servers = [
+        c for c in CONTENDERS if c.protocol == "ws" and any(c in taking_part(results, load) for load in loads)
+    ]
+    figure = Figure(figsize=(11.6, 0.85 + BAR * len(servers)), facecolor="white", layout="constrained")
+    grid = figure.subplots(1, max(1, len(loads)), sharey=True, squeeze=False)[0]
+    for axes, load in zip(grid, loads, strict=False):
+        values = [results.median(load, server.name) or 0.0 for server in servers]
+        axes.barh(range(len(servers)), values, height=0.72, color=[colour(server) for server in servers])
+        for place, (server, value) in enumerate(zip(servers, values, strict=True)):
+            bound = "≥ " if results.client_limited(load, server.name) else ""
+            shown = f" {bound}{number(value, load.unit)}" if value else ""
+            weight = "bold" if server.name == OURS else "normal"
+            axes.text(value, place, shown, va="center", size=8.5, color=INK, weight=weight)
+        axes.set_xlim(0, max(values, default=0.0) * 1.45 or 1.0)
+        axes.set_ylim(len(servers) - 0.5, -0.5)
+        axes.set_xticks([])
+        axes.tick_params(left=False)
+        axes.spines[:].set_visible(False)
+        axes.set_title(
+            f"{short(load.title)}\n{headline(results, load).partition(' · ')[0]}",
+            loc="left",
+            size=8.5,
+            color=INK,
+        )
+    grid[0].set_yticks(range(len(servers)), [server.title for server in servers], size=9, color=INK)
+    figure.supxlabel(
+        f"Medians of {results.rounds} rounds of {results.seconds:g} s, {results.date[:10]}. {results.machine}.",
+        x=0.01,
+        ha="left",
+        size=7.5,
+        color=QUIET_INK,
+    )
+    figure.savefig(path, dpi=150)
+
+
+def short(title: str) -> str:
+    """A load's title, broken into two lines where it is long."""
+    middle = len(title) // 2
+    cut = min((i for i, c in enumerate(title) if c == " "), key=lambda i: abs(i - middle), default=0)
+    return title if len(title) < 24 else f"{title[:cut]}\n{title[cut + 1 :]}"

@@ -182,7 +182,8 @@ class Exchange:
         position = 0
         while position < len(data):
             into_frame = connection.received % self._pool.frame_length
-            if not into_frame and data[position] & 0x08:
+            awaited = reply.startswith(data[position : position + 1], connection.received)
+            if not into_frame and data[position] & 0x08 and not awaited:
                 end = position + 2 + data[position + 1] if position + 1 < len(data) else len(data) + 1
                 if end > len(data):
                     connection.stash = data[position:]

@@ -5,7 +5,6 @@ Exit code 1 and a sentence on stderr mean that the contender failed; then there 
 """
 
 import json
-import os
 import resource
 import socket
 import sys
@@ -15,7 +14,8 @@ from pathlib import Path
 
 from exchange import Exchange, Sample
 from opening import PATIENCE, ContenderError, Opener, say_goodbye
-from prebuilt import CLOSE, client_frame, frame_pool
+from pinging import INTERVAL, Pinging
+from prebuilt import CLOSE, client_frame, frame_pool, ping_pool
 
 #: Before the clock starts: part of the measured time, for JIT compilers, caches and the kernel's buffers to settle.
 WARM_UP = 0.2
@@ -44,9 +44,12 @@ class Task:
 
 
 def cpu_seconds(process: int) -> float:
-    """CPU time of a process with all its threads so far (proc(5): fields 14 and 15 of /proc/PID/stat)."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU time of a process with all its threads so far, user and system.
+
+    The clock that clock_getcpuclockid(3) names, by the kernel's own number for it: it counts nanoseconds, while
+    /proc/PID/stat counts hundredths of a second, which are many Pings.
+    """
+    return time.clock_gettime(~process << 3 | 2)
 
 
 def memory_bytes(process: int) -> int:
@@ -182,7 +185,18 @@ def settled_memory(process: int) -> int:
     return now
 
 
-KINDS = {kind.__name__: kind for kind in (throughput, latency, crowd, handshakes, memory)}
+def pings(task: Task, opener: Opener) -> dict[str, float]:
+    """Milliseconds of server CPU for the Pings of one second. The latencies are the Pongs'."""
+    exchange = Pinging(ping_pool())
+    for connection in [opener.open() for _ in range(task.connections)]:
+        exchange.add(connection)
+    result = under_load(exchange, task)
+    exchange.finish()
+    # A server that is behind was sent fewer: what counts is the price of one.
+    return result | {"value": result["server_cpu"] / result["value"] * task.connections / INTERVAL * 1000}
+
+
+KINDS = {kind.__name__: kind for kind in (throughput, latency, crowd, handshakes, memory, pings)}
 
 
 def main() -> None:

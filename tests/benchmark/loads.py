@@ -134,6 +134,15 @@ LOADS = (
         goals={"trioecho": 0.9},
     ),
     Load(
+        name="pings",
+        title="CPU for a Ping a second from each of 2,000",
+        kind="pings",
+        unit="ms/s",
+        connections=2000,
+        higher_is_better=False,
+        goals={"websockets-asyncio": 1.0},
+    ),
+    Load(
         name="tls",
         title="TLS, 50 × 1 × 64 B text",
         kind="throughput",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 #: RFC 6455, section 1.3
 ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-TEXT, BINARY, CLOSE, PONG = 0x1, 0x2, 0x8, 0xA
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
 #: Distinct frames in a pool: thousands of small ones, few large ones. The pool stays within a few MiB, because a
 #: generator that walks through more memory than its cache holds would measure memory.
@@ -79,6 +79,17 @@ def frame_pool(*, size: int, depth: int, text: bool, protocol: str) -> Pool:
         batches=[b"".join(frames[i : i + depth]) for i in starts],
         replies=[b"".join(echoes[i : i + depth]) for i in starts],
         frame_length=len(echoes[0]),
+    )
+
+
+def ping_pool(*, size: int = 4, count: int = MOST_FRAMES) -> Pool:
+    """`count` Pings with `size` bytes of payload, and the Pong that each is to be answered with."""
+    rng = random.Random(size)
+    payloads = [rng.randbytes(size) for _ in range(count)]
+    return Pool(
+        batches=[client_frame(PING, each, rng.randbytes(4)) for each in payloads],
+        replies=[head(PONG, size, masked=False) + each for each in payloads],
+        frame_length=2 + size,
     )
 
 

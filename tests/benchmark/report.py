@@ -6,6 +6,9 @@ from contenders import CONTENDERS, Contender
 from loads import LOADS, Load
 from results import OURS, Results, verdicts
 
+#: Between these two lines README.md has the section of the published run.
+BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
+
 TITLES = {contender.name: contender.title for contender in CONTENDERS}
 
 
@@ -81,11 +84,9 @@ def details(results: Results, load: Load) -> list[str]:
     return [f"### {load.title}", "", *table(header, rows), ""]
 
 
-def markdown(results: Results, chart: str) -> str:
-    """The whole report; `chart` is the picture's file name beside it."""
+def section(results: Results, chart: str) -> str:
+    """Everything that a run has to say, below a heading; `chart` is the picture's file name beside it."""
     lines = [
-        "# Benchmark of trioecho",
-        "",
         f"{results.date} · {results.machine} · {results.rounds} rounds of {results.seconds:g} s each, medians",
         "",
         " · ".join(f"{name} {version}" for name, version in results.versions.items()),
@@ -94,7 +95,7 @@ def markdown(results: Results, chart: str) -> str:
         *[f"> Disturbed by other work on the machine and repeated: {results.disturbed} measurements\n"]
         * bool(results.disturbed),
         *(f"> Failed: {failure}\n" for failure in results.failures),
-        f"![messages per second of each server under each load]({chart})",
+        f"![what each server reached under each load]({chart})",
         "",
         *goals(results),
         *ratios(results),
@@ -106,3 +107,17 @@ def markdown(results: Results, chart: str) -> str:
     for load in measured(results):
         lines += details(results, load)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def markdown(results: Results, chart: str) -> str:
+    """The whole report."""
+    return f"# Benchmark of trioecho\n\n{section(results, chart)}"
+
+
+def replaced(document: str, content: str) -> str:
+    """`document` with `content` between its two markers of results. Raises ValueError if it has none."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"there is no place for results between {BEGIN.strip()} and {END.strip()}")
+    return f"{before}{begin}\n{content}\n{end}{after}"

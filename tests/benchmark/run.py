@@ -17,14 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import trustme
-from chart import draw
+from chart import draw, draw_five
 from contenders import CONTENDERS, REPOSITORY, Contender, StartError, pinned, running
 from loads import LOADS, Load
 from machine import cores, description, versions, warnings
-from report import markdown
+from report import markdown, replaced, section
 from results import Results, Sample, busyness, disturbed
 
-GENERATOR = Path(__file__).parent / "generator.py"
+HERE = Path(__file__).parent
+GENERATOR = HERE / "generator.py"
 
 #: Seconds beyond those under load that one measurement may take: opening 10,000 connections, draining, closing.
 ALLOWANCE = 120.0
@@ -53,7 +54,18 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--render", type=Path, metavar="JSON", help="measure nothing, draw an earlier results.json"
     )
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--publish",
+        type=Path,
+        nargs="?",
+        const=HERE,
+        metavar="DIR",
+        help="put the results into README.md and beside it (default: %(const)s)",
+    )
+    options = parser.parse_args(argv)
+    if options.publish and not options.render and (options.only or options.contender):
+        parser.error("--publish is for a whole run: leave out --only and --contender")
+    return options
 
 
 @contextmanager
@@ -140,11 +152,24 @@ def render(results: Results, folder: Path) -> None:
     (folder / "benchmark.md").write_text(markdown(results, "benchmark.png"))
 
 
+def publish(results: Results, folder: Path) -> None:
+    """Put the results into `folder`: every sample, both charts, and their section of README.md."""
+    document = folder / "README.md"
+    text = replaced(document.read_text(), section(results, "benchmark.png"))
+    results.write(folder / "results.json")
+    draw(results, folder / "benchmark.png")
+    draw_five(results, folder / "five.png")
+    document.write_text(text)
+
+
 def main() -> int:
     """Run the benchmark; the exit code is 1 if anything failed."""
     options = arguments()
     if options.render:
-        render(Results.read(options.render), options.output)
+        results = Results.read(options.render)
+        render(results, options.output)
+        if options.publish:
+            publish(results, options.publish)
         return 0
     loads = [load for load in LOADS if not options.only or load.name in options.only]
     contenders = [c for c in CONTENDERS if not options.contender or c.name in options.contender]
@@ -166,6 +191,8 @@ def main() -> int:
             contest(results, load, contenders, pems, options.attempts)
             # After each load, so that a run broken off keeps what it has.
             render(results, options.output)
+    if options.publish:
+        publish(results, options.publish)
     print(f"\n{options.output / 'benchmark.md'}")
     return 1 if results.failures else 0
 
