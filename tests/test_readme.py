@@ -21,7 +21,7 @@ from trioecho.cli.serve import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
+GUIDES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "trioecho").rglob("*.md"))
 DOCUMENTS = (
     "README.md",
     *GUIDES,
@@ -78,7 +78,7 @@ def speak_to(handler: Any) -> None:
 
 def test_there_is_code() -> None:
     """The blocks are found: a handler; and a program, a test in Trio, a test in a thread, a client."""
-    assert [document for document, _ in CODE] == ["README.md", *["docs/library.md"] * 4]
+    assert [document for document, _ in CODE] == ["README.md", *["trioecho/README.md"] * 4]
 
 
 def test_the_readme_is_two_screens() -> None:
@@ -91,7 +91,7 @@ def test_the_readme_is_two_screens() -> None:
 def test_the_table_of_options_is_the_command_lines() -> None:
     """Every option of the command line has its row, with its default."""
     rows = re.findall(
-        r"^\| `(--[a-z-]+)` \| (.*?) ?\|", between("options", "docs/command-line.md"), re.MULTILINE
+        r"^\| `(--[a-z-]+)` \| (.*?) ?\|", between("options", "trioecho/cli/README.md"), re.MULTILINE
     )
     shown: dict[str, str] = {}
     for param in main.params:
@@ -152,7 +152,7 @@ def test_each_promise_names_a_test_that_keeps_it() -> None:
 
 @pytest.mark.parametrize(
     ("document", "heading"),
-    [("README.md", "Client and commands"), ("docs/command-line.md", "The client's commands")],
+    [("README.md", "Client and commands"), ("trioecho/cli/README.md", "The client's commands")],
 )
 def test_the_commands_that_talk_to_a_server_do(document: str, heading: str) -> None:
     """`check` and `connect` as they are shown, against a server at another port, print what the document says."""
