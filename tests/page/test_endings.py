@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import ServerProcess
 from playwright.sync_api import BrowserContext, expect
+from server_process import ServerProcess
 from websockets.sync.server import ServerConnection, serve
 
 from page.browser import Tab

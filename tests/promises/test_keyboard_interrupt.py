@@ -113,7 +113,7 @@ class Program:
 def started() -> subprocess.Popen[str]:
     """A process that runs `PROGRAM`."""
     way = "poller" if Poller.available else "stream"
-    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, way],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.timeout(180),
 ]
 
-BENCHMARK = Path(__file__).parent / "benchmark"
+BENCHMARK = Path(__file__).parent
 
 #: Bytes of the generator's default message, and of its frame with head and mask.
 SIZE = 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,13 @@ def test_every_part_has_its_layer() -> None:
     parts = {part_of(file) for file in FILES} - {"__init__"}
     assert set(LAYER_OF) == parts
     assert sum(map(len, LAYERS)) == len(LAYER_OF), "a part stands in two layers"
+
+
+def test_the_layers_in_contributing_are_those_of_the_architecture() -> None:
+    """CONTRIBUTING.md lists the layers in the order in which tests/docs/test_architecture.py has them."""
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\d\. (.*?):", text, re.MULTILINE)
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == list(LAYERS)
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if part_of(file) != "__init__"], ids=name_of)

@@ -351,7 +351,7 @@ async def inside(
     namespace: str, options: str, *arguments: str
 ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
     """Run `IN_ITS_NAMESPACE` in one; yields what it says, line by line, and ends it on leaving."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     process = await trio.lowlevel.open_process(
         [
             "ip",

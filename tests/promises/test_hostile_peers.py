@@ -6,12 +6,11 @@ import contextlib
 import random
 import socket
 import struct
-import tracemalloc
-from collections.abc import Iterator
 
 import pytest
 import trio
 import trio.testing
+from allocations import memory_within
 from serving import connected, open_stream, plain_tcp, reset, serving, someone_else_is_served, until
 from serving import way_of_reading as way_of_reading
 
@@ -22,18 +21,6 @@ HEAD = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-
-
-@contextlib.contextmanager
-def memory_within(limit: int) -> Iterator[None]:
-    """Fails if at any moment more than `limit` bytes were allocated and not freed in between."""
-    tracemalloc.start()
-    try:
-        yield
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < limit, f"{peak} bytes at the peak, more than {limit}"
 
 
 async def push(client: RawClient, data: bytes) -> None:

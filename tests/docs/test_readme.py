@@ -12,14 +12,13 @@ import pytest
 import trio
 from click import Context
 from server_process import PATIENCE
-from test_architecture import LAYERS
 from websockets.sync.client import connect
 
 import trioecho
 from trioecho._protocol import closing, endings
 from trioecho.cli.serve import main
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "trioecho").rglob("*.md"))
 DOCUMENTS = (
@@ -28,7 +27,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "tests/README.md",
-    "tests/PROMISES.md",
+    "tests/promises/README.md",
     "tests/benchmark/README.md",
     "notebooks/README.md",
 )
@@ -84,7 +83,7 @@ def test_there_is_code() -> None:
 def test_the_readme_is_two_screens() -> None:
     """The README is read in one go: what is longer has a document of its own, to which it leads."""
     assert len(README.splitlines()) <= MOST_LINES
-    for guide in (*GUIDES, "tests/PROMISES.md", "tests/benchmark/README.md", "notebooks/README.md"):
+    for guide in (*GUIDES, "tests/promises/README.md", "tests/benchmark/README.md", "notebooks/README.md"):
         assert f"]({guide}" in README, guide
 
 
@@ -136,11 +135,13 @@ def test_the_commands_install_and_do_one_thing() -> None:
 
 
 def test_each_promise_names_a_test_that_keeps_it() -> None:
-    """The README's six promises stand in tests/PROMISES.md as well, with names of tests, and those exist."""
+    """The README's six promises stand in tests/promises/README.md as well, with names of tests, and those exist."""
     promises = README.split("## Six promises")[1].split("## How a connection ends")[0]
     short = re.findall(r"^(\d)\. \*\*(.*?)\.?\*\*", promises, re.MULTILINE)
     assert len(short) == 6
-    full = re.split(r"^## ", (ROOT / "tests/PROMISES.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    full = re.split(
+        r"^## ", (ROOT / "tests/promises/README.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )[1:]
     assert [item.partition("\n")[0] for item in full] == [f"{number}. {title}" for number, title in short]
     kept_by = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
     for item in full:
@@ -177,13 +178,6 @@ def test_the_commands_that_talk_to_a_server_do(document: str, heading: str) -> N
 def times_apart(text: str) -> str:
     """A text without the milliseconds in it."""
     return re.sub(r"[\d.]+ ms", "… ms", text)
-
-
-def test_the_layers_in_contributing_are_those_of_the_architecture() -> None:
-    """CONTRIBUTING.md lists the layers in the order in which tests/test_architecture.py has them."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\d\. (.*?):", text, re.MULTILINE)
-    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == list(LAYERS)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

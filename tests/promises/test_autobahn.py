@@ -3,7 +3,7 @@
 kosoku runs Autobahn's own case files. By itself it lets NON-STRICT pass, so the verdicts are judged here. Cases 12 and
 13 are about compression, which the server does not offer; there are no cases 8 and 11.
 
-The original suite on Python 2.7 is the referee, run by hand: see README.md beside this file, "Autobahn".
+The original suite on Python 2.7 is the referee, run by hand: see tests/README.md, "Autobahn".
 """
 
 from __future__ import annotations

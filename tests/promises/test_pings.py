@@ -7,9 +7,9 @@ import contextlib
 import pytest
 import trio
 import trio.testing
+from allocations import memory_within
 from serving import connected, one_way, serving, someone_else_is_served, until
 from serving import way_of_reading as way_of_reading
-from test_hostile_peers import memory_within
 
 import trioecho
 from trioecho.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, open_client
