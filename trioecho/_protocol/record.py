@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-LONGEST_IN_LINE = 100
-"""Characters of one text that the log line shows. A request's head may have thousands."""
+from trioecho._protocol.untrusted import in_quotes, shown
 
 LONGEST_IN_JSON = 500
 """Characters of one text that `ConnectionRecord.as_dict` gives. Collectors of logs cut lines at 16 KiB (Docker) or
 less, and half a JSON object is none."""
-
-_HARMLESS = re.compile(r"[A-Za-z0-9/:.\[\]_~%@&=?+*-]+")
 
 
 @dataclass(slots=True)
@@ -76,7 +72,7 @@ class ConnectionRecord:
         another line or a command to the terminal.
         """
         first = f", {self.closed_first} first" if self.closed_first else ""
-        parts = [f"{_shown(self.peer)} {_shown(self.path)} {self.cause or 'open'}{first}"]
+        parts = [f"{shown(self.peer)} {shown(self.path)} {self.cause or 'open'}{first}"]
         if self.cause is not None:
             parts.append(self._closes())
             if not self.clean:
@@ -92,9 +88,9 @@ class ConnectionRecord:
         if self.handler_cancelled:
             parts.append("handler cancelled")
         if self.origin is not None:
-            parts.append(f"origin {_shown(self.origin)}")
+            parts.append(f"origin {shown(self.origin)}")
         if self.error is not None:
-            parts.append(f"error {_shown(self.error)}")
+            parts.append(f"error {shown(self.error)}")
         return "; ".join(parts)
 
     def _closes(self) -> str:
@@ -113,19 +109,7 @@ def _close(code: int | None, reason: str | None) -> str:
     if code is None:
         return ""
     # In quotes always, because it is prose.
-    return f"{code} {_quoted(reason)}" if reason else str(code)
-
-
-def _shown(text: str) -> str:
-    """A client's text in a line: bare if it cannot be mistaken for anything else, otherwise quoted."""
-    return text if len(text) <= LONGEST_IN_LINE and _HARMLESS.fullmatch(text) else _quoted(text)
-
-
-def _quoted(text: str) -> str:
-    """In Python's quotes and escapes, which also cover what cannot be printed or turns the direction of writing."""
-    if len(text) <= LONGEST_IN_LINE:
-        return repr(text)
-    return f"{text[:LONGEST_IN_LINE]!r}… ({len(text):,} characters)"
+    return f"{code} {in_quotes(reason)}" if reason else str(code)
 
 
 def _cut(text: str, most: int) -> str:

@@ -1,73 +1,130 @@
-"""The first phase of a connection, up to its opening handshake: one request is read, and answered or accepted."""
+"""A connection until it is a WebSocket: one request after the other, each answered, or accepted as a handshake.
+
+Each wait has its own deadline. `handshake_timeout` bounds a request's head, from the moment when it may begin, and the
+admission of a WebSocket; while the client has said nothing, the server's stop ends it at once.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
+from dataclasses import dataclass
 
 import trio
 
-from trioecho._http.http1 import first_bytes, read_request, send_response
-from trioecho._http.pages import refusal, respond
+from trioecho._http.http1 import Http1
+from trioecho._http.messages import Request, answer_to
 from trioecho._http.refusals import Refused
-from trioecho._http.upgrade import Handshake, check_host, judge, wants_websocket
+from trioecho._http.upgrade import check_host, check_origin, wants_websocket
+from trioecho._server.admission import Admission, admit_websocket
+from trioecho._server.exchange import exchange
+from trioecho._server.handlers import call, name_of
+from trioecho._server.peers import address, client_of, tls_of
+from trioecho._server.raw import RawStream
+from trioecho._server.routes import RawRoute
 from trioecho._server.service import Service
-from trioecho._wire.socket import await_hang_up, tcp_of
+from trioecho._wire.socket import await_hang_up
 from trioecho._wire.tls import TlsStream
 
 logger = logging.getLogger("trioecho")
 
 
-async def receive_handshake(transport: trio.abc.Stream, service: Service) -> tuple[Handshake, bytes] | None:
-    """Read one request under `handshake_timeout`; returns the accepted handshake, or None when it was answered, or
-    when there is nobody to answer."""
-    request = None
-    secure = isinstance(transport, (TlsStream, trio.SSLStream))
-    answerable = not secure
-    try:
-        with service.phase(service.options.handshake_timeout):
-            first = b""
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A handshake that was accepted, and the bytes that came behind it."""
+
+    request: Request
+    admission: Admission
+    early: bytes
+
+
+async def receive_requests(transport: trio.abc.Stream, service: Service) -> Accepted | None:
+    """Answer requests until one is accepted as a WebSocket's handshake; None when the connection is over before.
+
+    Raises `trio.BrokenResourceError` when the client goes. Cancelled: close the transport.
+    """
+    peer = address(transport)
+    http: Http1 | None = None
+    while True:
+        request: Request | None = None
+        refusal: Refused | None = None
+        begun, fresh = False, http is None
+        with service.phase(service.options.handshake_timeout) as phase:
             with service.silence():
-                if isinstance(transport, (TlsStream, trio.SSLStream)):
-                    await transport.do_handshake()
-                    answerable = True
-                first = await first_bytes(transport)
-            if first:
-                request, rest = await read_request(transport, first)
-        if request is None:
-            if service.stopping or not answerable:
-                return None
-            seconds = service.options.handshake_timeout
-            raise Refused(408, f"No complete request came within {seconds:g} seconds.")
-        if wants_websocket(request):
-            handshake = judge(
-                request,
-                service.options,
-                service.handlers,
-                room=service.room,
-                stopping=service.stopping,
-                secure=secure,
-            )
-            return handshake, rest
-        check_host(request, service.options, secure=secure)
-        response = respond(request, service.handlers)
-    except Refused as refused:
-        logger.info("%s refused: %d %s", address(transport), refused.status, refused.sentence)
-        response = refusal(refused)
-    with service.phase(service.options.close_timeout):
-        head_only = request is not None and request.method == b"HEAD"
-        await send_response(transport, response, head_only=head_only)
+                if http is None:
+                    if isinstance(transport, (TlsStream, trio.SSLStream)):
+                        await transport.do_handshake()
+                    tls = tls_of(transport)
+                    http = Http1(
+                        transport,
+                        client=client_of(transport),
+                        tls=tls,
+                        scheme="http" if tls is None else "https",
+                    )
+                begun = await http.begin()
+                if not begun:
+                    return None
+            try:
+                if begun:
+                    request = await http.receive()
+                    endpoint = service.routes.find(request)
+                    if wants_websocket(request):
+                        check_host(request, service.options)
+                        if endpoint is None or endpoint.raw is None:
+                            admission = await admit_websocket(request, endpoint, service)
+                            return Accepted(request, admission, http.take_bytes())
+                        check_origin(request, service.options)
+                    elif endpoint is not None and endpoint.raw is not None:
+                        check_host(request, service.options)
+            except Refused as refused:
+                refusal = refused
+        if http is None or (not begun and (service.stopping or not fresh)):
+            # Nobody has said anything that an answer could be for.
+            return None
+        if phase.cancelled_caught:
+            refusal = _too_late(request, service)
+        if refusal is not None:
+            await _refuse(http, request, refusal, service, peer)
+            break
+        assert request is not None
+        if endpoint is not None and endpoint.raw is not None:
+            await _hand_over(http, request, endpoint.raw, transport, service, peer)
+            return None
+        await exchange(http, request, service, peer)
+        if not http.reusable or service.stopping:
+            break
     with service.phase(service.options.close_timeout, courtesy=True):
         await await_hang_up(transport)
     return None
 
 
-def address(transport: trio.abc.Stream) -> str:
-    """The peer's address and port, or what the stream says of itself."""
-    stream = tcp_of(transport)
-    if isinstance(stream, trio.SocketStream):
-        try:
-            host, port, *_ = stream.socket.getpeername()
-        except OSError:
-            return "a client that has gone"
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return type(stream).__name__
+def _too_late(request: Request | None, service: Service) -> Refused:
+    seconds = service.options.handshake_timeout
+    if request is None:
+        return Refused(408, f"No complete request came within {seconds:g} seconds.")
+    return Refused(503, f"The server did not decide on this request within {seconds:g} seconds.")
+
+
+async def _refuse(
+    http: Http1, request: Request | None, refused: Refused, service: Service, peer: str
+) -> None:
+    """Answer what is no request, or no handshake that is accepted, and have the connection closed: what follows it may
+    be frames."""
+    logger.info("%s refused: %d %s", peer, refused.status, refused.sentence)
+    http.close_after = True
+    with service.phase(service.options.close_timeout):
+        head_only = request is not None and request.method == "HEAD"
+        await http.respond(answer_to(refused), head_only=head_only)
+
+
+async def _hand_over(
+    http: Http1, request: Request, route: RawRoute, transport: trio.abc.Stream, service: Service, peer: str
+) -> None:
+    stream = RawStream(transport, http.take_bytes())
+    try:
+        with service.phase(math.inf):
+            await call(route.function, request, stream)
+    except* (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
+        logger.debug("%s: the connection was lost: %s", peer, gone.exceptions[0])
+    except* Exception as failed:
+        logger.error("%s failed, for %s", name_of(route.function), peer, exc_info=failed)

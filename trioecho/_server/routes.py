@@ -1,111 +1,268 @@
-"""What a server serves: the handlers by path, checked before anything listens, and the echo that comes with it."""
+"""Routes: what stands at a path, for WebSockets, plain HTTP, or everything at once; and the table of them.
+
+Everything is checked when the table is made, before anything listens: a mistake is one sentence for the author, not
+one error for every client.
+"""
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
+import trio
+
+from trioecho._http.cors import Cors
+from trioecho._http.files import Files
+from trioecho._http.messages import MAX_BODY_SIZE, Accept, Request, Response
+from trioecho._http.paths import PathPattern, PathTable
+from trioecho._http.sample_page import SamplePage, healthz, sample_page
+from trioecho._http.tokens import TOKEN
+from trioecho._server.handlers import Handler, checked_function, checked_handler, echo
 from trioecho.options import WebSocketOptions, checked_path
 
-if TYPE_CHECKING:
-    from trioecho._websocket.websocket import WebSocket
+Admit: TypeAlias = "Callable[[Request], Awaitable[Accept | None] | Accept | None]"
+"""Decides on a request before anything else answers it: raises `Refused`, or returns None or `Accept`."""
 
-Handler: TypeAlias = "Callable[[WebSocket], Awaitable[Any]]"
-"""An async function of one `WebSocket`; what it returns is ignored."""
+Respond: TypeAlias = "Callable[[Request], Awaitable[Response] | Response]"
+"""An async function from a request to its response. It may raise `Refused`."""
+
+Choose: TypeAlias = "Callable[[Request, tuple[str, ...]], str | None]"
+"""Chooses among the subprotocols that a client offers, in its order; None for none of them."""
+
+SERVERS_OWN = ("path", "handshake_timeout", "allowed_hosts")
+"""Options that have done their work before it is known which route a request is for."""
 
 
-async def echo(ws: WebSocket) -> None:
-    """Send every message back as it came, text as text and binary as binary, until the peer closes.
+class WebSocketRoute:
+    """A handler of WebSockets with what belongs to its path.
 
-    The sample of ASP.NET Core's article echoes 4 KiB pieces; this one echoes whole messages.
+    `options` are its own: a mapping of those that differ from the server's, ``{"max_message_size": 4096}``, or a whole
+    `WebSocketOptions`. Its `max_connections` counts the connections of this route; the server's counts all. `path`,
+    `handshake_timeout` and `allowed_hosts` are the server's alone. `admit` is an async function of the `Request`, run
+    before the 101 under `handshake_timeout`: it raises `Refused`, or returns None or `Accept`. `subprotocols` are those
+    that the handler speaks, the preferred one first, or a function of the request and the tuple of those offered that
+    returns one of them or None.
+
+    Raises TypeError or ValueError with one sentence for what will not do.
     """
-    async for message in ws:
-        await ws.send(message)
+
+    __slots__ = ("_overrides", "admit", "handler", "subprotocols")
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        options: WebSocketOptions | Mapping[str, Any] | None = None,
+        admit: Admit | None = None,
+        subprotocols: Sequence[str] | Choose | None = None,
+    ) -> None:
+        self.handler = checked_handler(handler)
+        self._overrides = _checked_overrides(options)
+        if admit is not None:
+            checked_function(admit, "admit is an async function", "request")
+        self.admit = admit
+        if subprotocols is not None and not callable(subprotocols):
+            subprotocols = WebSocketOptions(subprotocols=subprotocols).subprotocols  # type: ignore[arg-type]
+        self.subprotocols = subprotocols
+
+    def __repr__(self) -> str:
+        return f"WebSocketRoute({self.handler!r})"
+
+    def options_of(self, server: WebSocketOptions) -> WebSocketOptions:
+        """Return the options of its connections on a server that has the options `server`."""
+        given = self._overrides
+        options = given if isinstance(given, WebSocketOptions) else dataclasses.replace(server, **given)
+        if isinstance(self.subprotocols, tuple):
+            options = dataclasses.replace(options, subprotocols=self.subprotocols)
+        return options
 
 
-def checked_handlers(
-    handler: Handler | Mapping[str, Handler], options: WebSocketOptions
-) -> Mapping[str, Handler]:
-    """Path to handler. TypeError or ValueError with one sentence for what will not do: a beginner's lesson."""
-    _check_options(options)
-    if isinstance(handler, Mapping):
-        if not handler:
-            raise ValueError("the mapping of handlers is empty; give at least one, such as {'/ws': echo}")
-        return {checked_path(path): _checked_handler(one) for path, one in handler.items()}
-    return {options.path: _checked_handler(handler)}
+class HttpRoute:
+    """A function that answers plain HTTP requests.
+
+    `function` is an async function ``(request) -> Response``, or an object such as `Files`. `methods` are those that it
+    takes; HEAD comes with GET, and OPTIONS is answered by the server unless it is listed. `admit` is an async function
+    of the request that is asked first: it raises `Refused` or returns None. `cors` says which pages of other origins
+    may read the answers. `max_body_size` bounds `Request.body`, in bytes. With `while_client_stays` the function is
+    cancelled as soon as the client has gone, even before it has returned a response; a response that streams ends so in
+    any case.
+
+    Raises TypeError or ValueError with one sentence for what will not do.
+    """
+
+    __slots__ = ("admit", "cors", "function", "max_body_size", "methods", "while_client_stays")
+
+    def __init__(
+        self,
+        function: Respond,
+        methods: Iterable[str] = ("GET",),
+        *,
+        admit: Admit | None = None,
+        cors: Cors | None = None,
+        max_body_size: int = MAX_BODY_SIZE,
+        while_client_stays: bool = False,
+    ) -> None:
+        checked_function(function, "HttpRoute takes an async function", "request", returns="Response(...)")
+        if isinstance(methods, str) or not isinstance(methods, Iterable):
+            raise TypeError(f"methods takes a list such as ['GET', 'POST']; you gave {methods!r}")
+        methods = tuple(methods)
+        for method in methods:
+            if not isinstance(method, str) or TOKEN.fullmatch(method) is None or method != method.upper():
+                raise ValueError(f"a method is a token in capitals such as 'POST'; you gave {method!r}")
+        if not methods:
+            raise ValueError("methods is empty; give at least one, such as ['GET']")
+        if admit is not None:
+            checked_function(admit, "admit is an async function", "request")
+        if cors is not None and not isinstance(cors, Cors):
+            raise TypeError(f"cors takes a Cors such as Cors(['https://client.com']); you gave {cors!r}")
+        if isinstance(max_body_size, bool) or not isinstance(max_body_size, int) or max_body_size < 0:
+            raise ValueError(f"max_body_size takes a number of bytes, 0 or more; you gave {max_body_size!r}")
+        self.function = function
+        self.methods = methods
+        self.admit = admit
+        self.cors = cors
+        self.max_body_size = max_body_size
+        self.while_client_stays = bool(while_client_stays)
+
+    def __repr__(self) -> str:
+        return f"HttpRoute({self.function!r}, {self.methods!r})"
 
 
-def _checked_handler(handler: Callable[..., Awaitable[Any]]) -> Handler:
-    if inspect.iscoroutine(handler):
-        name = handler.__name__
-        handler.close()
-        raise TypeError(
-            f"serve takes the async function itself: write serve({name}), without calling it, not serve({name}(...))"
-        )
-    if not callable(handler):
-        raise TypeError(f"a handler is an async function of one WebSocket, not {type(handler).__name__}")
-    if isinstance(handler, type) and not hasattr(handler, "__await__"):
-        raise TypeError(
-            f"a handler is an async function of one WebSocket; you gave the class {_name(handler)}: "
-            "give an object of it, or one of its methods"
-        )
-    function = inspect.unwrap(handler)
-    while isinstance(function, functools.partial):
-        function = function.func
-    call = function if inspect.isroutine(function) else type(function).__call__
-    if inspect.isasyncgenfunction(call):
-        raise TypeError(
-            f"the handler {_name(handler)} contains 'yield'; a handler sends with 'await ws.send(...)'"
-        )
-    if inspect.isfunction(function) and not inspect.iscoroutinefunction(call):
-        raise TypeError(
-            f"the handler {_name(handler)} is a plain function; write 'async def {_name(handler)}(ws):'"
-        )
-    _check_parameters(handler)
-    return handler
+class RawRoute:
+    """A function that gets the request and its connection before anything is answered.
+
+    `function` is an async function ``(request, stream)``. `stream` is a `trio.abc.Stream` that begins with the first
+    byte behind the request's head; everything that is sent is the function's. When it returns, or raises, the
+    connection is closed. For other upgrades, and for endpoints that misbehave on purpose. Requests of every method, and
+    for a WebSocket, come here; the server's `allowed_hosts` and, for a WebSocket, its `allowed_origins` have been
+    judged.
+
+    Raises TypeError with one sentence for what is no such function.
+    """
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[[Request, trio.abc.Stream], Awaitable[Any]]) -> None:
+        checked_function(function, "RawRoute takes an async function", "request, stream")
+        self.function = function
+
+    def __repr__(self) -> str:
+        return f"RawRoute({self.function!r})"
 
 
-def _check_parameters(handler: Callable[..., object]) -> None:
-    """Refuses what cannot be called with a WebSocket: it would give every client 1011."""
-    try:
-        # A wrapper's own parameters count, not those of what it wraps: it may add some.
-        signature = inspect.signature(handler, follow_wrapped=False)
-    except (TypeError, ValueError):
-        return  # some written in C tell nothing: they are believed
-    try:
-        signature.bind(object())
-    except TypeError:
-        pass
-    else:
-        return
-    name = _name(handler)
-    bare = str(
-        signature.replace(
-            return_annotation=signature.empty,
-            parameters=[one.replace(annotation=one.empty) for one in signature.parameters.values()],
-        )
-    )
-    rule = f"a handler is called with one argument, the WebSocket; {name}{bare}"
-    positional = [
-        one
-        for one in signature.parameters.values()
-        if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
-    ]
-    if not positional:
-        before = "self, " if inspect.ismethod(handler) else ""
-        raise TypeError(f"{rule} does not take it: write 'async def {name}({before}ws):'")
-    rest = [
-        one.name
-        for one in signature.parameters.values()
-        if one is not positional[0] and one.default is one.empty
-    ]
-    bound = ", ".join(f"{one}=..." for one in rest)
-    raise TypeError(f"{rule} needs more: give it the rest with functools.partial({name}, {bound})")
+Route: TypeAlias = "Handler | WebSocketRoute | HttpRoute | RawRoute | Files | SamplePage"
+"""What may stand at a path: a bare async function is a handler of WebSockets."""
+
+Routes: TypeAlias = "Mapping[str, Route | Sequence[Route]]"
+"""Paths with what stands there. Several routes at one path are given in a list: a WebSocket beside HTTP, or functions
+for several methods."""
 
 
-def _check_options(options: object) -> None:
+@dataclass(slots=True, eq=False)
+class OpenRoute:
+    """A `WebSocketRoute` on one server, and how many of its connections are open."""
+
+    handler: Handler
+    options: WebSocketOptions
+    admit: Admit | None = None
+    choose: Choose | None = None
+    most: int | None = None
+    """How many connections it may have at once; None: as many as the server."""
+    connected: int = 0
+
+    @property
+    def room(self) -> bool:
+        """Whether it may have one connection more."""
+        return self.most is None or self.connected < self.most
+
+
+@dataclass(slots=True, eq=False)
+class Endpoint:
+    """What stands at one path."""
+
+    path: str
+    websocket: OpenRoute | None = None
+    http: dict[str, HttpRoute] = field(default_factory=dict)
+    """By method; HEAD is there where GET is."""
+    raw: RawRoute | None = None
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that it takes, OPTIONS included."""
+        named = dict.fromkeys((*(("GET",) if self.websocket is not None else ()), *self.http, "OPTIONS"))
+        return tuple(named)
+
+    def add(self, route: Route, server: WebSocketOptions) -> None:
+        """Put one more route here. Raises TypeError, or ValueError for one whose place is taken."""
+        if isinstance(route, (Files, SamplePage)):
+            route = HttpRoute(route)
+        if self.raw is not None or (isinstance(route, RawRoute) and (self.websocket or self.http)):
+            raise ValueError(f"a RawRoute at {self.path!r} gets every request, so no other route fits there")
+        if isinstance(route, RawRoute):
+            self.raw = route
+        elif isinstance(route, HttpRoute):
+            for method in route.methods:
+                if method in self.http:
+                    raise ValueError(f"two routes at {self.path!r} take {method}")
+                self.http[method] = route
+        else:
+            if not isinstance(route, WebSocketRoute):
+                route = WebSocketRoute(route)
+            if self.websocket is not None:
+                raise ValueError(f"two WebSocket routes are given for {self.path!r}")
+            options = route.options_of(server)
+            self.websocket = OpenRoute(
+                route.handler,
+                options,
+                route.admit,
+                route.subprotocols if callable(route.subprotocols) else None,
+                options.max_connections if options.max_connections != server.max_connections else None,
+            )
+
+
+class RouteTable:
+    """All that one server serves, by path.
+
+    `given` is what `serve` takes: None for the sample, a handler or one route for ``options.path``, or a mapping.
+    Raises TypeError or ValueError with one sentence for what will not do.
+    """
+
+    def __init__(self, given: Route | Routes | None, options: WebSocketOptions) -> None:
+        check_options(options)
+        self.sample = given is None
+        """Whether it is the sample: its 404s tell what there is."""
+        endpoints: list[Endpoint] = []
+        for path, standing in _routes_of(given, options):
+            endpoint = Endpoint(checked_path(path))
+            for route in standing:
+                endpoint.add(route, options)
+            if "GET" in endpoint.http:
+                endpoint.http.setdefault("HEAD", endpoint.http["GET"])
+            endpoints.append(endpoint)
+        self._table = PathTable([(PathPattern(each.path), each) for each in endpoints])
+        self.websocket_paths = tuple(each.path for each in endpoints if each.websocket is not None)
+        """Where WebSockets are served, as the routes have it, in their order."""
+        for endpoint in endpoints:
+            for route in endpoint.http.values():
+                if self.websocket_paths and isinstance(route.function, SamplePage):
+                    route.function.use_endpoint(self.websocket_paths[0])
+
+    def find(self, request: Request) -> Endpoint | None:
+        """Return what stands at a request's path, and tell the request what the path's parameters stand for."""
+        found = self._table.find(request.path, request.target)
+        if found is None:
+            return None
+        endpoint, params = found
+        if params:
+            request.path_params = params
+        return endpoint
+
+
+def check_options(options: object) -> None:
+    """Raise TypeError with one sentence for what is no `WebSocketOptions`."""
     if isinstance(options, WebSocketOptions):
         return
     rule = "options takes a WebSocketOptions; you gave"
@@ -117,7 +274,51 @@ def _check_options(options: object) -> None:
     raise TypeError(f"{rule} {options!r}")
 
 
-def _name(handler: object) -> str:
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    return getattr(handler, "__name__", type(handler).__name__)
+def _routes_of(
+    given: Route | Routes | None, options: WebSocketOptions
+) -> Iterable[tuple[str, Sequence[Route]]]:
+    if given is None:
+        return _sample(options).items()
+    if not isinstance(given, Mapping):
+        return [(options.path, _standing(given))]
+    if not given:
+        raise ValueError("the mapping of handlers is empty; give at least one, such as {'/ws': echo}")
+    return [(path, _standing(each)) for path, each in given.items()]
+
+
+def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
+    if not isinstance(given, (list, tuple)):
+        return (given,)
+    if not given:
+        raise ValueError("the list of routes at a path is empty; give at least one, such as [echo]")
+    return given
+
+
+def _sample(options: WebSocketOptions) -> dict[str, list[Route]]:
+    """The echo, its page, and a health check, as ``python -m trioecho`` serves them."""
+    page = sample_page(options.path)
+    routes: dict[str, list[Route]] = {options.path: [echo]}
+    for path in page.paths:
+        routes.setdefault(path, []).append(page)
+    routes.setdefault("/healthz", []).append(HttpRoute(healthz))
+    return routes
+
+
+def _checked_overrides(options: object) -> WebSocketOptions | Mapping[str, Any]:
+    if options is None:
+        return {}
+    if isinstance(options, WebSocketOptions):
+        return options
+    if not isinstance(options, Mapping):
+        rule = "a route's options are a mapping such as {'max_message_size': 4096}, or WebSocketOptions; you gave"
+        if inspect.isclass(options):
+            raise TypeError(f"{rule} the class {options.__name__}")
+        raise TypeError(f"{rule} {options!r}")
+    for name in options:
+        if name in SERVERS_OWN:
+            raise ValueError(
+                f"{name} is the server's own option: give it to serve, in options=WebSocketOptions({name}=...)"
+            )
+    # Unknown names and wrong values are told now, not when a server is made.
+    WebSocketOptions(**options)
+    return dict(options)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 import logging
 import ssl
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import trio
 
-from trioecho._http.upgrade import Handshake, accepting_response
+from trioecho._http.upgrade import accepting_response
 from trioecho._protocol.endings import LOG_LEVELS
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.listeners import accept, listen, urls
-from trioecho._server.requests import address, receive_handshake
-from trioecho._server.routes import Handler, checked_handlers, echo
+from trioecho._server.peers import address
+from trioecho._server.requests import Accepted, receive_requests
+from trioecho._server.routes import Route, Routes, RouteTable
 from trioecho._server.service import Service
 from trioecho._websocket.connection import Connection
 from trioecho._websocket.websocket import WebSocket
@@ -64,8 +65,14 @@ class Server:
 
     @property
     def websocket_url(self) -> str:
-        """Where the (first) handler is: ``"ws://127.0.0.1:5000/ws"``."""
-        return f"ws{'s' if self._encrypted else ''}://{self._authority}{next(iter(self._service.handlers))}"
+        """Where the (first) WebSocket is: ``"ws://127.0.0.1:5000/ws"``, with the path as its route has it.
+
+        Raises RuntimeError where no route is a WebSocket's.
+        """
+        paths = self._service.routes.websocket_paths
+        if not paths:
+            raise RuntimeError("this server has no WebSocket route, so there is no URL of one")
+        return f"ws{'s' if self._encrypted else ''}://{self._authority}{paths[0]}"
 
     @property
     def connections(self) -> Collection[WebSocket]:
@@ -95,7 +102,7 @@ class Server:
 
 @trio.lowlevel.enable_ki_protection
 async def serve(
-    handler: Handler | Mapping[str, Handler] = echo,
+    handler: Route | Routes | None = None,
     *,
     host: str | Sequence[str] = "127.0.0.1",
     port: int = 5000,
@@ -103,10 +110,12 @@ async def serve(
     ssl_context: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve WebSockets, and the sample page at ``/``, until cancelled or until `Server.stop`.
+    """Serve WebSockets, and HTTP beside them, until cancelled or until `Server.stop`.
 
-    `handler` is an async function of one `WebSocket`, served at ``options.path``, or a mapping of path to such
-    functions. `host` is an address or name, or several; `port` 0 takes a free one. With `ssl_context`, https and wss.
+    `handler` is an async function of one `WebSocket`, served at ``options.path``, or a mapping from paths to routes:
+    such functions, `WebSocketRoute`, `HttpRoute`, `Files`, `RawRoute`, or several in a list. A path may have parameters,
+    ``/rooms/{room}``, ``/files/{path:path}``; the more specific one wins. Without a handler it is the sample: an echo,
+    its page at ``/``, and ``/healthz``. `host` is an address or name, or several; `port` 0 takes a free one. With `ssl_context`, https and wss.
 
     With ``server = await nursery.start(serve, handler)`` the `Server` is there as soon as connections are accepted.
 
@@ -115,7 +124,7 @@ async def serve(
     client is sent 1001 and has ``options.close_timeout`` to answer, then the cancellation goes on.
     """
     options = options if options is not None else WebSocketOptions()
-    service = Service(checked_handlers(handler, options), options)
+    service = Service(RouteTable(handler, options), options)
     serve_one = (
         functools.partial(serve_connection, service=service)
         if ssl_context is None
@@ -150,19 +159,21 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     ``close_timeout`` seconds to answer; then the cancellation goes on.
     """
     try:
-        accepted = await receive_handshake(transport, service)
+        accepted = await receive_requests(transport, service)
         if accepted is not None:
-            handshake, early = accepted
-            connection, websocket = _admit(transport, service, handshake)
-            opening = accepting_response(handshake)
-            # A request is not kept for as long as its connection lives.
-            del accepted, handshake
+            connection, websocket = _take_place(transport, service, accepted)
+            admission = accepted.admission
+            opening = accepting_response(admission.key, admission.subprotocol, admission.headers)
+            early, route = accepted.early, admission.route
+            # What came behind the handshake is not kept for as long as its connection lives.
+            del accepted, admission
             record = connection.record
             try:
                 # Awaited here, not in a function of its own: each message goes through every coroutine on its way.
-                await connection.run(service.handlers[record.path], websocket, opening, early)
+                await connection.run(route.handler, websocket, opening, early)
             finally:
                 del service.connections[connection]
+                route.connected -= 1
                 service.records.append(record)
                 assert record.cause is not None
                 logger.log(LOG_LEVELS[record.cause], "%s", record, extra={"record": record})
@@ -174,19 +185,22 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
         await trio.aclose_forcefully(transport)
 
 
-def _admit(
-    transport: trio.abc.Stream, service: Service, handshake: Handshake
+def _take_place(
+    transport: trio.abc.Stream, service: Service, accepted: Accepted
 ) -> tuple[Connection, WebSocket]:
     """Make an accepted handshake a connection, which takes its place in the same step."""
+    request, admission = accepted.request, accepted.admission
     record = ConnectionRecord(
         peer=address(transport),
-        path=handshake.path,
-        origin=handshake.origin,
-        subprotocol=handshake.subprotocol,
+        path=request.path,
+        origin=request.origin,
+        subprotocol=admission.subprotocol,
     )
-    connection = Connection(wire_of(transport, record.peer, service.poller), service.options, record)
-    websocket = WebSocket(connection, handshake)
+    wire = wire_of(transport, record.peer, service.poller)
+    connection = Connection(wire, admission.route.options, record)
+    websocket = WebSocket(connection, request)
     service.connections[connection] = websocket
+    admission.route.connected += 1
     return connection, websocket
 
 

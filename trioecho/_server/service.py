@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import trio
 from trioecho._protocol.record import ConnectionRecord
 
 if TYPE_CHECKING:
-    from trioecho._server.routes import Handler
+    from trioecho._server.routes import RouteTable
     from trioecho._websocket.connection import Connection
     from trioecho._websocket.websocket import WebSocket
     from trioecho._wire.poller import Poller
@@ -29,9 +29,9 @@ STOPPING_COURTESY = 0.5
 
 @dataclass(slots=True)
 class Service:
-    """One server's handlers by path, its options, its poller where there is one, and who is connected."""
+    """One server's routes, its options, its poller where there is one, and who is connected."""
 
-    handlers: Mapping[str, Handler]
+    routes: RouteTable
     options: WebSocketOptions
     poller: Poller | None = None
     connections: dict[Connection, WebSocket] = field(default_factory=dict)

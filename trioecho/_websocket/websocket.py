@@ -21,7 +21,7 @@ from trioecho._websocket.incoming import BURST
 from trioecho._websocket.parking import WOKEN, context
 
 if TYPE_CHECKING:
-    from trioecho._http.upgrade import Handshake
+    from trioecho._http.messages import Request
     from trioecho._protocol.record import ConnectionRecord
     from trioecho._websocket.connection import Connection
 
@@ -71,18 +71,14 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         "_closed",
         "_connection",
         "_context",
-        "_headers",
         "_incoming",
         "_messages",
         "_outgoing",
-        "_target",
+        "_request",
     )
 
-    def __init__(self, connection: Connection, handshake: Handshake) -> None:
-        self._target = handshake.target
-        # In one string: as the tuple that it is for users, a browser's header fields take several KiB of every
-        # connection, and few handlers look at them.
-        self._headers = "\n".join([f"{name}:{value}" for name, value in handshake.headers])
+    def __init__(self, connection: Connection, request: Request) -> None:
+        self._request = request
         self._connection = connection
         self._incoming = connection.incoming
         self._messages = connection.incoming.messages
@@ -283,25 +279,30 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         return self._incoming.close[1] if self._incoming.close is not None else ""
 
     @property
+    def request(self) -> Request:
+        """The request that opened it: its query, headers, cookies, the parameters of its path, what admission found
+        out, and more. `path`, `target`, `headers` and `origin` are shortcuts to it."""
+        return self._request
+
+    @property
     def path(self) -> str:
         """The path asked for, without the query: ``"/ws"``."""
-        return self._connection.record.path
+        return self._request.path
 
     @property
     def target(self) -> str:
         """The path with the query, as the client sent it: ``"/ws?room=1"``."""
-        return self._target
+        return self._request.target
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The request's header fields in order, names in lower case."""
-        fields = (line.partition(":") for line in self._headers.split("\n"))
-        return tuple((name, value) for name, _, value in fields)
+        """The request's header fields in order, names in lower case. ``ws.request.headers`` is a mapping."""
+        return self._request.header_pairs()
 
     @property
     def origin(self) -> str | None:
         """The Origin header; None where there was none. Anything but a browser can forge it."""
-        return self._connection.record.origin
+        return self._request.origin
 
     @property
     def subprotocol(self) -> str | None:

@@ -55,6 +55,11 @@ class TlsStream(trio.abc.Stream):
                 await self._send_outgoing()
                 return
 
+    def agreed(self) -> tuple[str, str | None, dict[str, Any] | None]:
+        """Return the version of TLS, the protocol (ALPN), and the client's certificate, if there is one."""
+        tls = self._tls
+        return tls.version() or "", tls.selected_alpn_protocol(), tls.getpeercert() or None
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Plain text, at least one byte; b"" at the peer's close_notify or the end of TCP."""
         await trio.lowlevel.checkpoint()

@@ -1,0 +1,124 @@
+"""Letting a WebSocket in: which of its judges refuses it, or how it is accepted.
+
+The first fault found is the one that is told, so the order is part of the behaviour:
+
+1. host: 421. Plain requests are judged by it too, before their route is looked for.
+2. origin: 403, by the route's options, or the server's where there is no route. Before routing, as in ASP.NET: a page
+   that may not connect learns nothing else.
+3. path: 404.
+4. the handshake itself (RFC 6455 §4.2.1): see `check_handshake`.
+5. `admit`, which may ask a database: only for what could be accepted.
+6. room: 503, last. Nobody should be told to come back later with a request that can never be accepted.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from trioecho._http.messages import Accept, Request
+from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.upgrade import check_handshake, check_origin, choose_subprotocol
+from trioecho._server.handlers import call, name_of
+from trioecho._server.routes import Admit, Endpoint, OpenRoute
+from trioecho._server.service import Service
+
+logger = logging.getLogger("trioecho")
+
+RETRY_AFTER_SECONDS = 5
+"""Long enough to let connections end, short enough for a person to wait. Picked arbitrarily."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How a WebSocket is accepted: its route, the key of its handshake, and what the 101 says besides."""
+
+    route: OpenRoute
+    key: str
+    subprotocol: str | None
+    headers: tuple[tuple[str, str], ...]
+
+
+async def admit_websocket(request: Request, endpoint: Endpoint | None, service: Service) -> Admission:
+    """Judge a request for a WebSocket whose host is right. The caller sets the deadline.
+
+    Raises `Refused`. After it has returned, nothing may be waited for until the connection has taken its place: there
+    was room for it. A checkpoint only where the route's `admit` is one. Cancelled: nothing has been accepted.
+    """
+    route = None if endpoint is None else endpoint.websocket
+    check_origin(request, service.options if route is None else route.options)
+    if route is None:
+        raise Refused(404, _no_websocket(request, service))
+    key, offered = check_handshake(request)
+    accept = None if route.admit is None else await ask(route.admit, request)
+    subprotocol = _subprotocol(request, route, offered, accept)
+    if not service.room or not route.room:
+        raise _full(route, service)
+    return Admission(route, key, subprotocol, () if accept is None else accept.headers)
+
+
+async def ask(admit: Admit, request: Request) -> Accept | None:
+    """Return what `admit` says to a request. Raises `Refused`, also (500, and logged) where `admit` fails."""
+    try:
+        accept = await call(admit, request)
+        if accept is not None and not isinstance(accept, Accept):
+            raise TypeError(
+                f"admit returns None or trioecho.Accept(...), or raises trioecho.Refused; it returned {accept!r}"
+            )
+    except Refused:
+        raise
+    except Exception:
+        logger.exception("admission by %s failed", name_of(admit))
+        raise Refused(500, "The server could not decide on this request.") from None
+    return accept
+
+
+def _no_websocket(request: Request, service: Service) -> str:
+    sentence = f"No WebSocket is served at {quoted(request.path)}"
+    if service.routes.sample:
+        return f"{sentence}; WebSockets are served at {listed(service.routes.websocket_paths)}."
+    return f"{sentence}."
+
+
+def _subprotocol(
+    request: Request, route: OpenRoute, offered: tuple[str, ...], accept: Accept | None
+) -> str | None:
+    if accept is not None and accept.subprotocol is not None:
+        chosen: str | None = accept.subprotocol
+    elif route.choose is None:
+        return choose_subprotocol(offered, route.options.subprotocols)
+    else:
+        try:
+            chosen = route.choose(request, offered)
+        except Refused:
+            raise
+        except Exception:
+            logger.exception("choosing a subprotocol by %s failed", name_of(route.choose))
+            raise Refused(500, "The server could not choose a subprotocol.") from None
+    if chosen is not None and chosen not in offered:
+        logger.error(
+            "the subprotocol %r was chosen for %r, whose client offered %s",
+            chosen,
+            request.path,
+            listed(offered) or "none",
+        )
+        raise Refused(500, "The server chose a subprotocol that was not offered.")
+    return chosen
+
+
+def _full(route: OpenRoute, service: Service) -> Refused:
+    if service.stopping:
+        taken = "This server is stopping and takes no new connections"
+    elif not route.room:
+        taken = _all_taken(route.most, " of this path")
+    else:
+        taken = _all_taken(service.options.max_connections)
+    return Refused(
+        503,
+        f"{taken}; try again in {RETRY_AFTER_SECONDS} seconds.",
+        (("Retry-After", str(RETRY_AFTER_SECONDS)),),
+    )
+
+
+def _all_taken(most: int | None, where: str = "") -> str:
+    return f"The one connection{where} is taken" if most == 1 else f"All {most} connections{where} are taken"

@@ -1,0 +1,234 @@
+"""One plain HTTP exchange: a request, the route that answers it, its response, and one line in the log.
+
+    ┌── `request.nursery` ─────────────────────────────────────────────┐
+    │ the route's function, then its response, sent piece by piece     │
+    │ what the function has started; cancelled when all has been sent  │
+    │ the watch: ends everything here when the client goes, while a    │
+    │ response streams, or with `while_client_stays` from the start    │
+    └──────────────────────────────────────────────────────────────────┘
+    the line in the log; the rest of the request is read, for the next one
+
+What fails in here is a 500 where nothing has been sent, otherwise the end of the connection, and no other's concern.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import trio
+
+from trioecho._http.http1 import ClientGone, Http1
+from trioecho._http.messages import Request, Response, answer_to
+from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.upgrade import check_host
+from trioecho._protocol.record import shown, summary
+from trioecho._server.admission import ask
+from trioecho._server.handlers import call, name_of
+from trioecho._server.routes import Endpoint, HttpRoute
+from trioecho._server.service import Service
+
+logger = logging.getLogger("trioecho")
+access_logger = logging.getLogger("trioecho.access")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What the log says of one exchange."""
+
+    peer: str
+    method: str
+    path: str
+    """As it was sent, without the query: tokens may stand there."""
+    status: int | None = None
+    """None where the client went before there was an answer."""
+    body_bytes: int = 0
+    duration: float = 0.0
+    """Seconds from the head of the request to the end of the response."""
+    error: str | None = None
+
+    def as_dict(self) -> Mapping[str, Any]:
+        """All fields, as plain values that JSON can hold; a path of more than 500 characters is cut."""
+        return asdict(self) | {"path": self.path[:500]}
+
+    def __str__(self) -> str:
+        parts = [
+            f"{shown(self.peer)} {shown(self.method)} {shown(self.path)} {self.status or 'unanswered'}",
+            f"{self.body_bytes} B",
+            f"{self.duration:.3f} s",
+        ]
+        if self.error is not None:
+            parts.append(f"error {shown(self.error)}")
+        return "; ".join(parts)
+
+
+async def exchange(http: Http1, request: Request, service: Service, peer: str) -> None:
+    """Answer one request, which was just received, and read what is left of it.
+
+    Afterwards `http.reusable` says whether another may come. Raises nothing but `ClientGone`. Cancelled, also by the
+    server's stop at its deadline: the connection is good for closing only.
+    """
+    line = Exchange(peer, request.method, request.target.partition("?")[0])
+    started = trio.current_time()
+    try:
+        with service.phase(math.inf) as phase:
+            await _answer(http, request, service, line)
+        if phase.cancelled_caught:
+            line.error = "the server stopped"
+    except ClientGone:
+        line.error = "the client went"
+        raise
+    finally:
+        line.duration = trio.current_time() - started
+        line.body_bytes = http.body_bytes
+        if not http.answered:
+            line.status = None
+        access_logger.info("%s", line, extra={"exchange": line})
+    with service.phase(service.options.close_timeout):
+        await http.take_rest()
+
+
+async def _answer(http: Http1, request: Request, service: Service, line: Exchange) -> None:
+    route: HttpRoute | None = None
+    try:
+        check_host(request, service.options)
+        endpoint = service.routes.find(request)
+        route = _route(request, endpoint, service)
+        response = None if route is not None else _automatic(request, endpoint)
+        if route is not None:
+            request.max_body_size = route.max_body_size
+            if route.admit is not None:
+                await ask(route.admit, request)
+    except Refused as refused:
+        response = answer_to(refused)
+    if response is not None:
+        await _send(http, request, service, line, route, response)
+    else:
+        assert route is not None
+        failure = await _run(http, request, service, line, route)
+        if failure is not None and not http.answered:
+            await _send(http, request, service, line, route, answer_to(failure))
+
+
+async def _run(
+    http: Http1, request: Request, service: Service, line: Exchange, route: HttpRoute
+) -> Refused | None:
+    """Let the function answer. Returns what is to be answered instead, where it has failed."""
+    try:
+        async with trio.open_nursery() as nursery:
+            request.nursery = nursery
+            if route.while_client_stays:
+                nursery.start_soon(http.watch)
+            response = await call(route.function, request)
+            if not isinstance(response, Response):
+                raise TypeError(f"a route's function returns trioecho.Response(...); it returned {response!r}")
+            if not isinstance(response.body, bytes) and not route.while_client_stays:
+                nursery.start_soon(http.watch)
+            await _send(http, request, service, line, route, response)
+            nursery.cancel_scope.cancel()
+    except BaseException as error:
+        failure = _judge(error, http)
+    else:
+        return None
+    finally:
+        request.nursery = None
+    if isinstance(failure, Refused):
+        return failure
+    if isinstance(failure, Exception) and not isinstance(failure, ClientGone):
+        line.error = summary(failure)
+        logger.error(
+            "%s failed at %s %s, for %s",
+            name_of(route.function),
+            request.method,
+            shown(line.path),
+            line.peer,
+            exc_info=failure,
+        )
+        return Refused(500, "The server failed to answer this request.")
+    try:
+        raise failure
+    finally:
+        del failure
+
+
+def _judge(error: BaseException, http: Http1) -> BaseException:
+    """Return what of `error` counts: what has to pass, KeyboardInterrupt and Cancelled; that the client went; a refusal;
+    else all of it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    passing, rest = error.split((KeyboardInterrupt, trio.Cancelled))
+    if passing is not None:
+        return passing
+    assert rest is not None
+    gone = rest.split(lambda each: isinstance(each, ClientGone) and each.http is http)[0]
+    found = gone or rest.split(Refused)[0]
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found or rest
+
+
+async def _send(
+    http: Http1,
+    request: Request,
+    service: Service,
+    line: Exchange,
+    route: HttpRoute | None,
+    response: Response,
+) -> None:
+    if route is not None and route.cors is not None:
+        # A copy: the function may return the same response to everybody.
+        response = copy.copy(response)
+        response.headers += route.cors.headers_for(request)
+    line.status = response.status
+    http.close_after = http.close_after or service.stopping
+    await http.respond(response, head_only=request.method == "HEAD")
+
+
+def _route(request: Request, endpoint: Endpoint | None, service: Service) -> HttpRoute | None:
+    """Return the route that answers; None for an OPTIONS that the server answers itself. Raises `Refused`."""
+    if endpoint is None:
+        if request.path == "*" and request.method == "OPTIONS":
+            return None
+        raise Refused(404, _not_found(request, service))
+    route = endpoint.http.get(request.method)
+    if route is not None or request.method == "OPTIONS":
+        return route
+    if request.method == "GET" and endpoint.websocket is not None:
+        raise Refused(
+            400,
+            f"A WebSocket is served at {quoted(request.path)}; received a request without the headers that ask for "
+            "one, 'Upgrade: websocket' and 'Connection: Upgrade', which a proxy on the way may have removed.",
+        )
+    takes = " and ".join(endpoint.http) if endpoint.http else "WebSocket handshakes, which are GET"
+    raise Refused(
+        405,
+        f"{quoted(request.path)} takes {takes}; received {quoted(request.method)}.",
+        {"Allow": ", ".join(endpoint.methods)},
+    )
+
+
+def _automatic(request: Request, endpoint: Endpoint | None) -> Response:
+    """Return the answer to an OPTIONS that no route takes (RFC 9110 §9.3.7), or to a preflight of CORS."""
+    if endpoint is None:
+        return Response(status=204, headers={"Allow": "GET, HEAD, OPTIONS"})
+    asked = request.headers.get("access-control-request-method", "")
+    route = endpoint.http.get(asked)
+    if route is not None and route.cors is not None:
+        preflight = route.cors.preflight(request, tuple(endpoint.http))
+        if preflight is not None:
+            return preflight
+    return Response(status=204, headers={"Allow": ", ".join(endpoint.methods)})
+
+
+def _not_found(request: Request, service: Service) -> str:
+    sentence = f"Nothing is served at {quoted(request.path)}"
+    if not service.routes.sample:
+        return f"{sentence}."
+    return (
+        f"{sentence}; the page is at '/', the health check at '/healthz', "
+        f"WebSockets at {listed(service.routes.websocket_paths)}."
+    )
