@@ -8,7 +8,7 @@ import socket
 import ssl
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -54,7 +54,7 @@ def certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 @contextlib.asynccontextmanager
 async def serving(
-    handler: trioecho.Handler | Mapping[str, trioecho.Handler] = trioecho.echo,
+    handler: trioecho.Route | trioecho.Routes | None = None,
     *,
     host: str | tuple[str, ...] = "127.0.0.1",
     **options: Any,

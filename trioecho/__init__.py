@@ -4,7 +4,8 @@ from trioecho._http.refusals import Refused
 from trioecho._process.run import run
 from trioecho._protocol import endings
 from trioecho._protocol.record import ConnectionRecord
-from trioecho._server.routes import Handler, echo
+from trioecho._server.handlers import Handler, echo
+from trioecho._server.routes import HttpRoute, RawRoute, Route, Routes, WebSocketRoute
 from trioecho._server.serve import Server, serve
 from trioecho._websocket.websocket import WebSocket, WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho.live import LiveServer

@@ -25,7 +25,7 @@ import ssl
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Self, TypeVar
@@ -33,7 +33,7 @@ from typing import Self, TypeVar
 import trio
 
 from trioecho._protocol.record import ConnectionRecord
-from trioecho._server.routes import Handler, echo
+from trioecho._server.routes import Route, Routes
 from trioecho._server.serve import Server, serve
 from trioecho.options import WebSocketOptions
 
@@ -56,7 +56,7 @@ class LiveServer:
 
     def __init__(
         self,
-        handler: Handler | Mapping[str, Handler] = echo,
+        handler: Route | Routes | None = None,
         *,
         options: WebSocketOptions | None = None,
         host: str | Sequence[str] = "127.0.0.1",

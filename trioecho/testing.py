@@ -22,7 +22,8 @@ import trio.testing
 
 from trioecho._protocol.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
 from trioecho._protocol.record import ConnectionRecord
-from trioecho._server.routes import Handler, echo
+from trioecho._server.handlers import echo
+from trioecho._server.routes import Route, Routes, RouteTable
 from trioecho._server.serve import serve_connection
 from trioecho._server.service import Service
 from trioecho.options import WebSocketOptions
@@ -167,25 +168,27 @@ class RawClient:
 
 @contextlib.asynccontextmanager
 async def open_client(
-    handler: Handler = echo,
+    handler: Route | Routes = echo,
     *,
     options: WebSocketOptions | None = None,
     path: str | None = None,
     headers: str = "",
 ) -> AsyncIterator[RawClient]:
-    """A `RawClient` connected to `handler` over memory streams, the handshake done.
+    """A `RawClient` connected to `handler`, or to one of several routes, over memory streams, the handshake done.
 
     On leaving, the client's end is closed if it still is open, and the connection's end is awaited; then
-    ``client.record`` is its record. `path` is asked for with its query; the default is ``options.path``.
+    ``client.record`` is its record. `path` is asked for with its query; the default is
+    that of the first WebSocket.
     """
     options = options if options is not None else WebSocketOptions()
-    service = Service({options.path: handler}, options)
+    service = Service(RouteTable(handler, options), options)
+    path = path if path is not None else service.routes.websocket_paths[0]
     client_stream, server_stream = trio.testing.memory_stream_pair()
     client = RawClient(client_stream)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve_connection, server_stream, service)
         try:
-            await client.handshake(path if path is not None else options.path, headers=headers)
+            await client.handshake(path, headers=headers)
             yield client
         finally:
             with trio.CancelScope(shield=True):

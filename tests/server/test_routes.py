@@ -1,121 +1,119 @@
-"""What `serve` is given to serve: the beginner's mistakes are answered at once, with what would be right."""
+"""Routes: what may stand at a path, which of them answers, and mistakes that are told before anything listens."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
-from unittest.mock import AsyncMock
 
 import pytest
 
 import trioecho
-from trioecho._server.routes import checked_handlers
+from trioecho import HttpRoute, RawRoute, WebSocketRoute, echo
+from trioecho._http.messages import Request
+from trioecho._server.routes import RouteTable
 
 OPTIONS = trioecho.WebSocketOptions()
 
 
-async def takes_one(ws: Any) -> None: ...
-async def takes_none() -> None: ...
-async def takes_two(ws: Any, database: Any) -> None: ...
-async def takes_a_keyword(ws: Any, *, database: Any) -> None: ...
-async def has_defaults(ws: Any, database: Any = None, *, cache: Any = None) -> None: ...
-async def takes_all(*args: Any, **settings: Any) -> None: ...
+async def answers(request: Any) -> Any: ...
+async def raw(request: Any, stream: Any) -> None: ...
+async def streams(request: Any) -> Any:
+    """An async generator is no function that returns a response."""
+    yield b""
 
 
-class Chat:
-    """A handler with state, as an object or as its method."""
-
-    async def __call__(self, ws: Any) -> None: ...
-    async def join(self, ws: Any) -> None: ...
-    async def leave(self) -> None: ...
+def found(table: RouteTable, path: str) -> Any:
+    """What stands at `path`, and what its parameters stand for."""
+    request = Request("GET", path, path)
+    return table.find(request), dict(request.path_params)
 
 
-def logged(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator that calls its function with one argument more than it takes itself."""
-
-    @functools.wraps(handler)
-    async def wrapper(ws: Any) -> None:
-        await handler(ws, "database")
-
-    return wrapper
-
-
-@pytest.mark.parametrize(
-    "handler",
-    [
-        takes_one,
-        has_defaults,
-        takes_all,
-        functools.partial(takes_two, database=1),
-        functools.partial(takes_a_keyword, database=1),
-        Chat(),
-        Chat().join,
-        functools.partial(Chat.join, Chat()),
-        logged(takes_two),
-        AsyncMock(),
-    ],
-    ids=repr,
-)
-def test_what_can_be_called_with_a_websocket_is_a_handler(handler: Any) -> None:
-    """Defaults, *args, partials, methods, objects and wrapped functions are taken as they are."""
-    assert checked_handlers(handler, OPTIONS) == {"/ws": handler}
+def test_each_kind_of_route_stands_where_it_was_put() -> None:
+    """A function is a handler of WebSockets; the other kinds say what they are."""
+    table = RouteTable({"/ws": echo, "/page": HttpRoute(answers), "/raw": RawRoute(raw)}, OPTIONS)
+    assert found(table, "/ws")[0].websocket.handler is echo
+    assert [*found(table, "/page")[0].http] == ["GET", "HEAD"]
+    assert found(table, "/raw")[0].raw.function is raw
+    assert found(table, "/else") == (None, {})
+    assert table.websocket_paths == ("/ws",)
 
 
-@pytest.mark.parametrize(
-    ("handler", "lesson"),
-    [
-        (
-            takes_none,
-            "a handler is called with one argument, the WebSocket; takes_none() does not take it: "
-            "write 'async def takes_none(ws):'",
-        ),
-        (
-            takes_two,
-            "a handler is called with one argument, the WebSocket; takes_two(ws, database) needs more: "
-            "give it the rest with functools.partial(takes_two, database=...)",
-        ),
-        (
-            takes_a_keyword,
-            "a handler is called with one argument, the WebSocket; takes_a_keyword(ws, *, database) needs more: "
-            "give it the rest with functools.partial(takes_a_keyword, database=...)",
-        ),
-        (
-            Chat().leave,
-            "a handler is called with one argument, the WebSocket; leave() does not take it: "
-            "write 'async def leave(self, ws):'",
-        ),
-        (functools.partial(takes_two, 1, 2), "does not take it"),
-        (Chat, "a handler is an async function of one WebSocket; you gave the class Chat"),
-    ],
-    ids=repr,
-)
-def test_a_handler_that_cannot_be_called_so_is_refused_at_once(handler: Any, lesson: str) -> None:
-    """Too few or too many parameters: a TypeError before anybody connects, not 1011 for everybody."""
-    for given in (handler, {"/chat": handler}):
-        with pytest.raises(TypeError) as refusal:
-            checked_handlers(given, OPTIONS)
-        assert lesson in str(refusal.value)
-        assert "\n" not in str(refusal.value)
+def test_one_handler_stands_at_the_path_of_the_options() -> None:
+    """`serve(handler)` stays what it was."""
+    options = trioecho.WebSocketOptions(path="/chat")
+    for given in (echo, WebSocketRoute(echo)):
+        assert RouteTable(given, options).websocket_paths == ("/chat",)
+
+
+def test_a_path_has_parameters_and_the_more_specific_one_wins() -> None:
+    """They arrive decoded."""
+    table = RouteTable({"/rooms/{room}": echo, "/rooms/lobby": HttpRoute(answers)}, OPTIONS)
+    endpoint, params = found(table, "/rooms/caf%C3%A9")
+    assert (endpoint.path, params) == ("/rooms/{room}", {"room": "café"})
+    assert found(table, "/rooms/lobby")[0].path == "/rooms/lobby"
+
+
+def test_several_routes_share_a_path() -> None:
+    """A WebSocket beside HTTP, and a function for each method."""
+    table = RouteTable(
+        {"/": [echo, HttpRoute(answers), HttpRoute(answers, ["POST", "PUT"])]},
+        OPTIONS,
+    )
+    assert found(table, "/")[0].methods == ("GET", "POST", "PUT", "HEAD", "OPTIONS")
+
+
+def test_a_routes_options_begin_with_the_servers() -> None:
+    """A mapping says what differs; whole options stand by themselves."""
+    server = trioecho.WebSocketOptions(max_message_size=5, idle_timeout=7, max_connections=9)
+    table = RouteTable(
+        {
+            "/a": WebSocketRoute(echo, options={"max_message_size": 6, "max_connections": 2}, subprotocols=["x"]),
+            "/b": WebSocketRoute(echo, options=trioecho.WebSocketOptions(max_message_size=8)),
+            "/c": echo,
+        },
+        server,
+    )
+    a, b, c = (found(table, path)[0].websocket for path in ("/a", "/b", "/c"))
+    assert (a.options.max_message_size, a.options.idle_timeout, a.options.subprotocols) == (6, 7, ("x",))
+    assert (a.most, b.most, c.most) == (2, None, None)
+    assert (b.options.max_message_size, b.options.idle_timeout) == (8, float("inf"))
+    assert c.options is server or c.options == server
 
 
 @pytest.mark.parametrize(
-    ("options", "lesson"),
+    ("make", "error", "lesson"),
     [
+        (lambda: HttpRoute(answers, "POST"), TypeError, "methods takes a list such as ['GET', 'POST']"),
+        (lambda: HttpRoute(answers, ["post"]), ValueError, "a method is a token in capitals such as 'POST'"),
+        (lambda: HttpRoute(answers, []), ValueError, "methods is empty"),
+        (lambda: HttpRoute(streams), TypeError, "contains 'yield': to stream, return Response(streams())"),
+        (lambda: HttpRoute(3), TypeError, "HttpRoute takes an async function of one request; you gave 3"),
+        (lambda: HttpRoute(raw), TypeError, "write 'async def raw(request):'"),
+        (lambda: HttpRoute(answers, cors="*"), TypeError, "cors takes a Cors"),
+        (lambda: HttpRoute(answers, max_body_size=-1), ValueError, "max_body_size takes a number of bytes"),
+        (lambda: HttpRoute(answers, admit=raw), TypeError, "admit is an async function of one request"),
+        (lambda: RawRoute(answers), TypeError, "write 'async def answers(request, stream):'"),
+        (lambda: WebSocketRoute(echo, options={"path": "/x"}), ValueError, "path is the server's own option"),
+        (lambda: WebSocketRoute(echo, options={"max_mesage_size": 1}), TypeError, "max_mesage_size"),
+        (lambda: WebSocketRoute(echo, options={"max_fragments": 0}), ValueError, "at least 1"),
+        (lambda: WebSocketRoute(echo, options=7), TypeError, "a route's options are a mapping such as"),
+        (lambda: WebSocketRoute(echo, subprotocols=["a b"]), ValueError, "'a b' is no token"),
+        (lambda: WebSocketRoute(echo, admit="x"), TypeError, "admit is an async function"),
+        (lambda: RouteTable({}, OPTIONS), ValueError, "the mapping of handlers is empty"),
+        (lambda: RouteTable({"/": []}, OPTIONS), ValueError, "the list of routes at a path is empty"),
+        (lambda: RouteTable({"/": [echo, echo]}, OPTIONS), ValueError, "two WebSocket routes are given for '/'"),
         (
-            {"path": "/chat"},
-            "options takes a WebSocketOptions; you gave a dict: write WebSocketOptions(path='/chat')",
+            lambda: RouteTable({"/": [HttpRoute(answers), HttpRoute(answers)]}, OPTIONS),
+            ValueError,
+            "two routes at '/' take GET",
         ),
-        ({"a b": 1}, "options takes a WebSocketOptions; you gave {'a b': 1}"),
-        ("path=/chat", "options takes a WebSocketOptions; you gave 'path=/chat'"),
-        (
-            trioecho.WebSocketOptions,
-            "options takes a WebSocketOptions; you gave the class: write WebSocketOptions()",
-        ),
+        (lambda: RouteTable({"/": [echo, RawRoute(raw)]}, OPTIONS), ValueError, "a RawRoute at '/' gets every"),
+        (lambda: RouteTable({"/{a}": echo, "/{b}": echo}, OPTIONS), ValueError, "neither is more specific"),
+        (lambda: RouteTable({"ws": echo}, OPTIONS), ValueError, "path must begin with a slash"),
     ],
 )
-async def test_options_of_another_kind_are_refused_with_a_lesson(options: Any, lesson: str) -> None:
-    """A dict of options is the common one: it is shown as what it should have been."""
-    with pytest.raises(TypeError) as refusal:
-        await trioecho.serve(takes_one, port=0, options=options)
-    assert str(refusal.value) == lesson
+def test_a_mistake_is_one_sentence_for_the_author(make: Any, error: type[Exception], lesson: str) -> None:
+    """It names what was given and what would be right, when the route or the table is made."""
+    with pytest.raises(error) as refusal:
+        make()
+    assert lesson in str(refusal.value)
+    assert "\n" not in str(refusal.value)

@@ -18,12 +18,12 @@ logger = logging.getLogger("trioecho")
 def announce(server: Server) -> None:
     """Writes the ready lines to standard output, all at once; OSError if it takes none.
 
-    The first has the page's URL and the WebSocket's. Each further line is one more address at which the page can be
+    The first has the server's URL, where it answers plain HTTP, and that of the first WebSocket. Each further line is one more address at which the page can be
     opened. Without any standard output it says nothing.
     """
     if sys.stdout is None:
         return
-    lines = [f"trioecho serves {server.url} and {server.websocket_url} (Ctrl-C stops it)"]
+    lines = [f"trioecho serves {' and '.join(_main_urls(server))} (Ctrl-C stops it)"]
     lines += [f"and {url}" for url in server.urls if url != server.url]
     text = "".join(f"{line}\n" for line in lines)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -33,6 +33,11 @@ def announce(server: Server) -> None:
     except OSError:
         _give_up_standard_output()
         raise
+
+
+def _main_urls(server: Server) -> list[str]:
+    urls = [server.url] if server.answers_http or not server.has_websockets else []
+    return [*urls, server.websocket_url] if server.has_websockets else urls
 
 
 def _give_up_standard_output() -> None:

@@ -20,7 +20,7 @@ import math
 import shlex
 import ssl
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
@@ -29,7 +29,7 @@ from trioecho._process.announcement import announce, warn_if_open_to_every_page
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging, configured_elsewhere
 from trioecho._process.ports import advice
 from trioecho._process.signals import StopSignals
-from trioecho._server.routes import Handler, echo
+from trioecho._server.routes import Route, Routes
 from trioecho._server.serve import Server, serve
 from trioecho.options import WebSocketOptions
 
@@ -44,7 +44,7 @@ class CannotStartError(Exception):
 
 
 def run(
-    handler: Handler | Mapping[str, Handler] = echo,
+    handler: Route | Routes | None = None,
     *,
     host: str | Sequence[str] = "127.0.0.1",
     port: int = 5000,
@@ -93,7 +93,7 @@ def run(
 
 
 def run_process(
-    handler: Handler | Mapping[str, Handler],
+    handler: Route | Routes | None,
     *,
     host: str | Sequence[str],
     port: int,

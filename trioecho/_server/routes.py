@@ -245,6 +245,8 @@ class RouteTable:
         self._table = PathTable([(PathPattern(each.path), each) for each in endpoints])
         self.websocket_paths = tuple(each.path for each in endpoints if each.websocket is not None)
         """Where WebSockets are served, as the routes have it, in their order."""
+        self.answers_http = any(each.http for each in endpoints)
+        """Whether there is any `HttpRoute`."""
         for endpoint in endpoints:
             for route in endpoint.http.values():
                 if self.websocket_paths and isinstance(route.function, SamplePage):

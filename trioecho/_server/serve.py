@@ -75,6 +75,16 @@ class Server:
         return f"ws{'s' if self._encrypted else ''}://{self._authority}{paths[0]}"
 
     @property
+    def has_websockets(self) -> bool:
+        """Whether any of its routes is a WebSocket's."""
+        return bool(self._service.routes.websocket_paths)
+
+    @property
+    def answers_http(self) -> bool:
+        """Whether any of its routes answers plain HTTP."""
+        return self._service.routes.answers_http
+
+    @property
     def connections(self) -> Collection[WebSocket]:
         """The open WebSocket connections, oldest first: a snapshot."""
         return tuple(self._service.connections.values())

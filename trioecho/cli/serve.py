@@ -17,7 +17,6 @@ import click
 
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
 from trioecho._process.run import COULD_NOT_START, CannotStartError, run_process
-from trioecho._server.routes import echo
 from trioecho.cli.parameters import ENVIRONMENT_PREFIX, Option, Refusal, seconds, size, whole_number
 from trioecho.cli.program import Program
 from trioecho.cli.tls import tls_context
@@ -251,7 +250,7 @@ def main(
     context = None if tls_cert is None else tls_context(tls_cert, tls_key)
     try:
         run_process(
-            echo,
+            None,
             host=host,
             port=port,
             options=options,
