@@ -154,7 +154,7 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
         if accepted is not None:
             handshake, early = accepted
             connection, websocket = _admit(transport, service, handshake)
-            opening = accepting_response(handshake)
+            opening = accepting_response(handshake.key, handshake.subprotocol)
             # A request is not kept for as long as its connection lives.
             del accepted, handshake
             record = connection.record

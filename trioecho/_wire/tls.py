@@ -39,6 +39,11 @@ class TlsStream(trio.abc.Stream):
         self.broken: ssl.SSLError | None = None
         """What `open` has come to that is no TLS."""
 
+    @property
+    def tls(self) -> ssl.SSLObject:
+        """The standard library's object, to be asked what was agreed on."""
+        return self._tls
+
     async def do_handshake(self) -> None:
         """Agree on keys. The caller sets the deadline."""
         while True:
