@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioecho._http.hosts import authority, host_allowed, is_authority, parse_host_pattern
+from trioecho._http.hosts import host_allowed, is_authority, parse_host_pattern
 
 
 def allowed(configured: list[str], named: str | None, *, secure: bool = False) -> bool:
@@ -68,25 +68,6 @@ def test_the_default_port_is_the_schemes():
     assert allowed(["example.com:443"], "example.com", secure=True)
     assert not allowed(["example.com:443"], "example.com")
     assert not allowed(["example.com:80"], "example.com", secure=True)
-
-
-@pytest.mark.parametrize(
-    ("target", "host", "named"),
-    [
-        (b"/ws", b"a.com:5000", "a.com:5000"),
-        (b"/ws", None, None),
-        (b"/ws?http://b.com/", b"a.com", "a.com"),
-        (b"*", b"a.com", "a.com"),
-        (b"http://b.com:1/ws", b"a.com", "b.com:1"),
-        (b"HTTPS://b.com?x", b"a.com", "b.com"),
-        (b"http://me@b.com/", b"a.com", "me@b.com"),
-        (b"http:///", b"a.com", ""),
-    ],
-)
-def test_a_request_names_its_host_in_the_target_or_in_host(target, host, named):
-    """The absolute form names the host, whatever stands in Host (RFC 9112 §3.2.2)."""
-    headers = [(b"X", b"x"), *([] if host is None else [(b"hOST", host)])]
-    assert authority(target, headers) == named
 
 
 SHAPE = "a host is a name or an address, with a port where only that one is meant, for example 'client.com'"

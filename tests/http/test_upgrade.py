@@ -6,20 +6,23 @@ import re
 import sys
 from collections.abc import Callable
 
-import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, Request
+from wsproto.events import AcceptConnection
+from wsproto.events import Request as WsprotoRequest
 
+from trioecho._http.messages import Request
 from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.request_head import parse_head, path_and_target
 from trioecho._http.upgrade import (
     Handshake,
     accepting_response,
+    check_handshake,
     check_host,
+    choose_subprotocol,
     judge,
-    path_and_target,
     wants_websocket,
 )
 from trioecho.options import WebSocketOptions
@@ -36,25 +39,33 @@ Changes = dict[str, str | list[str] | None]
 
 
 def request(
-    changes: Changes | None = None, *, target: str = "/ws", method: str = "GET", version: str = "1.1"
-) -> h11.Request:
+    changes: Changes | None = None,
+    *,
+    target: str = "/ws",
+    method: str = "GET",
+    version: str = "1.1",
+    secure: bool = False,
+) -> Request:
     """The handshake of RFC 6455 §1.2, some headers changed, repeated (a list) or removed (None)."""
-    headers: list[tuple[bytes, bytes]] = []
+    headers: list[tuple[str, str]] = []
     for name, value in {**GOOD, **(changes or {})}.items():
         values = value if isinstance(value, list) else [] if value is None else [value]
-        headers.extend((name.encode(), each.encode("latin-1")) for each in values)
-    return h11.Request(method=method, target=target, headers=headers, http_version=version)
+        headers.extend((name.lower(), each) for each in values)
+    path, target = path_and_target(target.encode())
+    fields = "\n".join(f"{name}:{value}" for name, value in headers)
+    scheme = "https" if secure else "http"
+    return Request(method, path, target, fields, http_version=version, scheme=scheme)
 
 
 def accepted(changes: Changes | None = None, *, secure: bool = False, **options: object) -> Handshake:
-    return judge(request(changes), WebSocketOptions(**options), ("/ws",), room=True, secure=secure)
+    return judge(request(changes, secure=secure), WebSocketOptions(**options), ("/ws",), room=True)
 
 
 def refused(
-    bad: h11.Request, *, room: bool = True, stopping: bool = False, secure: bool = False, **options: object
+    bad: Request, *, room: bool = True, stopping: bool = False, **options: object
 ) -> tuple[int, str, dict[str, str]]:
     with pytest.raises(Refused) as caught:
-        judge(bad, WebSocketOptions(**options), ("/ws",), room=room, stopping=stopping, secure=secure)
+        judge(bad, WebSocketOptions(**options), ("/ws",), room=room, stopping=stopping)
     assert str(caught.value) == caught.value.sentence
     return caught.value.status, caught.value.sentence, dict(caught.value.headers)
 
@@ -62,21 +73,18 @@ def refused(
 def test_a_good_handshake_is_accepted_and_told_whole():
     """What the handler may want to know of the request is in the Handshake."""
     good = request({"Origin": "https://client.com", "X-Name": "Zoë"}, target="/ws?room=1&name=a%20b")
-    assert judge(good, WebSocketOptions(), ("/chat", "/ws"), room=True) == Handshake(
-        path="/ws",
-        target="/ws?room=1&name=a%20b",
-        headers=(
-            ("host", "server.example.com"),
-            ("upgrade", "websocket"),
-            ("connection", "Upgrade"),
-            ("sec-websocket-key", KEY),
-            ("sec-websocket-version", "13"),
-            ("origin", "https://client.com"),
-            ("x-name", "Zoë"),
-        ),
-        origin="https://client.com",
-        subprotocol=None,
-        key=KEY,
+    handshake = judge(good, WebSocketOptions(), ("/chat", "/ws"), room=True)
+    assert handshake == Handshake(request=good, subprotocol=None, key=KEY)
+    assert (handshake.path, handshake.target) == ("/ws", "/ws?room=1&name=a%20b")
+    assert handshake.origin == "https://client.com"
+    assert handshake.headers == (
+        ("host", "server.example.com"),
+        ("upgrade", "websocket"),
+        ("connection", "Upgrade"),
+        ("sec-websocket-key", KEY),
+        ("sec-websocket-version", "13"),
+        ("origin", "https://client.com"),
+        ("x-name", "Zoë"),
     )
 
 
@@ -257,7 +265,7 @@ def test_self_is_the_origin_that_the_request_came_to(host, origin, secure, expec
     if expected:
         assert accepted(changes, secure=secure, allowed_origins=["self"]).origin == origin
     else:
-        assert refused(request(changes), secure=secure, allowed_origins=["self"])[0] == 403
+        assert refused(request(changes, secure=secure), allowed_origins=["self"])[0] == 403
 
 
 def test_self_stands_beside_other_origins():
@@ -275,7 +283,12 @@ def test_self_stands_beside_other_origins():
 
 def test_the_absolute_form_names_the_host():
     """`GET http://host/ws` came to that host; the Host header is ignored then (RFC 9112 §3.2.2)."""
-    absolute = request({"Origin": "http://a.com"}, target="http://A.com:80/ws")
+    head = parse_head(
+        b"GET http://A.com:80/ws HTTP/1.1\r\nHost: server.example.com\r\nOrigin: http://a.com\r\n"
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: " + KEY.encode() + b"\r\n\r\n"
+    )
+    absolute = Request(head.method, head.path, head.target, head.fields)
     options = WebSocketOptions(allowed_origins=["self"], allowed_hosts=["a.com"])
     assert judge(absolute, options, ("/ws",), room=True).target == "/ws"
     status, sentence, _ = refused(absolute, allowed_hosts=["server.example.com"])
@@ -403,6 +416,24 @@ def test_the_subprotocol_is_ours_in_our_order_of_preference(ours, offered, agree
     assert accepted({"Sec-WebSocket-Protocol": offered}, subprotocols=ours).subprotocol == agreed
 
 
+def test_the_offered_subprotocols_are_told_in_their_order():
+    """Each once, whatever lines they stand on; who chooses may have a mind of their own."""
+    offered = check_handshake(request({"Sec-WebSocket-Protocol": ["b, a", "b,,c"]}))
+    assert offered == (KEY, ("b", "a", "c"))
+    assert check_handshake(request()) == (KEY, ())
+    assert choose_subprotocol(("b", "a"), ["c", "a", "b"]) == "a"
+    assert choose_subprotocol(("b", "a"), ["c"]) is None
+    assert choose_subprotocol((), ["c"]) is None
+
+
+def test_the_accepting_response_has_more_headers():
+    """Such as cookies, several of one name, in Latin-1."""
+    response = accepting_response(KEY, "chat", (("Set-Cookie", "a=1"), ("Set-Cookie", "b=\xeb")))
+    assert response.endswith(
+        b"\r\nSec-WebSocket-Protocol: chat\r\nSet-Cookie: a=1\r\nSet-Cookie: b=\xeb\r\n\r\n"
+    )
+
+
 @pytest.mark.parametrize("version", ["1.1", "1.2", "1.9"])
 def test_http_1_1_or_higher_is_accepted(version):
     """RFC 6455 §4.2.1 asks for HTTP/1.1 or higher."""
@@ -444,7 +475,7 @@ def test_empty_elements_of_a_list_are_no_work(name):
     few, many = (request({name: "," * commas + value}) for commas in (1, 15_900))
     options = WebSocketOptions(subprotocols=["chat"])
 
-    def decide(asked: h11.Request) -> None:
+    def decide(asked: Request) -> None:
         assert wants_websocket(asked)
         judge(asked, options, ("/ws",), room=True)
 
@@ -497,13 +528,13 @@ def test_the_path_is_what_the_target_means(target, path, origin_form):
 def test_the_accepting_response_is_what_wsproto_awaits(subprotocol):
     """wsproto as the client finds its own key answered, and the subprotocol agreed on."""
     client = WSConnection(ConnectionType.CLIENT)
-    asked = client.send(Request(host="localhost", target="/ws", subprotocols=["other", "chat.v1"]))
+    asked = client.send(WsprotoRequest(host="localhost", target="/ws", subprotocols=["other", "chat.v1"]))
     key = re.search(rb"Sec-WebSocket-Key: (\S+)", asked)[1].decode()
     handshake = accepted(
         {"Sec-WebSocket-Key": key, "Sec-WebSocket-Protocol": "other, chat.v1"},
         subprotocols=[] if subprotocol is None else [subprotocol],
     )
-    client.receive_data(accepting_response(handshake))
+    client.receive_data(accepting_response(handshake.key, handshake.subprotocol))
     (event,) = client.events()
     assert isinstance(event, AcceptConnection)
     assert event.subprotocol == subprotocol
@@ -511,7 +542,7 @@ def test_the_accepting_response_is_what_wsproto_awaits(subprotocol):
 
 def test_the_accepting_response_answers_the_key_of_the_rfc():
     """The example of RFC 6455 §1.3."""
-    response = accepting_response(accepted({"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}))
+    response = accepting_response("dGhlIHNhbXBsZSBub25jZQ==", None)
     assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in response
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from trioecho._http.hosts import is_authority
-from trioecho._http.refusals import Refused, quoted
+from trioecho._http.refusals import Refused, listed, quoted
 
 MAX_FIELD_LINES = 100
 """Browsers send some 15, and proxies add a few. It is Apache httpd's default, too."""
@@ -26,10 +26,10 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
 _LONE_RETURN = re.compile(rb"\r[^\n]")
 _FOLDED = re.compile(rb"\n[ \t][^\n]*")
 _HOST = re.compile(rb"\n[Hh][Oo][Ss][Tt]:([^\n]*)")
+_FRAMING = re.compile(rb"\n(content-length|transfer-encoding):([^\n]*)", re.IGNORECASE)
 # Who looks into them: h11, the judge of handshakes, the page.
 _LISTS = (
     b"connection",
-    b"content-length",
     b"expect",
     b"if-none-match",
     b"sec-websocket-protocol",
@@ -79,6 +79,29 @@ def check_host(head: bytes) -> None:
                 "A Host header is a host, or a host and a port, such as 'server.example.com:5000'; "
                 f"received {quoted(value)}.",
             )
+
+
+def check_framing(head: bytes) -> bool:
+    """Return whether a body follows this head, one of no bytes included.
+
+    Raises Refused (400) where two servers may find its end in two places (RFC 9112 §6.1, §6.3, §11.2): more than one
+    Content-Length, equal or not, one that is a list, one beside a Transfer-Encoding, and a Transfer-Encoding that is
+    not ``chunked`` alone. Whether a Content-Length is a number, h11 sees.
+    """
+    found = [(name.lower(), value.strip(b" \t\r")) for name, value in _FRAMING.findall(head)]
+    if not found:
+        return False
+    lengths = [value.decode("latin-1") for name, value in found if name == b"content-length"]
+    codings = [value.decode("latin-1") for name, value in found if name == b"transfer-encoding"]
+    if lengths and codings:
+        raise Refused(
+            400, "A request has a Content-Length or a Transfer-Encoding, but not both; received both."
+        )
+    if len(lengths) > 1 or (lengths and "," in lengths[0]):
+        raise Refused(400, f"A request has one Content-Length, one number; received {listed(lengths)}.")
+    if codings and [coding.lower() for coding in codings] != ["chunked"]:
+        raise Refused(400, f"Transfer-Encoding may be 'chunked' alone; received {listed(codings)}.")
+    return True
 
 
 def _check_lists(head: bytes) -> None:

@@ -111,7 +111,8 @@ def checked_fields(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> tu
     no token, or a value that has a line's end, another control character, or what is not Latin-1 (RFC 9110 §5.5)."""
     rule = "headers takes a mapping or pairs of strings, such as {'Retry-After': '5'}; you gave"
     if isinstance(headers, MultiMapping):
-        return headers.pairs
+        # Its items would be the first of each name.
+        headers = headers.pairs
     if isinstance(headers, (str, bytes)) or not isinstance(headers, Iterable):
         raise TypeError(f"{rule} {headers!r}")
     fields: list[tuple[str, str]] = []

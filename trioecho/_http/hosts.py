@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trioecho._http.origins import punycode
@@ -25,7 +25,6 @@ from trioecho._http.origins import punycode
 _AUTHORITY = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})*+)(?::(?P<port>[0-9]{0,5}))?"
 )
-_ABSOLUTE_FORM = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
 # Underscores are no part of a host name by RFC 1123, but browsers resolve and send them.
 _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
 _SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
@@ -85,17 +84,6 @@ def host_allowed(patterns: Sequence[HostPattern], named: str | None, *, secure: 
     name, port = host
     number = _DEFAULT_PORTS[secure] if port is None else port
     return any(pattern.matches(name, number) for pattern in patterns)
-
-
-def authority(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The host, and perhaps port, to which a request is addressed, as it was written; None if it has none.
-
-    A target in absolute form names it, else Host; the latter must be ignored then (RFC 9112 §3.2.2).
-    """
-    absolute = _ABSOLUTE_FORM.match(target)
-    if absolute is not None:
-        return absolute[1].decode("latin-1")
-    return next((value.decode("latin-1") for name, value in headers if name.lower() == b"host"), None)
 
 
 def is_authority(text: str) -> bool:

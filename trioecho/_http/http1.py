@@ -1,154 +1,359 @@
-"""HTTP/1.1: one request head in, one response out, over any `trio.abc.Stream`.
+"""HTTP/1.1 as a server speaks it, over any `trio.abc.Stream`: requests one after the other, and their responses.
 
-The head is collected here and handed to h11 whole. So the answer depends on the bytes alone, never on how the
-network cut them, and what follows the head, a fast client's first frames, is never touched by an HTTP parser.
+One task leads the exchange: `begin`, `receive`, `respond`, `take_rest`, and again. Beside it, another may `watch`. What
+arrives is kept in one buffer, so it does not matter who reads: a request that is sent ahead (RFC 9112 §9.3.2) waits
+there until the one before it is answered, and what follows an upgrade is taken out of it whole (`take_bytes`).
 
-Deadlines are the caller's: put a cancel scope around `read_request` and answer its expiry with 408.
+Deadlines are the caller's: put a cancel scope around each call. Only the pace of a body is judged here, because the
+handler that reads it should not have to.
+
+A client that has ended its side of TCP may still read, and is answered; then the connection ends. Only who calls
+`watch` wants to know of it: there the end of TCP is taken for the client's going.
 """
 
 from __future__ import annotations
 
-import re
-import time
-from email.utils import formatdate
-from functools import lru_cache
-from http import HTTPStatus
+import functools
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Final, NoReturn
 
-import h11
 import trio
 
-from trioecho._http.field_lines import check_field_lines, check_host
-from trioecho._http.pages import Response
+from trioecho._http.bodies import PIECE_BYTES, Body, ChunkedBody, LengthBody
+from trioecho._http.messages import Request, Response, Tls
 from trioecho._http.refusals import Refused
-from trioecho._http.request_line import RequestLine
+from trioecho._http.request_head import MAX_HEAD_BYTES, HeadSearch, RequestHead, parse_head
+from trioecho._http.response_head import WITHOUT_CONTENT, announced_length, response_head
 
-# IIS, ASP.NET's usual host, and h11 allow 16 KiB; it is room for any handshake with a few fat cookies.
-MAX_HEAD_BYTES = 16 * 1024
+READ_AHEAD: Final = 65_536
+"""Bytes that are kept of what arrives before it is asked for. The rest waits in the kernel, and in the client."""
 
-# The end of a head as h11 sees it; RFC 9112 §2.2 lets a recipient take a lone LF for a line's end.
-_BLANK_LINE = re.compile(rb"\n\r?\n")
-# RFC 9112 §2.2: a server ignores empty lines before the request line; some clients send one behind a body.
-_EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
-_BYTEARRAY = re.compile(r"bytearray\(b(.*)\)")
-_LONGEST_REASON = 200
+MOST_REST: Final = 65_536
+"""Bytes of an unread body that are read and dropped for the sake of the request behind it. More of them cost more than
+a new connection."""
+
+BODY_GRACE: Final = 10.0
+"""Seconds that a body is waited for while nothing of it comes."""
+
+LEAST_BODY_RATE: Final = 500
+"""Bytes per second in which a body must come for longer than that. A modem of 1998 sent ten times as many."""
+
+# Joined with the head, or the framing of a chunk, to be sent in one piece. Larger ones are not worth their copy.
+_JOINED_BYTES = 65_536
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-async def first_bytes(stream: trio.abc.Stream) -> bytes:
-    """Waits for a request to begin; returns what came, at least one byte.
+class ClientGone(trio.BrokenResourceError):
+    """The client has gone: nobody will read an answer. `http` is the `Http1` whose client it was."""
 
-    Raises trio.BrokenResourceError if the peer closes or resets before that. A checkpoint; cancelled, nothing is lost.
+    def __init__(self, http: Http1, reason: str = "") -> None:
+        super().__init__(reason or "the client has gone")
+        self.http = http
+
+
+class Http1:
+    """One connection.
+
+    `client`, `tls` and `scheme` are what each `Request` says of the connection.
     """
-    received = await stream.receive_some(MAX_HEAD_BYTES)
-    if not received:
-        raise trio.BrokenResourceError("the peer closed the connection before sending a request")
-    return bytes(received)
 
-
-async def read_request(stream: trio.abc.Stream, first: bytes = b"") -> tuple[h11.Request, bytes]:
-    """Reads one request head, of which `first` has been read; returns it and the bytes that arrived behind it.
-
-    Raises Refused for what is not HTTP/1 (400, a TLS hello is named as such; 505 for HTTP/2 and other
-    versions), for a head that breaks off (400), for a head longer than 16 KiB or of too many lines (431), for header
-    lines that servers read differently, and for a Host that is none (400); trio.BrokenResourceError if the peer
-    closes before its first byte or resets. Empty lines before the request are skipped. A body announced by the
-    request is not read.
-
-    A checkpoint at every read. When cancelled, what was read is lost: close the stream then, or answer and
-    close it.
-    """
-    received: bytes | bytearray = first or await first_bytes(stream)
-    start = _after_empty_lines(received, 0)
-    request_line = RequestLine(start)
-    searched = start
-    while (blank_line := _BLANK_LINE.search(received, searched, MAX_HEAD_BYTES)) is None:
-        request_line.check(received, min(len(received), MAX_HEAD_BYTES))
-        if len(received) >= MAX_HEAD_BYTES:
-            raise Refused(431, f"The head of a request may have {MAX_HEAD_BYTES} bytes; received more.")
-        searched = max(start, len(received) - 2)
-        chunk = await stream.receive_some(MAX_HEAD_BYTES)
-        if not chunk:
-            raise Refused(
-                400, f"A request head ends with a blank line; received {len(received)} bytes without one."
-            )
-        if not isinstance(received, bytearray):
-            received = bytearray(received)
-        received += chunk
-        if searched == start:
-            # The request line may not have begun.
-            begin = _after_empty_lines(received, start)
-            if begin != start:
-                request_line = RequestLine(begin)
-                searched = start = begin
-    end = blank_line.end()
-    return _parsed(bytes(received[start:end])), bytes(received[end:])
-
-
-async def send_response(stream: trio.abc.Stream, response: Response, *, head_only: bool) -> None:
-    """Sends one response, dated now, without its body if `head_only` (the answer to a HEAD request). Does not close
-    the stream.
-
-    Raises trio.BrokenResourceError if the peer has reset the connection: it will not read the answer, so let
-    it pass. A checkpoint; when cancelled, some part of the response may have been sent, and the stream is
-    good for closing only.
-    """
-    connection = h11.Connection(h11.SERVER)
-    head = h11.Response(
-        status_code=response.status,
-        reason=HTTPStatus(response.status).phrase.encode("ascii"),
-        headers=[
-            (b"Date", _date(int(time.time()))),
-            *((name.encode("ascii"), value.encode("latin-1")) for name, value in response.headers),
-        ],
+    __slots__ = (
+        "__weakref__",
+        "_awaits_continue",
+        "_body",
+        "_broken",
+        "_client",
+        "_drained",
+        "_ended",
+        "_filled",
+        "_filling",
+        "_head",
+        "_patience",
+        "_received",
+        "_scheme",
+        "_search",
+        "_stream",
+        "_tls",
+        "answered",
+        "close_after",
+        "reusable",
     )
-    await stream.send_all(connection.send(head) + (b"" if head_only else response.body))
 
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        *,
+        client: tuple[str, int] | None = None,
+        tls: Tls | None = None,
+        scheme: str = "http",
+    ) -> None:
+        self._stream = stream
+        self._client = client
+        self._tls = tls
+        self._scheme = scheme
+        self._received = bytearray()
+        # The client has ended its side of TCP.
+        self._ended = False
+        self._filling = False
+        self._filled = trio.lowlevel.ParkingLot()
+        self._drained = trio.lowlevel.ParkingLot()
+        self._search = HeadSearch()
+        self._head: RequestHead | None = None
+        self._body: Body | None = None
+        self._awaits_continue = False
+        self._patience = 0.0
+        # Where the next request would begin is not known.
+        self._broken = False
+        self.answered = False
+        """The head of the response to the current request has been handed to the stream: no other can be sent."""
+        self.reusable = False
+        """After `respond`: another request may follow."""
+        self.close_after = False
+        """Set by the caller: the next response says Connection: close, and is the last."""
 
-@lru_cache(maxsize=1)
-def _date(seconds: int) -> bytes:
-    """A time of the system's clock as RFC 9110 §5.6.7 writes it."""
-    return formatdate(seconds, usegmt=True).encode("ascii")
+    async def begin(self) -> bool:
+        """Wait for the first byte of the next request; empty lines are skipped (RFC 9112 §2.2).
 
+        False: the peer has ended TCP before one. Raises `ClientGone` if it has reset the connection, and RuntimeError
+        if the body of the request before has not been read (`take_rest`). A checkpoint; cancelled, nothing is lost.
+        """
+        if self._body is not None and not self._body.ended:
+            raise RuntimeError("a body is unread: take_rest, and begin only if the connection is reusable")
+        await trio.lowlevel.checkpoint()
+        while not self._search.begun(self._received):
+            if self._ended:
+                return False
+            await self._fill(MAX_HEAD_BYTES)
+        return True
 
-def _after_empty_lines(received: bytes | bytearray, start: int) -> int:
-    """Where the first line begins that is not empty."""
-    # Most requests begin with a letter, and need no regular expression.
-    if received[start : start + 1] not in (b"\r", b"\n"):
-        return start
-    empty = _EMPTY_LINES.match(received, start, MAX_HEAD_BYTES)
-    assert empty is not None  # it matches nothing at all, too
-    return empty.end()
+    async def receive(self) -> Request:
+        """Read the head of the request that has begun; its body comes when it is asked for.
 
+        Raises `Refused` for what is not HTTP/1 (400, a TLS hello is named as such; 505 for HTTP/2 and other versions),
+        for a head that breaks off (400), is longer than 16 KiB or of too many lines (431), and for one that two
+        servers may read differently (400); `ClientGone` if there is none. After any of them the connection is not
+        reusable. Cancelled: answer that it took too long, or close the stream.
+        """
+        self.answered = self.reusable = False
+        self._head = self._body = None
+        self._awaits_continue = False
+        self._broken = True
+        if not self._search.begun(self._received) and not await self.begin():
+            raise ClientGone(self, "the peer closed the connection before sending a request")
+        while (head := self._search.head(self._received)) is None:
+            if self._ended:
+                raise Refused(
+                    400,
+                    f"A request head ends with a blank line; received {len(self._received)} bytes without one.",
+                )
+            await self._fill(MAX_HEAD_BYTES)
+        self._took()
+        self._search = HeadSearch()
+        self._head = parsed = parse_head(head)
+        self._broken = False
+        receive = None
+        if parsed.length != 0:
+            self._body = body = ChunkedBody() if parsed.length is None else LengthBody(parsed.length)
+            self._awaits_continue = parsed.expects_continue
+            self._patience = BODY_GRACE
+            receive = functools.partial(self._receive_body, body)
+        return Request(
+            parsed.method,
+            parsed.path,
+            parsed.target,
+            parsed.fields,
+            http_version=parsed.http_version,
+            scheme=self._scheme,
+            client=self._client,
+            tls=self._tls,
+            receive=receive,
+        )
 
-def _parsed(head: bytes) -> h11.Request:
-    try:
-        check_field_lines(head)
-    except Refused:
-        # What is no HTTP at all hears that, before anything about its lines.
-        RequestLine().check(head)
-        raise
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
-    connection.receive_data(head)
-    try:
-        request = connection.next_event()
-    except h11.RemoteProtocolError as error:
-        RequestLine().check(head)
-        sentence = f"The request is not valid HTTP/1.1: {_reason(error)}."
-        raise Refused(error.error_status_hint, sentence) from None
-    assert isinstance(request, h11.Request)  # a whole head, and h11 has not complained
-    if not request.http_version.startswith(b"1."):
-        version = request.http_version.decode("ascii")
-        raise Refused(505, f"This server speaks HTTP/1.1; received HTTP/{version}.")
-    check_host(head)
-    if request.http_version > b"1.1" and not any(
-        name.lower() == b"host" for name, _ in request.headers.raw_items()
-    ):
-        # h11 asks for it in HTTP/1.1 only.
-        raise Refused(400, "The request is not valid HTTP/1.1: Missing mandatory Host: header.")
-    return request
+    async def respond(self, response: Response, *, head_only: bool = False) -> None:
+        """Send the response to the current request, or to what was refused before it was one.
 
+        A body that is an async iterable goes out piece by piece, in chunks, or to HTTP/1.0 up to the end of the
+        connection; each piece is handed to the stream before the next is asked for, and the iterator is always closed
+        at the end. To HEAD, or with `head_only`, goes what a GET would hear, up to the blank line.
 
-def _reason(error: h11.RemoteProtocolError) -> str:
-    """What h11 says, as safe to send as the values we quote ourselves (it prints bytes as their repr)."""
-    message = _BYTEARRAY.sub(r"\1", str(error))
-    shortened = message if len(message) <= _LONGEST_REASON else f"{message[:_LONGEST_REASON]}..."
-    return shortened.replace("<", "\\x3c").replace(">", "\\x3e")
+        Raises `ClientGone` if the peer has reset the connection; ValueError, before anything is sent, for a
+        Content-Length that is none; TypeError, ValueError and whatever the iterator raises while its pieces are sent.
+        `reusable` is False then. A checkpoint. Cancelled: some part may have been sent, and the stream is good for
+        closing only. A slow reader is waited for: the deadline is the caller's.
+        """
+        if self.answered:
+            raise RuntimeError("this request has been answered")
+        body = response.body
+        iterator = aiter(body) if isinstance(body, AsyncIterable) else None
+        self.reusable = False
+        try:
+            length = announced_length(response)
+            head_only = head_only or (self._head is not None and self._head.method == "HEAD")
+            old = self._head is None or self._head.http_version < "1.1"
+            close = self._is_last() or (old and length is None)
+            head = response_head(response, length, chunked=length is None and not old, close=close)
+            self.answered = True
+            if head_only or response.status in WITHOUT_CONTENT:
+                await self._send(head)
+            elif iterator is None:
+                assert isinstance(body, bytes)
+                await self._send(head, body)
+            else:
+                await self._send(head)
+                await self._send_pieces(iterator, length, chunked=length is None and not old)
+            self.reusable = not close
+        finally:
+            aclose = getattr(iterator, "aclose", None)
+            if aclose is not None:
+                await aclose()
+
+    async def watch(self) -> NoReturn:
+        """Wait until the client has gone, and raise `ClientGone` at once.
+
+        It has gone when it has reset the connection, or ended its side of TCP: one that waits for its answer with its
+        side shut cannot be told from one that has left, so watch only where a client is expected to stay, as for a
+        stream of events. Requests that are sent ahead meanwhile are kept, up to 64 KiB; behind those nothing is read,
+        and that the client has gone is seen when something is sent to it. A checkpoint; cancelled, nothing is lost.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self._ended:
+            if len(self._received) < READ_AHEAD:
+                await self._fill(READ_AHEAD)
+            else:
+                await self._drained.park()
+        raise ClientGone(self)
+
+    async def take_rest(self) -> None:
+        """After `respond`: read what is left of the request's body, so that the next request can be found.
+
+        `reusable` is False afterwards if more than 64 KiB are left, if the body is not right, or if the caller's
+        deadline has cancelled this. Raises `ClientGone` if the peer has reset the connection. A checkpoint if anything
+        is left.
+        """
+        body = self._body
+        if body is None or body.ended or not self.reusable:
+            return
+        self.reusable = False
+        most = body.taken + MOST_REST
+        try:
+            while not body.ended:
+                await self._receive_body(body)
+                if body.taken > most:
+                    return
+        except Refused:
+            return
+        self.reusable = True
+
+    def take_bytes(self) -> bytes:
+        """Return what has arrived behind the head, for an upgrade or a raw route; then only the stream is used."""
+        received = bytes(self._received)
+        self._received.clear()
+        return received
+
+    def _is_last(self) -> bool:
+        """Whether the connection ends with the response to the current request."""
+        if self.close_after or self._broken or self._head is None or not self._head.persistent:
+            return True
+        body = self._body
+        if body is None or body.ended:
+            return self._ended and not self._received
+        # A client that waits for a 100 that never came may send the body, or not (RFC 9110 §10.1.1).
+        return self._awaits_continue or (body.left is not None and body.left > MOST_REST)
+
+    async def _receive_body(self, body: Body) -> bytes:
+        """The next piece of a body; b"" at its end. See `Request.stream`."""
+        await trio.lowlevel.checkpoint()
+        if self._awaits_continue:
+            await self._say_continue()
+        try:
+            while not (piece := body.take(self._received)) and not body.ended:
+                if self._ended:
+                    raise Refused(400, body.broken_off())
+                await self._wait_for(body)
+        except Refused:
+            self._broken = True
+            self.reusable = False
+            raise
+        self._took()
+        self._patience = min(BODY_GRACE, self._patience + len(piece) / LEAST_BODY_RATE)
+        return piece
+
+    async def _wait_for(self, body: Body) -> None:
+        """Let more of a body arrive. The time is counted only while it is waited for: the handler may take its own."""
+        began = trio.current_time()
+        with trio.move_on_after(self._patience) as scope:
+            await self._fill(PIECE_BYTES)
+        self._patience = max(0.0, self._patience - (trio.current_time() - began))
+        if scope.cancelled_caught:
+            raise Refused(
+                408,
+                f"A body has to come with {LEAST_BODY_RATE} bytes per second; "
+                f"after {body.taken} bytes too little came for {BODY_GRACE:g} seconds.",
+            )
+
+    async def _say_continue(self) -> None:
+        """Let the client send the body (RFC 9110 §10.1.1), unless it has begun, or has its answer already."""
+        self._awaits_continue = False
+        if not self._received and not self.answered:
+            await self._send(_CONTINUE)
+
+    async def _send_pieces(
+        self, iterator: AsyncIterator[str | bytes], length: int | None, *, chunked: bool
+    ) -> None:
+        sent = 0
+        async for each in iterator:
+            if isinstance(each, str):
+                piece = each.encode()
+            elif isinstance(each, (bytes, bytearray, memoryview)):
+                piece = bytes(each)
+            else:
+                raise TypeError(f"a piece of a body is str or bytes; got {type(each).__name__}")
+            if not piece:
+                # An empty chunk would be the last one.
+                continue
+            sent += len(piece)
+            if length is not None and sent > length:
+                raise ValueError(f"the response has a Content-Length of {length}; its body has more bytes")
+            if chunked:
+                await self._send(b"%x\r\n" % len(piece), piece, b"\r\n")
+            else:
+                await self._send(piece)
+        if length is not None and sent < length:
+            raise ValueError(f"the response has a Content-Length of {length}; its body has {sent} bytes")
+        if chunked:
+            await self._send(b"0\r\n\r\n")
+
+    async def _send(self, *parts: bytes) -> None:
+        try:
+            if sum(map(len, parts)) <= _JOINED_BYTES:
+                await self._stream.send_all(b"".join(parts))
+            else:
+                for part in parts:
+                    await self._stream.send_all(part)
+        except trio.BrokenResourceError as error:
+            raise ClientGone(self, str(error)) from error
+
+    async def _fill(self, most: int) -> None:
+        """Wait until something has arrived, at most `most` bytes, or the peer has ended TCP: `_ended`.
+
+        Of two tasks that ask, one reads, and the other wakes with it; so it may find that nothing is there for it.
+        """
+        if self._filling:
+            await self._filled.park()
+            return
+        self._filling = True
+        try:
+            data = await self._stream.receive_some(min(most, READ_AHEAD - len(self._received)))
+        except trio.BrokenResourceError as error:
+            raise ClientGone(self, str(error)) from error
+        finally:
+            self._filling = False
+            self._filled.unpark_all()
+        if data:
+            self._received += data
+        else:
+            self._ended = True
+
+    def _took(self) -> None:
+        if self._drained:
+            self._drained.unpark_all()

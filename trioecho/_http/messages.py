@@ -92,7 +92,7 @@ class Request:
         self._fields = (
             headers
             if isinstance(headers, str)
-            else "\n".join([f"{name}:{value}" for name, value in checked_fields(headers)])
+            else "\n".join([f"{name.lower()}:{value}" for name, value in checked_fields(headers)])
         )
         self._headers: Headers | None = None
         self._state: dict[str, Any] | None = None
@@ -165,14 +165,17 @@ class Request:
         Raises as `stream`, and `Refused` (413) for one of more than `max_body_size` bytes, the route's. May be called
         once; not a checkpoint if there is no body.
         """
-        pieces: list[bytes] = []
-        size = 0
+        announced = self.headers.get("content-length", "") if self._receive is not None else ""
+        if announced.isdecimal() and int(announced) > self.max_body_size:
+            # Before the client is told to send it.
+            raise Refused(413, f"A body may have {self.max_body_size} bytes; {announced} were announced.")
+        # Not a list of pieces: a client may send any number of very small ones.
+        whole = bytearray()
         async for piece in self.stream():
-            size += len(piece)
-            if size > self.max_body_size:
+            if len(whole) + len(piece) > self.max_body_size:
                 raise Refused(413, f"A body may have {self.max_body_size} bytes; received more.")
-            pieces.append(piece)
-        return b"".join(pieces)
+            whole += piece
+        return bytes(whole)
 
 
 class Accept:

@@ -1,8 +1,5 @@
 """What plain HTTP hears: the sample page, /healthz, or a refusal in one sentence. Values in, values out; no
 stream.
-
-Every answer closes its connection and says so. One connection carries one request here: there is nothing to
-keep alive for, and a client that thinks otherwise would take a frame for a response.
 """
 
 from __future__ import annotations
@@ -11,14 +8,12 @@ import hashlib
 import html
 import importlib.resources
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources.abc import Traversable
 
-import h11
-
+from trioecho._http.messages import Request, Response, answer_to
 from trioecho._http.refusals import Refused, listed, quoted
-from trioecho._http.upgrade import path_and_target
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -30,7 +25,6 @@ _CONTENT_TYPES = {
     ".png": "image/png",
     ".svg": "image/svg+xml",
 }
-_TEXT = "text/plain; charset=utf-8"
 # The page needs its own script, style and images, and a WebSocket to any server that is typed into it;
 # nothing else.
 _PAGE_POLICY = (
@@ -39,16 +33,7 @@ _PAGE_POLICY = (
 )
 # The place in index.html that says where the page finds its WebSocket.
 _ENDPOINT = b'<meta name="trioecho-endpoint" content="%s">'
-_ON_EVERY_RESPONSE: Headers = (("X-Content-Type-Options", "nosniff"), ("Connection", "close"))
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A response to send: its headers are complete, its body is a GET's (a HEAD sends the headers alone)."""
-
-    status: int
-    headers: Headers
-    body: bytes
+_ON_EVERY_RESPONSE: Headers = (("X-Content-Type-Options", "nosniff"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +45,34 @@ class PageFile:
     body: bytes
 
 
-def respond(request: h11.Request, paths: Collection[str]) -> Response:
+def respond(request: Request, paths: Collection[str]) -> Response:
     """Answers a request that does not want a WebSocket; `paths` are where WebSockets are served.
 
     The page and /healthz come before `paths`: a WebSocket served at `/` leaves the page there for browsers. OPTIONS of
     any of them, and of `*`, is answered with the methods that it takes.
     A body of the request is not read.
     """
-    path, _ = path_and_target(request.target)
-    if path == "*" and request.method == b"OPTIONS":
+    path = request.path
+    if path == "*" and request.method == "OPTIONS":
         return _options("GET, HEAD, OPTIONS")
     file = page_files().get(path)
     if file is None and path != "/healthz" and path not in paths:
         return refusal(Refused(404, _not_found(path, paths)))
-    if request.method not in (b"GET", b"HEAD"):
+    if request.method not in ("GET", "HEAD"):
         plain = file is not None or path == "/healthz"
         allow, takes = (
             ("GET, HEAD, OPTIONS", "GET and HEAD")
             if plain
             else ("GET, OPTIONS", "WebSocket handshakes, which are GET")
         )
-        if request.method == b"OPTIONS":
+        if request.method == "OPTIONS":
             return _options(allow)
-        sentence = f"{quoted(path)} takes {takes}; received {quoted(request.method.decode('ascii'))}."
+        sentence = f"{quoted(path)} takes {takes}; received {quoted(request.method)}."
         return refusal(Refused(405, sentence, (("Allow", allow),)))
     if file is not None:
         return _page(request, _with_endpoint(file, next(iter(paths), "/ws")))
     if path == "/healthz":
-        return _text(200, "ok", (("Cache-Control", "no-store"),))
+        return Response("ok", headers=(("Cache-Control", "no-store"), *_ON_EVERY_RESPONSE))
     sentence = (
         f"A WebSocket is served at {quoted(path)}; received a request without the headers that ask for one, "
         "'Upgrade: websocket' and 'Connection: Upgrade', which a proxy on the way may have removed."
@@ -97,14 +82,9 @@ def respond(request: h11.Request, paths: Collection[str]) -> Response:
 
 def refusal(refused: Refused) -> Response:
     """The response that a refusal asks for: its status, its headers, its sentence."""
-    response = _text(refused.status, f"{refused.sentence}\n", refused.headers)
-    if not any(name == "Upgrade" for name, _ in refused.headers):
-        return response
-    # Upgrade concerns this connection only, and Connection names what does (RFC 9110 §7.8).
-    headers = [
-        (name, "close, Upgrade" if name == "Connection" else value) for name, value in response.headers
-    ]
-    return replace(response, headers=tuple(headers))
+    response = answer_to(refused)
+    response.headers += _ON_EVERY_RESPONSE
+    return response
 
 
 @cache
@@ -152,26 +132,21 @@ def _with_endpoint(file: PageFile, path: str) -> PageFile:
     return file if body == file.body else _page_file(body, ".html")
 
 
-def _page(request: h11.Request, file: PageFile) -> Response:
+def _page(request: Request, file: PageFile) -> Response:
     if _has_current(request, file.etag):
-        return Response(304, file.headers, b"")
-    return Response(200, (*file.headers, ("Content-Length", str(len(file.body)))), file.body)
+        return Response(status=304, headers=file.headers)
+    return Response(file.body, headers=file.headers)
 
 
-def _has_current(request: h11.Request, etag: str) -> bool:
+def _has_current(request: Request, etag: str) -> bool:
     """If-None-Match, by the weak comparison it asks for (RFC 9110 §13.1.2)."""
-    tags = [
-        tag.strip()
-        for name, value in request.headers
-        if name == b"if-none-match"
-        for tag in value.split(b",")
-    ]
-    return any(tag == b"*" or tag.removeprefix(b"W/") == etag.encode("ascii") for tag in tags)
+    tags = [tag.strip() for value in request.headers.get_all("if-none-match") for tag in value.split(",")]
+    return any(tag == "*" or tag.removeprefix("W/") == etag for tag in tags)
 
 
 def _options(allow: str) -> Response:
     """Which methods there are (RFC 9110 §9.3.7)."""
-    return Response(204, (("Allow", allow), *_ON_EVERY_RESPONSE), b"")
+    return Response(status=204, headers=(("Allow", allow), *_ON_EVERY_RESPONSE))
 
 
 def _not_found(path: str, paths: Collection[str]) -> str:
@@ -180,9 +155,3 @@ def _not_found(path: str, paths: Collection[str]) -> str:
         f"Nothing is served at {quoted(path)}; {page}the health check at '/healthz', "
         f"WebSockets at {listed(paths)}."
     )
-
-
-def _text(status: int, body: str, headers: Headers = ()) -> Response:
-    encoded = body.encode("utf-8")
-    headers += (("Content-Type", _TEXT), ("Content-Length", str(len(encoded))))
-    return Response(status, headers + _ON_EVERY_RESPONSE, encoded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import trio
 
 from trioecho._http.messages import Tls
@@ -37,9 +39,10 @@ def client_of(transport: trio.abc.Stream) -> tuple[str, int] | None:
 def tls_of(transport: trio.abc.Stream) -> Tls | None:
     """Return what TLS has agreed on, once its handshake is done; None without TLS."""
     if isinstance(transport, TlsStream):
-        return Tls(*transport.agreed())
-    if isinstance(transport, trio.SSLStream):
-        return Tls(
-            transport.version() or "", transport.selected_alpn_protocol(), transport.getpeercert() or None
-        )
-    return None
+        agreed: ssl.SSLObject | trio.SSLStream[trio.abc.Stream] = transport.tls
+    elif isinstance(transport, trio.SSLStream):
+        agreed = transport
+    else:
+        return None
+    # getpeercert is None without a certificate, and an empty dictionary for one that was not verified.
+    return Tls(agreed.version() or "", agreed.selected_alpn_protocol(), agreed.getpeercert() or None)

@@ -39,6 +39,11 @@ class TlsStream(trio.abc.Stream):
         self.broken: ssl.SSLError | None = None
         """What `open` has come to that is no TLS."""
 
+    @property
+    def tls(self) -> ssl.SSLObject:
+        """The standard library's object, to be asked what was agreed on."""
+        return self._tls
+
     async def do_handshake(self) -> None:
         """Agree on keys. The caller sets the deadline."""
         while True:
@@ -54,11 +59,6 @@ class TlsStream(trio.abc.Stream):
             else:
                 await self._send_outgoing()
                 return
-
-    def agreed(self) -> tuple[str, str | None, dict[str, Any] | None]:
-        """Return the version of TLS, the protocol (ALPN), and the client's certificate, if there is one."""
-        tls = self._tls
-        return tls.version() or "", tls.selected_alpn_protocol(), tls.getpeercert() or None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Plain text, at least one byte; b"" at the peer's close_notify or the end of TCP."""

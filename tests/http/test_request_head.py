@@ -1,19 +1,18 @@
-"""HTTP/1.1: one request head in, one response out, however the network cuts the bytes."""
+"""The head of a request, however the network cuts the bytes."""
 
 import time
 from collections.abc import Sequence
 from itertools import pairwise
 
-import h11
 import pytest
 import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trioecho._http.http1 import MAX_HEAD_BYTES, read_request, send_response
-from trioecho._http.pages import Response, refusal
+from trioecho._http.http1 import Http1
 from trioecho._http.refusals import Refused
+from trioecho._http.request_head import MAX_HEAD_BYTES, parse_head
 from trioecho._http.request_line import RequestLine
 
 HEAD = b"GET /ws?a=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Name: Zo\xeb\r\n\r\n"
@@ -46,15 +45,15 @@ class Pieces(trio.abc.Stream):
 async def outcome(pieces: Sequence[bytes]) -> object:
     """What comes of reading a request, as a value: all that was read and sent behind it, or the error."""
     stream = Pieces(pieces)
+    http = Http1(stream)
     try:
-        request, behind = await read_request(stream)
+        if not await http.begin():
+            return "closed"
+        request = await http.receive()
     except Refused as refused:
         return refused.status, refused.sentence, refused.headers
-    except trio.BrokenResourceError as broken:
-        return str(broken)
-    fields = tuple(request.headers.raw_items())
-    behind += b"".join(stream.left)
-    return request.method, request.target, request.http_version, fields, behind
+    behind = http.take_bytes() + b"".join(stream.left)
+    return request.method, request.target, request.http_version, request.header_pairs(), behind
 
 
 async def refusal_of(received: bytes) -> tuple[int, str]:
@@ -62,7 +61,7 @@ async def refusal_of(received: bytes) -> tuple[int, str]:
     ours, peer = trio.testing.memory_stream_pair()
     await peer.send_all(received)
     with trio.fail_after(1), pytest.raises(Refused) as refused:
-        await read_request(ours)
+        await Http1(ours).receive()
     assert refused.value.headers == ()
     return refused.value.status, refused.value.sentence
 
@@ -71,9 +70,12 @@ async def test_a_request_is_read_with_what_was_sent_behind_it():
     """The first frames of a fast client are handed over untouched."""
     ours, peer = trio.testing.memory_stream_pair()
     await peer.send_all(HEAD + b"\x81\x80frames\r\n\r\n")
-    request, behind = await read_request(ours)
-    assert (request.method, request.target, request.http_version) == (b"GET", b"/ws?a=1", b"1.1")
-    assert list(request.headers) == [(b"host", b"127.0.0.1"), (b"x-name", b"Zo\xeb")]
+    http = Http1(ours)
+    request = await http.receive()
+    behind = http.take_bytes()
+    assert (request.method, request.path, request.target) == ("GET", "/ws", "/ws?a=1")
+    assert request.http_version == "1.1"
+    assert request.header_pairs() == (("host", "127.0.0.1"), ("x-name", "Zo\xeb"))
     assert behind == b"\x81\x80frames\r\n\r\n"
     assert type(behind) is bytes
 
@@ -163,8 +165,10 @@ async def test_a_head_may_have_16_kib_and_no_more(length, fits):
 
 async def test_a_peer_that_closes_before_its_first_byte_is_not_answered():
     """A port scan is not a bad request: there is nobody to tell."""
-    with pytest.raises(trio.BrokenResourceError, match="before sending a request"):
-        await read_request(Pieces([]))
+    for pieces in ([], [b"\r\n"], [b"\r\n", b"\n\r"]):
+        assert not await Http1(Pieces(pieces)).begin()
+        with pytest.raises(trio.BrokenResourceError, match="before sending a request"):
+            await Http1(Pieces(pieces)).receive()
 
 
 async def test_a_peer_that_stops_in_the_middle_is_told_so():
@@ -188,7 +192,7 @@ class Resetting(Pieces):
 async def test_a_reset_while_reading_is_trios_error():
     """A connection that breaks raises what Trio raises."""
     with pytest.raises(trio.BrokenResourceError, match="reset"):
-        await read_request(Resetting([b"GET / HT"]))
+        await Http1(Resetting([b"GET / HT"])).receive()
 
 
 async def test_the_deadline_is_the_callers(autojump_clock):
@@ -196,7 +200,7 @@ async def test_the_deadline_is_the_callers(autojump_clock):
     ours, peer = trio.testing.memory_stream_pair()
     await peer.send_all(HEAD[:-1])
     with trio.move_on_after(10) as scope:
-        await read_request(ours)
+        await Http1(ours).receive()
     assert scope.cancelled_caught
     assert trio.current_time() == pytest.approx(scope.deadline)
 
@@ -248,7 +252,7 @@ async def test_blank_lines_count_for_the_length_of_the_head():
     """Nobody can send empty lines for ever."""
     blank = b"\r\n" * (MAX_HEAD_BYTES // 2)
     assert (await outcome([blank + HEAD]))[0] == 431
-    assert (await outcome([blank[: -len(HEAD)] + HEAD]))[0] == b"GET"
+    assert (await outcome([blank[: -len(HEAD)] + HEAD]))[0] == "GET"
 
 
 LINES = b"GET / HTTP/1.1\r\nHost: a\r\n"
@@ -267,30 +271,26 @@ async def test_a_head_has_100_header_lines_and_no_more(number, fits):
 
 @pytest.mark.parametrize(
     "name",
-    ["Connection", "upgrade", "Expect", "Content-Length", "If-None-Match", "sec-websocket-PROTOCOL"],
+    ["Connection", "upgrade", "Expect", "If-None-Match", "sec-websocket-PROTOCOL"],
 )
 async def test_a_list_in_a_header_has_100_elements_and_no_more(name):
     """Who has to look into each element of a list bounds it, over all its lines."""
-    elements = b"0" if name == "Content-Length" else b"x"
     for number, fits in ((100, True), (101, False), (15_000, False)):
         rest = number - 50
-        lines = [b",".join([elements] * 50), b",".join([elements] * min(rest, 1)) + b"," * (rest - 1)]
-        if name == "Content-Length":
-            lines = [b",".join([elements] * min(number, 5_000))]
+        lines = [b",".join([b"x"] * 50), b",".join([b"x"] * min(rest, 1)) + b"," * (rest - 1)]
         head = LINES + b"".join(name.encode() + b": " + line + b"\r\n" for line in lines) + b"\r\n"
         result = await outcome([head])
         if fits:
-            assert result[0] == b"GET"
+            assert result[0] == "GET"
         else:
-            received = min(number, 5_000) if name == "Content-Length" else number
-            sentence = f"The header {name.title()} may list 100 elements; received {received}."
+            sentence = f"The header {name.title()} may list 100 elements; received {number}."
             assert result == (431, sentence, ())
 
 
 async def test_commas_elsewhere_are_no_list():
     """A cookie or a comment may have any number of commas."""
     head = LINES + b"Cookie: " + b"," * 5_000 + b"\r\nX-Connection: " + b"," * 5_000 + b"\r\n\r\n"
-    assert (await outcome([head]))[0] == b"GET"
+    assert (await outcome([head]))[0] == "GET"
 
 
 HOST = "A Host header is a host, or a host and a port, such as 'server.example.com:5000'; received "
@@ -351,18 +351,18 @@ async def test_a_host_that_is_one_is_accepted(host):
     """What the grammar of URIs allows passes (RFC 9110 §7.2); it may be empty."""
     for line in (b"Host: " + host, b"hOST:" + host):
         result = await outcome([b"GET / HTTP/1.1\r\nX: \ta\tb\r\n" + line + b"\r\n\r\n"])
-        assert result[0] == b"GET"
+        assert result[0] == "GET"
 
 
 async def test_http_1_2_is_read_as_http_1_1():
     """A higher minor version is understood as the highest known one (RFC 9110 §2.5), its Host is needed too."""
-    assert (await outcome([HEAD.replace(b"HTTP/1.1", b"HTTP/1.2")]))[2] == b"1.2"
+    assert (await outcome([HEAD.replace(b"HTTP/1.1", b"HTTP/1.2")]))[2] == "1.2"
     assert await outcome([b"GET / HTTP/1.2\r\n\r\n"]) == (
         400,
         f"{INVALID}Missing mandatory Host: header.",
         (),
     )
-    assert (await outcome([b"GET / HTTP/1.0\r\n\r\n"]))[0] == b"GET"
+    assert (await outcome([b"GET / HTTP/1.0\r\n\r\n"]))[0] == "GET"
 
 
 async def test_a_request_line_in_single_bytes_is_read_once():
@@ -381,96 +381,106 @@ async def test_a_request_line_in_single_bytes_is_read_once():
     assert min(seconds(16_000) for _ in range(5)) < 8 * min(seconds(4_000) for _ in range(5))
 
 
-PAGE = Response(
-    200, (("Content-Type", "text/plain"), ("Content-Length", "5"), ("Connection", "close")), b"hello"
+@pytest.mark.parametrize(
+    ("target", "host", "named"),
+    [
+        (b"/ws", b"a.com:5000", "a.com:5000"),
+        (b"/ws", None, None),
+        (b"/ws?http://b.com/", b"a.com", "a.com"),
+        (b"*", b"a.com", "a.com"),
+        (b"http://b.com:1/ws", b"a.com", "b.com:1"),
+        (b"http://b.com:1/ws", None, "b.com:1"),
+        (b"HTTPS://b.com?x", b"a.com", "b.com"),
+        (b"http://me@b.com/", b"a.com", "me@b.com"),
+        (b"http:///", b"a.com", ""),
+    ],
 )
-DATE = b"Tue, 24 Nov 2026 16:00:00 GMT"
-PAGE_HEAD = (
-    b"HTTP/1.1 200 OK\r\nDate: " + DATE + b"\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n"
-    b"Connection: close\r\n\r\n"
-)
-
-
-@pytest.fixture(autouse=True)
-def at_four(monkeypatch):
-    """All responses of these tests are dated alike."""
-    monkeypatch.setattr(time, "time", lambda: 1_795_536_000.75)
-
-
-async def sent(response: Response, *, head_only: bool) -> bytes:
-    ours, peer = trio.testing.memory_stream_pair()
-    await send_response(ours, response, head_only=head_only)
-    return bytes(await peer.receive_some())
-
-
-async def test_a_response_is_sent_whole():
-    """Status line, headers, body: byte by byte."""
-    assert await sent(PAGE, head_only=False) == PAGE_HEAD + b"hello"
-
-
-async def test_a_head_request_is_answered_without_the_body():
-    """HEAD gets what GET gets, up to the blank line."""
-    assert await sent(PAGE, head_only=True) == PAGE_HEAD
+async def test_a_request_names_its_host_in_the_target_or_in_host(target, host, named):
+    """The absolute form names the host, whatever stands in Host (RFC 9112 §3.2.2)."""
+    version, line = (b"1.0", b"") if host is None else (b"1.1", b"hOST: " + host + b"\r\n")
+    head = b"GET " + target + b" HTTP/" + version + b"\r\nX: x\r\n" + line + b"\r\n"
+    request = await Http1(Pieces([head])).receive()
+    assert request.host == named
+    assert request.headers.get_all("host") == (() if named is None else (named,))
 
 
 @pytest.mark.parametrize(
-    ("status", "line"),
+    ("lines", "length", "persistent", "expects_continue"),
     [
-        (304, b"HTTP/1.1 304 Not Modified"),
-        (408, b"HTTP/1.1 408 Request Timeout"),
-        (421, b"HTTP/1.1 421 Misdirected Request"),
-        (426, b"HTTP/1.1 426 Upgrade Required"),
-        (431, b"HTTP/1.1 431 Request Header Fields Too Large"),
-        (501, b"HTTP/1.1 501 Not Implemented"),
-        (503, b"HTTP/1.1 503 Service Unavailable"),
-        (505, b"HTTP/1.1 505 HTTP Version Not Supported"),
+        (b"", 0, True, False),
+        (b"Content-Length: 5\r\n", 5, True, False),
+        (b"Content-Length: 0\r\nExpect: 100-continue\r\n", 0, True, False),
+        (b"content-length:00005\t\r\nEXPECT: x, 100-Continue\r\n", 5, True, True),
+        (b"Transfer-Encoding: chunked\r\n", None, True, False),
+        (b"TRANSFER-encoding: Chunked \r\nConnection: close\r\n", None, False, False),
+        (b"Connection: x, CLOSE\r\n", 0, False, False),
+        (b"Connection: closed\r\n", 0, True, False),
     ],
 )
-async def test_a_status_has_its_phrase(status, line):
-    """Every status that we send has its standard words."""
-    response = Response(status, (("Connection", "close"),), b"")
-    assert await sent(response, head_only=False) == (
-        line + b"\r\nDate: " + DATE + b"\r\nConnection: close\r\n\r\n"
+def test_a_head_says_what_follows_it(lines, length, persistent, expects_continue):
+    """How long the body is, whether another request may follow, and whether the client waits with the body."""
+    head = parse_head(b"POST / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")
+    assert (head.length, head.persistent, head.expects_continue) == (length, persistent, expects_continue)
+    if length is not None:
+        old = parse_head(b"POST / HTTP/1.0\r\nHost: a\r\n" + lines + b"\r\n")
+        assert (old.length, old.persistent, old.expects_continue) == (length, False, False)
+
+
+ONE_LENGTH = "A request has one Content-Length, one number; received "
+BOTH = "A request has a Content-Length or a Transfer-Encoding, but not both; received both."
+ALONE = "Transfer-Encoding may be 'chunked' alone; received "
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", BOTH),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", BOTH),
+        (b"Transfer-Encoding: identity\r\nContent-Length: 5\r\n", BOTH),
+        (b"Content-Length: 5\r\nContent-Length: 5\r\n", f"{ONE_LENGTH}'5', '5'."),
+        (b"Content-Length: 5\r\nX: x\r\ncontent-length: 6\r\n", f"{ONE_LENGTH}'5', '6'."),
+        (b"Content-Length: 5, 5\r\n", f"{ONE_LENGTH}'5, 5'."),
+        (b"Content-Length: 5,\r\n", f"{ONE_LENGTH}'5,'."),
+        (b"Content-Length: +5\r\n", f"{INVALID}bad Content-Length."),
+        (b"Content-Length: -1\r\n", f"{INVALID}bad Content-Length."),
+        (b"Content-Length: 5 6\r\n", f"{INVALID}bad Content-Length."),
+        (b"Content-Length: 0x5\r\n", f"{INVALID}bad Content-Length."),
+        (b"Content-Length: 1_0\r\n", f"{INVALID}bad Content-Length."),
+        (b"Content-Length: \xb2\r\n", f"{INVALID}bad Content-Length."),
+        (b"Content-Length:\r\n", f"{INVALID}bad Content-Length."),
+        (b"Content-Length: " + b"9" * 21 + b"\r\n", f"{INVALID}bad Content-Length."),
+        (b"Content-Length : 5\r\n", f"{INVALID}illegal header line: 'Content-Length : 5'."),
+        (b"Transfer-Encoding : chunked\r\n", f"{INVALID}illegal header line: 'Transfer-Encoding : chunked'."),
+        (b"Transfer-Encoding\t: chunked\r\n", f"{INVALID}illegal header line: 'Transfer-Encoding\\t: chunked'."),
+        (b"Transfer-Encoding: gzip\r\n", f"{ALONE}'gzip'."),
+        (b"Transfer-Encoding: gzip, chunked\r\n", f"{ALONE}'gzip, chunked'."),
+        (b"Transfer-Encoding: chunked, gzip\r\n", f"{ALONE}'chunked, gzip'."),
+        (b"Transfer-Encoding: chunked, chunked\r\n", f"{ALONE}'chunked, chunked'."),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", f"{ALONE}'chunked', 'chunked'."),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", f"{ALONE}'chunked', 'identity'."),
+        (b"Transfer-Encoding: xchunked\r\n", f"{ALONE}'xchunked'."),
+        (b'Transfer-Encoding: "chunked"\r\n', f"{ALONE}'\"chunked\"'."),
+        (b"Transfer-Encoding: chunked;x=1\r\n", f"{ALONE}'chunked;x=1'."),
+        (b"Transfer-Encoding:\r\n", f"{ALONE}''."),
+        (b"Transfer-Encoding: \x0bchunked\r\n", f"{NO_CONTROL}'\\x0b' in the line 'Transfer-Encoding: \\x0bchunked'."),
+        (b"X: x\rTransfer-Encoding: chunked\r\n", f"{NO_CONTROL}'\\r' in the line 'X: x\\rTransfer-Encoding: chunked'."),
+        (b"X: x\r\n Transfer-Encoding: chunked\r\n", f"{ONE_LINE}' Transfer-Encoding: chunked'."),
+        (b"Transfer-Encoding:\r\n chunked\r\n", f"{ONE_LINE}' chunked'."),
+        (b"Transfer Encoding: chunked\r\n", f"{INVALID}illegal header line: 'Transfer Encoding: chunked'."),
+    ],
+)  # fmt: skip
+async def test_where_a_request_ends_has_one_answer(lines, sentence):
+    """What two servers may frame differently is refused, and the connection ends with that."""
+    http = Http1(Pieces([b"POST / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n0\r\n\r\nGET / HTTP/1.1\r\n"]))
+    with pytest.raises(Refused) as refused:
+        await http.receive()
+    assert (refused.value.status, refused.value.sentence) == (400, sentence)
+    assert not http.reusable
+
+
+async def test_http_1_0_has_no_chunks():
+    """A server of HTTP/1.0 on the way would take them for the body itself (RFC 9112 §6.1)."""
+    assert await refusal_of(b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n") == (
+        400,
+        "HTTP/1.0 has no Transfer-Encoding; received one.",
     )
-
-
-async def test_the_date_is_that_of_the_answer(monkeypatch):
-    """A response is dated, in the one form that HTTP has (RFC 9110 §6.6.1), and a second later otherwise."""
-    first = await sent(PAGE, head_only=True)
-    monkeypatch.setattr(time, "time", lambda: 1_795_536_001.0)
-    second = await sent(PAGE, head_only=True)
-    assert second == first.replace(b"16:00:00", b"16:00:01") != first
-
-
-async def test_a_refused_version_is_told_what_to_upgrade_to():
-    """426 has Upgrade (RFC 9110 §15.5.22), named in Connection as a header of this connection, which closes."""
-    refused = Refused(426, "13", (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
-    answer = await sent(refusal(refused), head_only=False)
-    assert b"\r\nUpgrade: websocket\r\n" in answer
-    client = h11.Connection(h11.CLIENT)
-    client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
-    client.receive_data(answer)
-    head = client.next_event()
-    assert isinstance(head, h11.Response)
-    options = b",".join(value for name, value in head.headers if name == b"connection").lower().split(b",")
-    assert sorted(option.strip() for option in options) == [b"close", b"upgrade"]
-
-
-async def test_a_peer_that_is_gone_is_trios_error():
-    """A response that cannot be sent raises BrokenResourceError, and the caller lets it pass."""
-    ours, peer = trio.testing.memory_stream_pair()
-    await peer.aclose()
-    with pytest.raises(trio.BrokenResourceError):
-        await send_response(ours, PAGE, head_only=False)
-
-
-async def test_h11_understands_what_was_sent():
-    """A client's HTTP library reads the response as it was meant."""
-    client = h11.Connection(h11.CLIENT)
-    client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
-    client.receive_data(await sent(PAGE, head_only=False))
-    head, body, end = client.next_event(), client.next_event(), client.next_event()
-    assert isinstance(head, h11.Response)
-    assert isinstance(body, h11.Data)
-    assert isinstance(end, h11.EndOfMessage)
-    assert (head.status_code, bytes(body.data), client.their_state) == (200, b"hello", h11.MUST_CLOSE)
