@@ -4,8 +4,9 @@ import h11
 import pytest
 
 from trioecho._http import pages as responses
-from trioecho._http.pages import Response, page_files, read_page, refusal, respond
+from trioecho._http.pages import Response, page_files, refusal, respond
 from trioecho._http.refusals import Refused
+from trioecho._http.sample_page import read_page
 
 PATHS = ("/ws", "/chat")
 POLICY = (

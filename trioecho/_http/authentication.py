@@ -41,8 +41,8 @@ def basic_auth(check: BasicCheck, *, realm: str = "trioecho") -> Authenticate:
 
     `realm` says what the password is for. The password can be read by all on the way where there is no TLS.
 
-    Raises TypeError or ValueError with one sentence for what will not do. What it
-    makes is a checkpoint only if `check` is.
+    Raises TypeError or ValueError with one sentence for what will not do. What it makes is a
+    checkpoint only if `check` is.
     """
     if isinstance(check, str):
         name, colon, password = check.partition(":")
@@ -108,8 +108,8 @@ def bearer(
 
     Without a token a request is refused with 401; with several that differ, or a malformed one, with 400.
 
-    Raises TypeError or ValueError with one sentence for what will not do. What it
-    makes is a checkpoint only if `check` is.
+    Raises TypeError or ValueError with one sentence for what will not do. What it makes is a
+    checkpoint only if `check` is.
     """
     call: Callable[[str], object]
     if isinstance(check, str):

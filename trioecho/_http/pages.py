@@ -7,38 +7,18 @@ keep alive for, and a client that thinks otherwise would take a frame for a resp
 
 from __future__ import annotations
 
-import hashlib
-import html
-import importlib.resources
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from importlib.resources.abc import Traversable
 
 import h11
 
 from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.sample_page import PageFile, has_current, page_files, with_endpoint
 from trioecho._http.upgrade import path_and_target
 
 Headers = tuple[tuple[str, str], ...]
 
-_CONTENT_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".ico": "image/x-icon",
-    ".js": "text/javascript; charset=utf-8",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-}
 _TEXT = "text/plain; charset=utf-8"
-# The page needs its own script, style and images, and a WebSocket to any server that is typed into it;
-# nothing else.
-_PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-# The place in index.html that says where the page finds its WebSocket.
-_ENDPOINT = b'<meta name="trioecho-endpoint" content="%s">'
 _ON_EVERY_RESPONSE: Headers = (("X-Content-Type-Options", "nosniff"), ("Connection", "close"))
 
 
@@ -47,15 +27,6 @@ class Response:
     """A response to send: its headers are complete, its body is a GET's (a HEAD sends the headers alone)."""
 
     status: int
-    headers: Headers
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PageFile:
-    """One file of the page: what is sent with 200, and the headers that a 304 repeats."""
-
-    etag: str
     headers: Headers
     body: bytes
 
@@ -85,7 +56,7 @@ def respond(request: h11.Request, paths: Collection[str]) -> Response:
         sentence = f"{quoted(path)} takes {takes}; received {quoted(request.method.decode('ascii'))}."
         return refusal(Refused(405, sentence, (("Allow", allow),)))
     if file is not None:
-        return _page(request, _with_endpoint(file, next(iter(paths), "/ws")))
+        return _page(request, with_endpoint(file, next(iter(paths), "/ws")))
     if path == "/healthz":
         return _text(200, "ok", (("Cache-Control", "no-store"),))
     sentence = (
@@ -107,66 +78,12 @@ def refusal(refused: Refused) -> Response:
     return replace(response, headers=tuple(headers))
 
 
-@cache
-def page_files() -> Mapping[str, PageFile]:
-    """The files of the package's folder `page` by the path of their URL, read once; `/` is index.html."""
-    return read_page(importlib.resources.files("trioecho") / "page")
-
-
-def read_page(folder: Traversable) -> Mapping[str, PageFile]:
-    """The files in a folder by path: those of a known type, none in folders below; no folder, no files.
-
-    Everything that can be asked for is in this mapping, so no request ever names a file on the disk.
-    """
-    files: dict[str, PageFile] = {}
-    if not folder.is_dir():
-        return files
-    for entry in folder.iterdir():
-        suffix = entry.name[entry.name.rfind(".") :]
-        if entry.is_file() and suffix in _CONTENT_TYPES:
-            files["/" if entry.name == "index.html" else f"/{entry.name}"] = _page_file(
-                entry.read_bytes(), suffix
-            )
-    return files
-
-
-def _page_file(body: bytes, suffix: str) -> PageFile:
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = (
-        ("ETag", etag),
-        # Keep it, but ask before use: a page of another version must not meet this version's script.
-        ("Cache-Control", "no-cache"),
-        ("Content-Type", _CONTENT_TYPES[suffix]),
-        ("Content-Security-Policy", _PAGE_POLICY),
-        ("Referrer-Policy", "no-referrer"),
-    )
-    return PageFile(etag, headers + _ON_EVERY_RESPONSE, body)
-
-
-@lru_cache(maxsize=64)
-def _with_endpoint(file: PageFile, path: str) -> PageFile:
-    """The file with the path of its WebSocket filled in; itself, if it has no place for one."""
-    # A path from the command line may hold half a surrogate pair: it must not cost the server its page.
-    content = html.escape(path).encode("utf-8", "replace")
-    body = file.body.replace(_ENDPOINT % b"/ws", _ENDPOINT % content)
-    return file if body == file.body else _page_file(body, ".html")
-
-
 def _page(request: h11.Request, file: PageFile) -> Response:
-    if _has_current(request, file.etag):
-        return Response(304, file.headers, b"")
-    return Response(200, (*file.headers, ("Content-Length", str(len(file.body)))), file.body)
-
-
-def _has_current(request: h11.Request, etag: str) -> bool:
-    """If-None-Match, by the weak comparison it asks for (RFC 9110 §13.1.2)."""
-    tags = [
-        tag.strip()
-        for name, value in request.headers
-        if name == b"if-none-match"
-        for tag in value.split(b",")
-    ]
-    return any(tag == b"*" or tag.removeprefix(b"W/") == etag.encode("ascii") for tag in tags)
+    headers = (*file.headers, ("Connection", "close"))
+    tags = [value.decode("latin-1") for name, value in request.headers if name == b"if-none-match"]
+    if has_current(tags, file.etag):
+        return Response(304, headers, b"")
+    return Response(200, (*headers, ("Content-Length", str(len(file.body)))), file.body)
 
 
 def _options(allow: str) -> Response:
