@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
 import pytest
+import trio
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 import trioecho
+from page.browser import Tab
 from page.conftest import OpenTab, StartServer
+from trioecho._http.messages import Request
+from trioecho._http.sample_page import sample_page
 
 UNUSUAL = ("/", "/straße", '/"quoted"\'&<b>', "/a\\b", "/100%", "/a;b=c,d@e:f+g/[h]", "/👋")
 
@@ -48,6 +55,52 @@ def test_page_offers_the_first_of_several_paths(start: StartServer, open_tab: Op
     tab["url"].fill(first.replace("/first", "/second"))
     tab["url"].press("Enter")
     tab.sees("Open")
+
+
+class Below(BaseHTTPRequestHandler):
+    """A server that has the page at /demo and below it, and nothing else."""
+
+    page = sample_page("/chat")
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        request = Request("GET", path, self.path)
+        if path.startswith("/demo/"):
+            request.path_params = {"path": path.removeprefix("/demo/")}
+        elif path != "/demo":
+            self.send_error(404)
+            return
+        response = trio.run(self.page, request)
+        assert isinstance(response.body, bytes)
+        self.send_response(response.status)
+        for name, value in (*response.headers, ("Content-Length", str(len(response.body)))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(response.body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def below() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Below) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_page_works_below_another_path(context: BrowserContext, start: StartServer, below: str) -> None:
+    """Mounted at /demo the page is found with and without a slash, and finds all its files below."""
+    with Tab(context, f"{below}/demo?from=bookmark") as tab:
+        assert tab.page.url == f"{below}/demo/?from=bookmark"
+        expect(tab["url"]).to_have_value(f"{below.replace('http', 'ws')}/chat")
+        tab["url"].fill(start().websocket_url)
+        tab.connect()
+        tab.send("hello")
+        tab.wait_for_rows(3)
 
 
 def test_etag_follows_the_endpoint(start: StartServer) -> None:

@@ -1,0 +1,180 @@
+"""The sample page: a client for WebSockets in the browser, which any route can serve; and the health check.
+
+The page is the folder `page` of the package. Its files refer to each other relatively, so it may stand anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import importlib.resources
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING
+
+from trioecho._http.messages import Response
+from trioecho._http.refusals import Refused, quoted
+
+if TYPE_CHECKING:
+    from trioecho._http.messages import Request
+
+_CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+# The page needs its own script, style and images, and a WebSocket to any server that is typed into it;
+# nothing else.
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_NO_SNIFFING = ("X-Content-Type-Options", "nosniff")
+_DEFAULT_ENDPOINT = "/ws"
+# The place in index.html that says where the page finds its WebSocket.
+_ENDPOINT = b'<meta name="trioecho-endpoint" content="%s">'
+
+
+@dataclass(frozen=True, slots=True)
+class PageFile:
+    """One file of the page: what is sent with 200, and the headers that a 304 repeats."""
+
+    etag: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class SamplePage:
+    """What `sample_page` returns: an async function of a request, which answers with a file of the page."""
+
+    __slots__ = ("_endpoint", "_found")
+
+    def __init__(self, endpoint: str | None = None) -> None:
+        if endpoint is not None:
+            if not isinstance(endpoint, str):
+                raise TypeError(f"endpoint takes a path such as '/ws', or None; you gave {endpoint!r}")
+            if not endpoint.startswith("/"):
+                raise ValueError(f"endpoint takes a path that begins with a slash; you gave {endpoint!r}")
+        self._endpoint = endpoint
+        self._found = _DEFAULT_ENDPOINT
+
+    def __repr__(self) -> str:
+        return f"<trioecho.SamplePage of {self.endpoint!r}>"
+
+    @property
+    def endpoint(self) -> str:
+        """The path of the WebSocket that the page offers to connect to, decoded."""
+        return self._found if self._endpoint is None else self._endpoint
+
+    def use_endpoint(self, path: str) -> None:
+        """Say where the server has its first WebSocket. The server does; what `sample_page` was given takes
+        precedence."""
+        self._found = path
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of all files, to mount each by itself: "/" is the page, "/page.js" its script, and so on."""
+        return tuple(page_files())
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer a GET or HEAD with a file, or 304 if the client has it (RFC 9110 §13.1.2).
+
+        The file is that of the route's parameter `path`; without one, that of the path's last segment, and where this
+        is no file the page stands at this path itself, and the answer leads to the same with a slash. Raises `Refused`
+        (404) for a file that is not there. Not a checkpoint.
+        """
+        name = request.path_params.get("path")
+        mounted_alone = name is None
+        if name is None:
+            name = request.path.rpartition("/")[2]
+        file = page_files().get("/" if name == "/" else f"/{name}")
+        if file is None and mounted_alone:
+            return _with_slash(request)
+        if file is None:
+            raise Refused(404, f"Nothing is served at {quoted(request.path)}.")
+        file = with_endpoint(file, self.endpoint)
+        if has_current(request.headers.get_all("if-none-match"), file.etag):
+            return Response(status=304, headers=file.headers)
+        return Response(file.body, headers=file.headers)
+
+
+def sample_page(endpoint: str | None = None) -> SamplePage:
+    """Make the sample page, a client for WebSockets in the browser, to be given as a route.
+
+    It has several files, so mount it with a parameter called `path`: ``{"/demo": page, "/demo/{path:path}": page}``,
+    where the first is for those who leave out the slash, and is sent on to the second.
+
+    `endpoint` is the path of the WebSocket that it offers to connect to; by default, the first one of its server.
+    Raises TypeError or ValueError with one sentence for what is no path.
+    """
+    return SamplePage(endpoint)
+
+
+async def healthz(request: Request) -> Response:
+    """Answer "ok": whoever hears it knows that the server takes requests. Not a checkpoint."""
+    return Response("ok", headers=(("Cache-Control", "no-store"), _NO_SNIFFING))
+
+
+@cache
+def page_files() -> Mapping[str, PageFile]:
+    """The files of the package's folder `page` by the path of their URL, read once; `/` is index.html."""
+    return read_page(importlib.resources.files("trioecho") / "page")
+
+
+def read_page(folder: Traversable) -> Mapping[str, PageFile]:
+    """The files in a folder by path: those of a known type, none in folders below; no folder, no files.
+
+    Everything that can be asked for is in this mapping, so no request ever names a file on the disk.
+    """
+    files: dict[str, PageFile] = {}
+    if not folder.is_dir():
+        return files
+    for entry in folder.iterdir():
+        suffix = entry.name[entry.name.rfind(".") :]
+        if entry.is_file() and suffix in _CONTENT_TYPES:
+            files["/" if entry.name == "index.html" else f"/{entry.name}"] = _page_file(
+                entry.read_bytes(), suffix
+            )
+    return files
+
+
+@lru_cache(maxsize=64)
+def with_endpoint(file: PageFile, path: str) -> PageFile:
+    """The file with the path of its WebSocket filled in; itself, if it has no place for one."""
+    # A path from the command line may hold half a surrogate pair: it must not cost the server its page.
+    content = html.escape(path).encode("utf-8", "replace")
+    body = file.body.replace(_ENDPOINT % _DEFAULT_ENDPOINT.encode(), _ENDPOINT % content)
+    return file if body == file.body else _page_file(body, ".html")
+
+
+def has_current(if_none_match: Iterable[str], etag: str) -> bool:
+    """Whether one of the tags in If-None-Match is `etag`, by the weak comparison it asks for (RFC 9110 §13.1.2)."""
+    tags = [tag.strip() for line in if_none_match for tag in line.split(",")]
+    return any(tag == "*" or tag.removeprefix("W/") == etag for tag in tags)
+
+
+def _page_file(body: bytes, suffix: str) -> PageFile:
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = (
+        ("ETag", etag),
+        # Keep it, but ask before use: a page of another version must not meet this version's script.
+        ("Cache-Control", "no-cache"),
+        ("Content-Type", _CONTENT_TYPES[suffix]),
+        ("Content-Security-Policy", _PAGE_POLICY),
+        ("Referrer-Policy", "no-referrer"),
+        _NO_SNIFFING,
+    )
+    return PageFile(etag, headers, body)
+
+
+def _with_slash(request: Request) -> Response:
+    """Lead to the same path with a slash behind it, below which the page finds its files."""
+    path, question_mark, query = request.target.partition("?")
+    # Relative to where the client is: a path with two slashes at its front would be taken for another host.
+    location = f"./{path.rpartition('/')[2]}/{question_mark}{query}"
+    return Response(status=308, headers={"Location": location})
