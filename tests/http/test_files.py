@@ -1,125 +1,33 @@
-"""A directory of static files: what is served, what is not, and that nothing outside it ever is."""
+"""A directory of static files: what is served and how, what is not found, and what will not do."""
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import re
 import socket
-import stat
-import threading
-from collections.abc import AsyncIterable, Callable, Iterator, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterable
 from pathlib import Path
-from urllib.parse import quote, unquote, urljoin
+from urllib.parse import quote, urljoin
 
 import pytest
 import trio
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from static_files import (
+    LARGE,
+    content_of,
+    fields_of,
+    open_below,
+    refused_by,
+    request_for,
+    root,
+    way_of_opening,
+)
 
-from trioecho._http import beneath, files
-from trioecho._http.beneath import OpenFile, open_beneath
-from trioecho._http.files import MOST_THREADS, PIECE, Files
-from trioecho._http.messages import Request, Response
-from trioecho._http.paths import PathPattern, PathTable
-from trioecho._http.refusals import Refused
+from trioecho._http.beneath import OpenFile
+from trioecho._http.files import PIECE, Files
+from trioecho._http.messages import Request
 
-LARGE = bytes(range(256)) * 1024  # four pieces
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    """A directory with something in it, beside a secret; no file may be left open in either."""
-    root = tmp_path / "root"
-    (root / "docs" / "deep").mkdir(parents=True)
-    (root / "empty").mkdir()
-    (root / ".git").mkdir()
-    (root / "hello.txt").write_bytes(b"inside: hello")
-    (root / "index.html").write_bytes(b"inside: index")
-    (root / "docs" / "index.html").write_bytes(b"inside: docs")
-    (root / "docs" / "deep" / "page.html").write_bytes(b"inside: page")
-    (root / ".git" / "config").write_bytes(b"inside, hidden")
-    (root / ".env").write_bytes(b"inside, hidden")
-    (root / "empty.css").write_bytes(b"")
-    (root / "large.bin").write_bytes(LARGE)
-    (tmp_path / "secret.txt").write_bytes(b"outside")
-    (tmp_path / "root-too").mkdir()
-    (tmp_path / "root-too" / "secret.txt").write_bytes(b"outside")
-    yield root
-    assert open_below(tmp_path) == []
-
-
-@pytest.fixture(params=["relative", "resolved"])
-def way_of_opening(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Relative to a directory's descriptor, or, as on Windows, by the whole path."""
-    monkeypatch.setattr(beneath, "_RELATIVE", request.param == "relative")
-    return str(request.param)
-
-
-def open_below(path: Path) -> list[str]:
-    """What this process has open there."""
-    found = []
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):
-            target = os.readlink(descriptor)
-            if target.startswith(str(path)):
-                found.append(target)
-    return found
-
-
-async def until_closed(path: Path) -> None:
-    """A thread that has just reported back may hold on to the file for a moment."""
-    with trio.fail_after(5):
-        while open_below(path):
-            gc.collect()
-            await trio.sleep(0.001)
-
-
-def request_for(
-    target: str,
-    headers: Mapping[str, str] | list[tuple[str, str]] = (),  # type: ignore[assignment]
-    *,
-    method: str = "GET",
-    pattern: str = "/static/{path:path}",
-) -> Request:
-    """A request as it reaches the endpoint of a route."""
-    path = target.partition("?")[0]
-    with suppress(UnicodeDecodeError):
-        path = unquote(path.replace("%2F", "%252F").replace("%2f", "%252f"), errors="strict")
-    request = Request(method, path, target, headers)
-    found = PathTable([(PathPattern(pattern), True)]).find(path, target)
-    assert found is not None, f"{target!r} is not of the route {pattern!r}"
-    request.path_params = found[1]
-    return request
-
-
-async def refused_by(endpoint: Files, request: Request) -> Refused:
-    with pytest.raises(Refused) as refused:
-        await endpoint(request)
-    assert ("X-Content-Type-Options", "nosniff") in refused.value.headers
-    return refused.value
-
-
-async def content_of(response: Response) -> bytes:
-    """The body, streamed or not; it has as many bytes as Content-Length says."""
-    if isinstance(response.body, bytes):
-        return response.body
-    pieces = [piece async for piece in response.body]
-    assert all(isinstance(piece, bytes) and 0 < len(piece) <= PIECE for piece in pieces)
-    content = b"".join(piece for piece in pieces if isinstance(piece, bytes))
-    assert fields_of(response)["content-length"] == str(len(content))
-    return content
-
-
-def fields_of(response: Response | Refused) -> dict[str, str]:
-    fields = {name.lower(): value for name, value in response.headers}
-    assert len(fields) == len(response.headers)
-    return fields
-
-
-# What is served
+__all__ = ["root", "way_of_opening"]
 
 
 async def test_a_file_is_served_with_all_that_belongs_to_it(root: Path, way_of_opening: str) -> None:
@@ -311,9 +219,6 @@ async def test_own_headers_and_types_are_sent(root: Path) -> None:
     assert fields_of(await forever(request_for("/static/hello.txt")))["cache-control"] == "public, immutable"
 
 
-# Methods, conditions, parts
-
-
 async def test_a_head_is_answered_without_reading(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the fields of a GET, and a length, but the file is closed before it is answered."""
     endpoint = Files(root)
@@ -420,9 +325,6 @@ async def test_a_part_behind_the_end_is_refused(root: Path) -> None:
     assert fields_of(empty)["content-type"] == "text/css; charset=utf-8"
 
 
-# What is not served
-
-
 @pytest.mark.parametrize(
     "path",
     [
@@ -517,356 +419,11 @@ async def test_a_lone_surrogate_is_no_name(root: Path) -> None:
     assert (await refused_by(Files(root), request)).status == 404
 
 
-@pytest.mark.parametrize(
-    "number", [errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EINVAL]
-)
-async def test_what_may_not_be_read_is_not_found(
-    root: Path, number: int, monkeypatch: pytest.MonkeyPatch, way_of_opening: str
-) -> None:
-    """Whatever the kernel says about it."""
-    failing(monkeypatch, number)
-    assert (await refused_by(Files(root), request_for("/static/hello.txt"))).status == 404
-
-
-@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ENOMEM, errno.ESTALE])
-async def test_a_failure_of_the_machine_is_one(
-    root: Path, number: int, monkeypatch: pytest.MonkeyPatch, way_of_opening: str
-) -> None:
-    """It is raised, for the log and a 500."""
-    failing(monkeypatch, number)
-    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as raised:
-        await Files(root)(request_for("/static/hello.txt"))
-    assert raised.value.errno == number
-
-
-def failing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Lets `os.open` fail for the file."""
-    really = os.open
-
-    def fail(path: bytes, *arguments: int, dir_fd: int | None = None) -> int:
-        if path.endswith(b"hello.txt"):
-            raise OSError(number, os.strerror(number))
-        return really(path, *arguments, dir_fd=dir_fd)
-
-    monkeypatch.setattr(os, "open", fail)
-
-
-async def test_a_fifo_is_not_even_opened(root: Path) -> None:
-    """A process that waits for its reader goes on waiting."""
-    os.mkfifo(root / "fifo")
-    assert (await refused_by(Files(root), request_for("/static/fifo"))).status == 404
-    with pytest.raises(OSError, match="No such device or address"):
-        os.open(root / "fifo", os.O_WRONLY | os.O_NONBLOCK)
-
-
-def to_link(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("../secret.txt")
-
-
-def to_fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def to_directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-@pytest.mark.parametrize("change", [to_link, to_fifo, to_directory, Path.unlink])
-async def test_what_is_replaced_after_it_was_looked_at_is_not_opened(
-    root: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between `stat` and `open` whoever may write there can do anything."""
-    check = beneath._check_kind
-
-    def check_and_change(status: os.stat_result) -> None:
-        check(status)
-        if stat.S_ISREG(status.st_mode):
-            change(root / "hello.txt")
-
-    monkeypatch.setattr(beneath, "_check_kind", check_and_change)
-    with trio.fail_after(5):
-        assert (await refused_by(Files(root), request_for("/static/hello.txt"))).status == 404
-
-
-async def test_a_link_put_on_the_way_is_not_followed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path that was resolved is walked again, and then without any link."""
-    (root / "link").symlink_to("docs")
-    (root.parent / "deep").mkdir()
-    (root.parent / "deep" / "page.html").write_bytes(b"outside")
-    resolve = beneath._resolved
-
-    def resolve_and_change(directory: str, names: tuple[bytes, ...]) -> tuple[bytes, list[bytes]]:
-        resolved = resolve(directory, names)
-        (root / "docs").rename(root / "old")
-        (root / "docs").symlink_to("..")
-        return resolved
-
-    endpoint = Files(root)
-    assert (await endpoint(request_for("/static/link/deep/page.html"))).body == b"inside: page"
-    monkeypatch.setattr(beneath, "_resolved", resolve_and_change)
-    assert (await refused_by(endpoint, request_for("/static/link/deep/page.html"))).status == 404
-
-
-PIECES_OF_PATHS = re.findall(
-    r"\S+",
-    r". .. ... root docs deep page.html hello.txt secret.txt .env .git config out out.txt self up root-too %2e%2e %2E. "
-    r".%2e ..%00 %2F %2f ..%2f.. %5c ..%5c.. \ %252e%252e %FF %C0%AE ~ proc fd",
-)
-NAMES = st.one_of(
-    st.sampled_from(["", *PIECES_OF_PATHS]),
-    st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="?"), max_size=4),
-)
-
-
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(names=st.lists(NAMES, max_size=7), relative=st.booleans(), by_parameter=st.booleans())
-@example(names=["..", "secret.txt"], relative=True, by_parameter=True)
-@example(names=["out", "secret.txt"], relative=False, by_parameter=True)
-@example(names=["self", "..%2fsecret.txt"], relative=True, by_parameter=True)
-def test_no_path_leads_out(
-    names: list[str], relative: bool, by_parameter: bool, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Whatever is asked for, what is served is a file beneath the directory that is not hidden."""
-    place = tmp_path_factory.getbasetemp() / "no_path_leads_out"
-    if not place.exists():
-        (place / "root" / "docs" / "deep").mkdir(parents=True)
-        (place / "root" / ".git").mkdir()
-        (place / "root-too").mkdir()
-        for name in ("hello.txt", "docs/page.html", "docs/deep/page.html", "docs/deep/secret.txt"):
-            (place / "root" / name).write_bytes(b"inside")
-        for name in ("root/.env", "root/.git/config", "secret.txt", "root-too/secret.txt", "page.html"):
-            (place / name).write_bytes(b"outside or hidden")
-        (place / "root" / "out").symlink_to("..")
-        (place / "root" / "docs" / "up").symlink_to("../..")
-        (place / "root" / "out.txt").symlink_to("docs/../../secret.txt")
-        (place / "root" / "self").symlink_to(".")
-    endpoint = Files(place / "root")
-    pattern = "/s/{path:path}" if by_parameter else "/s/{other:path}"
-    request = request_for("/s/" + "/".join(names), pattern=pattern)
-    if not by_parameter:
-        request.path = request.path.removeprefix("/s")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(beneath, "_RELATIVE", relative)
-        try:
-            response = trio.run(endpoint, request)
-        except Refused as refused:
-            assert refused.status == 404  # noqa: PT017 (most are refused, not all)
-        else:
-            assert response.body == b"inside"
-
-
-@given(
-    st.lists(
-        st.one_of(st.sampled_from([b"..", b".", b"", b"/etc/passwd", b"../secret"]), st.binary()), max_size=4
-    )
-)
-def test_no_names_lead_out(names: list[bytes]) -> None:
-    """What opens the file does not rely on what the endpoint lets through."""
-    with pytest.raises((FileNotFoundError, IsADirectoryError)):
-        open_beneath("/nowhere", [*names, b"passwd"])
-    if any(name in (b"..", b".", b"") or b"/" in name for name in names):
-        with pytest.raises(FileNotFoundError):
-            open_beneath("/", [*names, b"etc"])
-
-
-# Streams, threads, and how files are closed
-
-
-async def test_a_large_file_is_streamed_in_pieces(root: Path) -> None:
-    """Each of 64 KiB at most; then the file is closed, without being told to."""
-    response = await Files(root)(request_for("/static/large.bin"))
-    assert await content_of(response) == LARGE
-    assert fields_of(response)["content-length"] == str(len(LARGE))
-    assert open_below(root) == []
-
-
-async def test_a_small_file_costs_one_call_in_a_thread(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A larger one costs one more for each piece."""
-    calls: list[object] = []
-    really = trio.to_thread.run_sync
-
-    async def counted(function: Callable[..., object], *arguments: object, **options: object) -> object:
-        calls.append(function)
-        return await really(function, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(trio.to_thread, "run_sync", counted)
-    endpoint = Files(root)
-    for size, expected in [(0, 1), (1, 1), (PIECE, 1), (PIECE + 1, 3), (4 * PIECE, 5)]:
-        calls.clear()
-        (root / "file").write_bytes(b"x" * size)
-        assert await content_of(await endpoint(request_for("/static/file"))) == b"x" * size
-        assert len(calls) == expected, size
-
-
-async def test_a_file_that_becomes_shorter_breaks_off(root: Path) -> None:
-    """The rest is not made up, and the file is closed."""
-    response = await Files(root)(request_for("/static/large.bin"))
-    assert isinstance(response.body, AsyncIterable)
-    pieces = aiter(response.body)
-    await anext(pieces)
-    os.truncate(root / "large.bin", PIECE + 10)
-    assert len(await anext(pieces)) == 10
-    sentence = f"the file 'large.bin' became shorter while it was sent: {3 * PIECE - 10} bytes are missing"
-    with pytest.raises(EOFError, match=sentence):
-        await anext(pieces)
-    assert open_below(root) == []
-
-
-async def test_a_file_that_grows_is_sent_as_long_as_was_said(root: Path) -> None:
-    """Never more than Content-Length."""
-    response = await Files(root)(request_for("/static/large.bin"))
-    (root / "large.bin").write_bytes(LARGE + b"more")
-    assert await content_of(response) == LARGE
-
-
-async def test_a_small_file_that_becomes_shorter_is_to_be_asked_for_again(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing has been sent of it yet, so the client can be told: 503 with Retry-After."""
-    monkeypatch.setattr(OpenFile, "read", lambda self, offset, size: b"half")
-    refused = await refused_by(Files(root), request_for("/static/hello.txt"))
-    assert (refused.status, fields_of(refused)["retry-after"]) == (503, "1")
-    assert open_below(root) == []
-
-
-async def test_a_disk_that_fails_closes_the_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, and in the middle of a stream."""
-
-    def fail(self: OpenFile, offset: int, size: int) -> bytes:
-        raise OSError(errno.EIO, "the disk has failed")
-
-    streamed = await Files(root)(request_for("/static/large.bin"))
-    monkeypatch.setattr(OpenFile, "read", fail)
-    assert isinstance(streamed.body, AsyncIterable)
-    with pytest.raises(OSError, match="the disk has failed"):
-        await anext(aiter(streamed.body))
-    with pytest.raises(OSError, match="the disk has failed"):
-        await Files(root)(request_for("/static/hello.txt"))
-    assert open_below(root) == []
-
-
-async def test_a_stream_that_is_not_finished_closes_the_file(root: Path) -> None:
-    """When it is told to, when it is cancelled, and when it is forgotten, begun or not."""
-    endpoint = Files(root)
-
-    async def stream() -> AsyncIterable[bytes]:
-        body = (await endpoint(request_for("/static/large.bin"))).body
-        assert isinstance(body, AsyncIterable)
-        assert open_below(root)
-        return body  # type: ignore[return-value]
-
-    for begun in (True, False):
-        body = await stream()
-        async with aclosing(body):  # type: ignore[type-var]
-            if begun:
-                await anext(aiter(body))
-        assert open_below(root) == []
-        assert [piece async for piece in body] == []
-
-        body = await stream()
-        if begun:
-            await anext(aiter(body))
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await anext(aiter(body))
-        assert open_below(root) == []
-
-        body = await stream()
-        if begun:
-            await anext(aiter(body))
-        del body
-        await until_closed(root)
-
-
-class Disk:
-    """A disk that hangs until it is told to go on."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.waiting = 0
-        self._goes_on = threading.Event()
-        self._lock = threading.Lock()
-        really_read, really_open = os.read, files.open_beneath
-
-        def read(descriptor: int, size: int) -> bytes:
-            self._wait()
-            return really_read(descriptor, size)
-
-        def open_(directory: str, names: tuple[bytes, ...]) -> OpenFile:
-            if names[-1] == b"hangs":
-                self._wait()
-                names = (*names[:-1], b"large.bin")
-            return really_open(directory, names)
-
-        # Only where files are read: the rest of the machine goes on.
-        monkeypatch.setattr(beneath, "os", type("os", (), {**vars(os), "read": staticmethod(read)}))
-        monkeypatch.setattr(files, "open_beneath", open_)
-
-    def _wait(self) -> None:
-        with self._lock:
-            self.waiting += 1
-        assert self._goes_on.wait(20)
-        with self._lock:
-            self.waiting -= 1
-
-    async def until_waiting(self, number: int) -> None:
-        with trio.fail_after(10):
-            while self.waiting != number:
-                await trio.sleep(0.001)
-
-    async def goes_on(self) -> None:
-        self._goes_on.set()
-        await self.until_waiting(0)
-
-
-async def test_a_disk_that_hangs_holds_up_nobody_else(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the rest of the program's threads, nor another `Files`; nor a cancellation."""
-    disk = Disk(monkeypatch)
-    endpoint = Files(root)
-    try:
-        with trio.fail_after(10):
-            async with trio.open_nursery() as nursery:
-                for _ in range(MOST_THREADS + 4):
-                    nursery.start_soon(endpoint, request_for("/static/hangs"))
-                await disk.until_waiting(MOST_THREADS)
-                assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
-                assert (await Files(root)(request_for("/static/empty.css"))).body == b""
-                nursery.cancel_scope.cancel()
-    finally:
-        await disk.goes_on()
-    # What the threads opened after all is closed.
-    await until_closed(root)
-
-
-async def test_a_file_is_not_closed_under_a_thread_that_reads_it(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its descriptor could be another file's by then; the thread closes it when it is done."""
-    body = (await Files(root)(request_for("/static/large.bin"))).body
-    assert isinstance(body, AsyncIterable)
-    disk = Disk(monkeypatch)
-    try:
-        with trio.fail_after(5):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(anext, aiter(body))
-                await disk.until_waiting(1)
-                nursery.cancel_scope.cancel()
-        assert len(open_below(root)) == 1
-    finally:
-        await disk.goes_on()
-    await until_closed(root)
-
-
 def test_the_same_files_may_be_served_in_several_runs(root: Path) -> None:
     """One after the other, as tests and notebooks do."""
     endpoint = Files(root)
     for _ in range(2):
         assert trio.run(endpoint, request_for("/static/hello.txt")).body == b"inside: hello"
-
-
-# Bad input
 
 
 @pytest.mark.parametrize(
