@@ -10,7 +10,9 @@ from trioecho._http.http1 import first_bytes, read_request, send_response
 from trioecho._http.pages import refusal, respond
 from trioecho._http.refusals import Refused
 from trioecho._http.upgrade import Handshake, check_host, judge, wants_websocket
+from trioecho._server.addresses import authority
 from trioecho._server.service import Service
+from trioecho._server.unix import name_of, shown
 from trioecho._wire.socket import await_hang_up, tcp_of
 from trioecho._wire.tls import TlsStream
 
@@ -62,12 +64,15 @@ async def receive_handshake(transport: trio.abc.Stream, service: Service) -> tup
 
 
 def address(transport: trio.abc.Stream) -> str:
-    """The peer's address and port, or what the stream says of itself."""
+    """The peer's address and port; at a Unix socket ``unix:`` and the path, its own if it has one, else the server's;
+    or what the stream says of itself."""
     stream = tcp_of(transport)
     if isinstance(stream, trio.SocketStream):
         try:
-            host, port, *_ = stream.socket.getpeername()
+            peer = stream.socket.getpeername()
+            if isinstance(peer, str | bytes):
+                return f"unix:{shown(name_of(peer or stream.socket.getsockname()))}"
         except OSError:
             return "a client that has gone"
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return authority(*peer[:2])
     return type(stream).__name__
