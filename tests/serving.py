@@ -41,6 +41,11 @@ one_way = pytest.mark.parametrize("way_of_reading", ["poller"], indirect=True)
 """For tests of what has nothing to do with reading."""
 
 
+def encrypted(server: trioecho.Server) -> bool:
+    """Whether `server` speaks TLS; one without a URL, that was made by `serving`, as all of its test do."""
+    return server.url.startswith("https:") if server.urls else _encrypted
+
+
 @functools.cache
 def certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The contexts of a server at 127.0.0.1 and of a client that trusts it."""
@@ -57,14 +62,14 @@ async def serving(
     handler: trioecho.Route | trioecho.Routes | None = None,
     *,
     host: str | tuple[str, ...] = "127.0.0.1",
+    at: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[trioecho.Server]:
-    """A server on a free port; cancelled, and waited for, on leaving."""
+    """A server on a free port of `host`, or where the arguments `at` have it; cancelled, and waited for, on leaving."""
     start = functools.partial(
         trioecho.serve,
         handler,
-        host=host,
-        port=0,
+        **(at if at is not None else {"host": host, "port": 0}),
         options=trioecho.WebSocketOptions(**options),
         ssl_context=certificates()[0] if _encrypted else None,
     )
@@ -77,8 +82,12 @@ async def serving(
 
 async def open_stream(server: trioecho.Server) -> trio.abc.Stream:
     """A connected stream on which nothing has been said."""
-    stream = await trio.open_tcp_stream("127.0.0.1", server.port)
-    if server.url.startswith("https:"):
+    stream: trio.SocketStream
+    if server.urls:
+        stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+    else:
+        stream = await trio.open_unix_socket(server.unix_paths[0])
+    if encrypted(server):
         return trio.SSLStream(stream, certificates()[1], server_hostname="127.0.0.1")
     return stream
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,7 +20,7 @@ import trio
 from server_process import PATIENCE
 from websockets.asyncio.client import connect as connect_asyncio
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import connect, unix_connect
 
 import trioecho
 from trioecho import LiveServer
@@ -300,6 +302,54 @@ def test_a_new_server_takes_over_the_port_of_an_old_one(free_port: int) -> None:
         assert echoes(new.websocket_url) == "hello"
         with pytest.raises(RuntimeError, match="not running"):
             _ = old.url
+
+
+def test_a_new_server_takes_over_the_unix_socket_of_an_old_one() -> None:
+    """The same for a Unix socket; without a host or port there is no TCP, and the URLs say so."""
+    with tempfile.TemporaryDirectory(prefix="t") as directory:
+        path = f"{directory}/s"
+        old = LiveServer(unix=path).start()
+        with LiveServer(unix=path) as new:
+            assert new.server.unix_paths == (path,)
+            assert new.server.urls == ()
+            with unix_connect(path, uri="ws://localhost/ws", open_timeout=PATIENCE) as ws:
+                ws.send("hello")
+                assert ws.recv(PATIENCE) == "hello"
+            with pytest.raises(RuntimeError, match="not running"):
+                _ = old.url
+            with pytest.raises(RuntimeError, match="connect to one of its unix_paths"):
+                _ = new.url
+        assert os.listdir(directory) == []
+
+
+def test_a_unix_socket_and_a_free_port_can_be_served_together() -> None:
+    """A host, and the port of it is any free one as ever."""
+    with tempfile.TemporaryDirectory(prefix="t") as directory:
+        with LiveServer(unix=f"{directory}/s", host="127.0.0.1") as live:
+            assert live.server.port != 5000
+            assert echoes(live.websocket_url) == "hello"
+
+
+def test_a_listening_socket_can_be_served_again_and_again() -> None:
+    """`fd` stays open, so that `start` works anew; `listeners` are closed with the first server."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        live = LiveServer(fd=listening.fileno())
+        for _ in range(2):
+            with live:
+                assert live.server.port == listening.getsockname()[1]
+                assert echoes(live.websocket_url) == "hello"
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(socket.create_server(("127.0.0.1", 0))))
+    live = LiveServer(listeners=[listener])
+    with live:
+        assert echoes(live.websocket_url) == "hello"
+    with pytest.raises(ValueError, match="of which one is closed"):
+        live.start()
+
+
+def test_a_place_that_makes_no_sense_is_refused_at_once() -> None:
+    """By the constructor, where the mistake stands."""
+    with pytest.raises(TypeError, match="port takes a whole number"):
+        LiveServer(port="5000")  # type: ignore[arg-type]
 
 
 def test_a_forgotten_server_ends() -> None:

@@ -6,7 +6,9 @@ from trioecho._protocol import endings
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.handlers import Handler, echo
 from trioecho._server.routes import HttpRoute, RawRoute, Route, Routes, WebSocketRoute
-from trioecho._server.serve import Server, serve
+from trioecho._server.serve import serve
+from trioecho._server.server import Server
+from trioecho._server.unix import UnixSocket
 from trioecho._websocket.websocket import WebSocket, WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho.live import LiveServer
 from trioecho.options import WebSocketOptions
@@ -17,6 +19,7 @@ __all__ = [
     "LiveServer",
     "Refused",
     "Server",
+    "UnixSocket",
     "WebSocket",
     "WebSocketBroken",
     "WebSocketClosed",

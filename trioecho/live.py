@@ -8,7 +8,7 @@ Its laws:
 - A crash is never silent: `start`, `stop`, `url` and everything else that needs the server raise what crashed
   it, the exception itself and not the group around it, which IPython would not show.
 - Running a notebook's cell again replaces: `start` on a running LiveServer starts it afresh, a LiveServer
-  takes over the port that an older one of this program holds, and one that nobody refers to any more is
+  takes over the port or Unix socket that an older one of this program holds, and one that nobody refers to any more is
   stopped.
 - Any thread may call anything. However many start it at the same moment, one server runs afterwards, and each of
   the others has been stopped.
@@ -28,16 +28,20 @@ import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import trio
 
 from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.listening import NOT_GIVEN, Host, ListenAt, NotGiven, Unix
 from trioecho._server.routes import Route, Routes
-from trioecho._server.serve import Server, serve
+from trioecho._server.serve import serve
+from trioecho._server.server import Server
 from trioecho.options import WebSocketOptions
 
 T = TypeVar("T")
+Place: TypeAlias = tuple[tuple[str, ...] | None, int, str | None]
+"""Hosts, port and Unix path, the port 0 if it is any free one."""
 _logger = logging.getLogger("trioecho")
 
 AT_EXIT = 1.0
@@ -49,9 +53,11 @@ class LiveServer:
 
     The parameters are those of `trioecho.serve`, except that `port` is 0 by default: any free one. Use it
     as a context manager, or call `start` and `stop`. The handler runs in the server's thread, so what it
-    shares with other threads needs a lock or `run`.
+    shares with other threads needs a lock or `run`. With `listeners` it can be started once, since the server
+    closes them.
 
-    Raises what `serve` raises for wrong arguments, when it is started.
+    Raises what `serve` raises for a place to listen at that makes no sense; for other wrong arguments when it is
+    started.
     """
 
     def __init__(
@@ -59,17 +65,35 @@ class LiveServer:
         handler: Route | Routes | None = None,
         *,
         options: WebSocketOptions | None = None,
-        host: str | Sequence[str] = "127.0.0.1",
-        port: int = 0,
+        host: Host | NotGiven = NOT_GIVEN,
+        port: int | NotGiven = NOT_GIVEN,
+        unix: Unix | None = None,
+        fd: int | None = None,
+        listeners: Sequence[trio.SocketListener] | None = None,
+        backlog: int | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._serve = functools.partial(
-            serve, handler, host=host, port=port, options=options, ssl_context=ssl_context
+        listen_at = ListenAt.of(
+            host, port, unix=unix, fd=fd, listeners=listeners, backlog=backlog, default_port=0
         )
-        self._address = (host if isinstance(host, str) else tuple(host), port)
-        # Held while starting: by all that start on this port, or, where each gets a port of its own, by this one.
+        self._serve = functools.partial(
+            serve,
+            handler,
+            host=host,
+            port=listen_at.port if listen_at.tcp else port,
+            unix=unix,
+            fd=fd,
+            listeners=listeners,
+            backlog=backlog,
+            options=options,
+            ssl_context=ssl_context,
+        )
+        self._place = _place(listen_at)
+        # Held while starting: by all that start at this place, or, where each gets one of its own, by this one.
         self._starting = (
-            threading.Lock() if port == 0 else _starting_at.setdefault(self._address, threading.Lock())
+            threading.Lock()
+            if self._place is None
+            else _starting_at.setdefault(self._place, threading.Lock())
         )
         self._thread: _ServerThread | None = None
         self._forgotten: weakref.finalize[[], LiveServer] | None = None
@@ -77,19 +101,19 @@ class LiveServer:
     def start(self) -> Self:
         """Starts the server and returns when it accepts connections; returns the LiveServer itself.
 
-        If it runs already, or an older LiveServer of this program listens on the same port, that one is
-        stopped first. Threads that call this at the same moment take turns, so the last one's server is left.
+        If it runs already, or an older LiveServer of this program listens on the same port or Unix socket, that one
+        is stopped first. Threads that call this at the same moment take turns, so the last one's server is left.
         Raises OSError if it cannot listen.
         """
         with self._starting:
             self.stop()
             for thread in tuple(_running):
-                if self._address[1] != 0 and thread.address == self._address:
+                if self._place is not None and thread.place == self._place:
                     thread.stop(AT_EXIT)
             if not _logger.handlers:
                 # Where nobody has asked for logs, Python prints warnings to standard error: here, into some cell.
                 _logger.addHandler(logging.NullHandler())
-            thread = _ServerThread(self._serve, self._address)
+            thread = _ServerThread(self._serve, self._place)
             thread.start()
             self._thread = thread
             if self._forgotten is not None:
@@ -203,9 +227,9 @@ class _ServerThread:
     server: Server
     token: trio.lowlevel.TrioToken
 
-    def __init__(self, serve: Callable[..., Awaitable[None]], address: tuple[object, int]) -> None:
+    def __init__(self, serve: Callable[..., Awaitable[None]], place: Place | None) -> None:
         self.serve = serve
-        self.address = address
+        self.place = place
         self._failure: BaseException | None = None
         self._telling = threading.Lock()
         self._settled = threading.Event()
@@ -268,6 +292,13 @@ class _ServerThread:
             self._settled.set()
 
 
+def _place(listen_at: ListenAt) -> Place | None:
+    """What another LiveServer would have to make room for; None where only one server can ever listen."""
+    port = listen_at.port if listen_at.tcp else 0
+    path = None if listen_at.unix is None else listen_at.unix.path
+    return None if port == 0 and path is None else (listen_at.hosts, port, path)
+
+
 def _leaf(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -284,8 +315,8 @@ def _without_cancelled(error: BaseException) -> BaseException | None:
 # Each is in it from when it listens until its run has ended. `tuple(_running)` and the like are atomic.
 _running: set[_ServerThread] = set()
 
-_starting_at: dict[tuple[object, int], threading.Lock] = {}
-"""The locks of `LiveServer.start`, one for each address with a port that somebody chose."""
+_starting_at: dict[Place, threading.Lock] = {}
+"""The locks of `LiveServer.start`, one for each place that somebody chose."""
 
 
 @atexit.register

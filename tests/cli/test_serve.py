@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,6 +31,7 @@ from command_line import (
 from command_line import certificate as certificate
 from server_process import PATIENCE
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import unix_connect
 
 import trioecho
 import trioecho.cli.program
@@ -35,6 +41,10 @@ from trioecho.cli.serve import OPTION_OF_FIELD, main
 DEFAULTS = {
     "--host": "127.0.0.1",
     "--port": "5000",
+    "--unix": "(none)",
+    "--unix-mode": "600",
+    "--fd": "(none)",
+    "--backlog": "(what the system allows)",
     "--path": "/ws",
     "--allowed-origin": "(every origin)",
     "--allowed-host": "(every host)",
@@ -132,6 +142,128 @@ def test_option_port(start_server: Start) -> None:
     server = start_server(command=("-m", "trioecho", "--port", str(wanted)))
     assert server.port == wanted
     assert echoes(server.websocket_url) == "hello"
+
+
+def test_option_host_every_address(start_server: Start) -> None:
+    """--host '*' is every address of both families, whose page every web page could read: a warning says so."""
+    server = start_server("--host", "*")
+    assert server.url == f"http://127.0.0.1:{server.port}"
+    assert echoes(f"ws://127.0.0.2:{server.port}/ws") == "hello"
+    assert "listening on 0.0.0.0" in server.wait_for_log("every origin allowed")
+
+
+@pytest.fixture
+def unix_path() -> Iterator[str]:
+    """A free path, shorter than those of `tmp_path` may be."""
+    with tempfile.TemporaryDirectory(prefix="t") as directory:
+        yield f"{directory}/s"
+
+
+def echoes_at(path: str) -> str:
+    """The echo at a Unix socket."""
+    with unix_connect(path, uri="ws://localhost/ws", open_timeout=PATIENCE, close_timeout=PATIENCE) as ws:
+        ws.send("hello")
+        return str(ws.recv(PATIENCE))
+
+
+def test_option_unix(start_server: Start, unix_path: str) -> None:
+    """--unix listens there and nowhere else, says so, warns of no web page, and removes its file in the end."""
+    server = start_server("--unix", unix_path, command=("-m", "trioecho"))
+    assert server.banner == f"trioecho serves unix:{unix_path} (Ctrl-C stops it)\n"
+    assert echoes_at(unix_path) == "hello"
+    assert f"unix:{unix_path} /ws peer closed" in server.wait_for_log("peer closed")
+    assert stat.S_IMODE(os.stat(unix_path).st_mode) == 0o600
+    assert server.stop() == 0
+    assert not os.path.exists(unix_path)
+    assert not [line for line in server.log if "WARNING" in line]
+
+
+def test_option_unix_with_tcp(start_server: Start, unix_path: str) -> None:
+    """--unix with --port is both, one line each; in the environment it is called TRIOECHO_UNIX."""
+    server = start_server(env={"TRIOECHO_UNIX": unix_path})
+    assert server.process.stdout is not None
+    assert server.process.stdout.readline() == f"and unix:{unix_path}\n"
+    assert echoes(server.websocket_url) == echoes_at(unix_path) == "hello"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract names are Linux's")
+def test_option_unix_abstract(start_server: Start) -> None:
+    """A name that begins with @ has no file."""
+    name = f"trioecho-test-{os.getpid()}"
+    server = start_server("--unix", f"@{name}", command=("-m", "trioecho"))
+    assert server.banner == f"trioecho serves unix:@{name} (Ctrl-C stops it)\n"
+    assert echoes_at(f"\0{name}") == "hello"
+
+
+def test_option_unix_mode(start_server: Start, unix_path: str) -> None:
+    """--unix-mode is the file's permissions, in octal as for chmod."""
+    start_server("--unix", unix_path, "--unix-mode", "660")
+    assert stat.S_IMODE(os.stat(unix_path).st_mode) == 0o660
+
+
+def test_option_fd() -> None:
+    """--fd takes the listening socket that the process was started with, as systemd does it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        command = [sys.executable, "-m", "trioecho", "--fd", str(listening.fileno())]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=[listening.fileno()]
+        ) as process:
+            assert process.stdout is not None
+            port = listening.getsockname()[1]
+            assert process.stdout.readline().startswith(f"trioecho serves http://127.0.0.1:{port} and ")
+            assert echoes(f"ws://127.0.0.1:{port}/ws") == "hello"
+            process.terminate()
+            process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+
+
+def test_option_backlog(start_server: Start) -> None:
+    """--backlog is how many connections wait, as the kernel tells it (Linux)."""
+    server = start_server("--backlog", "7")
+    if shutil.which("ss") is not None:
+        rows = subprocess.run(
+            ["ss", "-Hltn", f"sport = :{server.port}"], capture_output=True, text=True, check=True
+        ).stdout
+        assert rows.split()[2] == "7"
+    assert echoes(server.websocket_url) == "hello"
+
+
+def test_places_that_make_no_sense_together_are_refused(unix_path: str) -> None:
+    """One line and exit status 2, in the command line's own words."""
+    for arguments, sentence in (
+        (["--unix-mode", "660"], "--unix-mode needs --unix, the socket whose permissions these are"),
+        (
+            ["--unix", unix_path, "--unix-mode", "rw"],
+            "--unix-mode: 'rw' are no permissions: write three octal digits such as 660",
+        ),
+        (
+            ["--backlog", "5", "--fd", "3"],
+            "--backlog is for --host, --port and --unix; the socket of --fd listens already",
+        ),
+        (
+            ["--host", "*", "--host", "::1"],
+            "--host: * is every address already; give it alone, or leave it out",
+        ),
+        (
+            ["--unix", "@app", "--unix-mode", "660"],
+            "--unix: mode, owner and group are those of a file, and @app is an abstract name, which has none",
+        ),
+        (["--fd", "x"], "--fd: 'x' does not fit: write a whole number from 0 to 2147483647"),
+    ):
+        assert refused(*arguments) == (2, sentence)
+
+
+def test_a_place_that_this_machine_does_not_give_is_status_3(unix_path: str) -> None:
+    """A path that is taken, one that is not there, a descriptor that nobody has: one line that says which."""
+    with socket.socket(socket.AF_UNIX) as living:
+        living.bind(unix_path)
+        living.listen()
+        taken = f"cannot listen on unix:{unix_path}: another server listens there"
+        assert refused("--unix", unix_path, "--port", "0") == (3, taken)
+        os.unlink(unix_path)
+    missing = f"{unix_path}/s"
+    assert refused("--unix", missing) == (3, f"cannot listen on unix:{missing}: No such file or directory")
+    assert refused("--fd", "77") == (3, "cannot listen on fd 77: this process has no such descriptor")
 
 
 def test_option_path(start_server: Start) -> None:

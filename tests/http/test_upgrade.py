@@ -4,7 +4,8 @@ import base64
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -17,14 +18,16 @@ from trioecho._http.messages import Request
 from trioecho._http.refusals import Refused, listed, quoted
 from trioecho._http.request_head import parse_head, path_and_target
 from trioecho._http.upgrade import (
-    Handshake,
     accepting_response,
     check_handshake,
     check_host,
     choose_subprotocol,
-    judge,
     wants_websocket,
 )
+from trioecho._server.admission import admit_websocket
+from trioecho._server.handlers import echo
+from trioecho._server.routes import RouteTable
+from trioecho._server.service import Service
 from trioecho.options import WebSocketOptions
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 §1.3
@@ -36,6 +39,33 @@ GOOD = {
     "Sec-WebSocket-Version": "13",
 }
 Changes = dict[str, str | list[str] | None]
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """What was accepted."""
+
+    request: Request
+    subprotocol: str | None
+    key: str
+
+
+def judge(
+    asked: Request, options: WebSocketOptions, paths: Collection[str], *, room: bool, stopping: bool = False
+) -> Handshake:
+    """Let every judge have a look, in the server's order; none of them waits for anything."""
+    service = Service(RouteTable({path: echo for path in paths}, options), options)
+    service.routes.sample = True
+    service.stopping = stopping
+    if not room and not stopping:
+        assert options.max_connections is not None
+        service.connections = dict.fromkeys(range(options.max_connections))
+    check_host(asked, options)
+    endpoint = service.routes.find(asked)
+    with pytest.raises(StopIteration) as returned:
+        admit_websocket(asked, endpoint, service).send(None)
+    admission = returned.value.value
+    return Handshake(asked, admission.subprotocol, admission.key)
 
 
 def request(

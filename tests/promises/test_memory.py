@@ -15,7 +15,7 @@ from serving import connected, one_way, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
-from trioecho._http.upgrade import Handshake
+from trioecho._server.requests import Accepted
 from trioecho._protocol.endings import ENDINGS
 from trioecho._wire.poller import Poller
 from trioecho.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient
@@ -291,7 +291,7 @@ async def test_a_request_is_not_kept_for_as_long_as_its_connection_lives() -> No
     async with serving() as server, connected(server) as client:
         await client.send("hello")
         assert await client.receive() == "hello"
-        assert not [each for each in gc.get_objects() if isinstance(each, Handshake)]
+        assert not [each for each in gc.get_objects() if isinstance(each, Accepted)]
 
 
 @one_way

@@ -1,4 +1,4 @@
-"""Listening and accepting: every address, a bad day of the kernel, and what the log says about it."""
+"""Accepting: a bad day of the kernel, and what the log says about it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import errno
 import functools
 import logging
 import os
-import socket
-from contextlib import closing
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-import trioecho
-from trioecho._server.listeners import accept, addresses, listen
+from trioecho._server.listeners import accept
+from trioecho._server.listening import ListenAt
 
 
 class FakeListener(trio.abc.Listener[trio.abc.Stream]):
@@ -104,85 +102,10 @@ async def test_real_connections_are_accepted() -> None:
         async with stream:
             await stream.send_all(b"hello")
 
-    listeners = await listen("127.0.0.1", 0)
+    listeners = await ListenAt.of("127.0.0.1", 0).open()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accept, listeners, functools.partial(nursery.start_soon, greet))
         for _ in range(2):
             async with await trio.open_tcp_stream(*listeners[0].socket.getsockname()) as stream:
                 assert await stream.receive_some(5) == b"hello"
         nursery.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize(
-    ("host", "port", "error", "lesson"),
-    [
-        (
-            "127.0.0.1",
-            "5000",
-            TypeError,
-            "port takes a whole number from 0 to 65535; you gave '5000': write 5000",
-        ),
-        ("127.0.0.1", True, TypeError, "port takes a whole number from 0 to 65535; you gave True"),
-        ("127.0.0.1", None, TypeError, "port takes a whole number from 0 to 65535; you gave None"),
-        ("127.0.0.1", 65536, ValueError, "port takes a whole number from 0 to 65535; you gave 65536"),
-        ("127.0.0.1", -1, ValueError, "port takes a whole number from 0 to 65535; you gave -1"),
-        (
-            5000,
-            0,
-            TypeError,
-            "host takes an address such as '127.0.0.1', or several in a list; you gave 5000",
-        ),
-        (
-            None,
-            0,
-            TypeError,
-            "host takes an address such as '127.0.0.1', or several in a list; you gave None",
-        ),
-        (
-            b"::1",
-            0,
-            TypeError,
-            "host takes an address such as '127.0.0.1', or several in a list; you gave b'::1'",
-        ),
-        ([1], 0, TypeError, "host takes an address such as '127.0.0.1', or several in a list; you gave [1]"),
-        ([], 0, ValueError, "host is empty; give an address to listen at, such as '127.0.0.1'"),
-        ("", 0, ValueError, "host is empty; give an address to listen at, such as '127.0.0.1'"),
-    ],
-)
-async def test_an_address_of_the_wrong_kind_is_refused_with_a_lesson(
-    host: Any, port: Any, error: type[Exception], lesson: str
-) -> None:
-    """A port as text, a host that is a number: one sentence that says what would be right."""
-    with pytest.raises(error) as refusal:
-        await trioecho.serve(host=host, port=port)
-    assert str(refusal.value) == lesson
-
-
-def test_a_wildcard_stands_for_every_address_of_this_machine() -> None:
-    """0.0.0.0 and :: are no addresses to open; those that they stand for are, the loopback first."""
-    assert addresses("192.0.2.1") == ("192.0.2.1",)
-    here = addresses("0.0.0.0")
-    assert here[0] == "127.0.0.1"
-    assert len(set(here)) == len(here)
-    assert not any(":" in address or address == "0.0.0.0" for address in here)
-    assert addresses("::")[0] == "::1"
-    assert all(":" in address and not address.startswith("fe80") for address in addresses("::"))
-
-
-async def test_every_address_that_is_listed_can_be_opened() -> None:
-    """Server.urls begins with `url` and names each address of each host once; each is this server's."""
-    async with trio.open_nursery() as nursery:
-        server = await nursery.start(
-            functools.partial(trioecho.serve, host=["127.0.0.2", "127.0.0.3"], port=0)
-        )
-        assert server.urls == (f"http://127.0.0.2:{server.port}", f"http://127.0.0.3:{server.port}")
-        assert server.urls[0] == server.url
-        server.stop()
-    async with trio.open_nursery() as nursery:
-        server = await nursery.start(functools.partial(trioecho.serve, host="0.0.0.0", port=0))
-        assert server.urls[0] == server.url == f"http://127.0.0.1:{server.port}"
-        for url in server.urls:
-            host = url.removeprefix("http://").rpartition(":")[0]
-            with closing(socket.create_connection((host, server.port), 5)):
-                pass
-        server.stop()

@@ -1,14 +1,7 @@
-"""The judge of WebSocket handshakes: a request in, a `Handshake` or a `Refused` out; and the 101. No stream.
+"""The judges of WebSocket handshakes: a request in, `Refused` or what was agreed on out; and the 101. No stream.
 
-The first fault found is the one that is told, so the order is part of the behaviour:
-
-1. host: 421. Who was led here under a name that is not ours learns nothing; plain requests are judged by it too.
-2. origin: 403. Before routing, as in ASP.NET: a page that may not connect learns nothing else.
-3. path: 404.
-4. the handshake itself (RFC 6455 §4.2.1): method 405, HTTP version, Upgrade and Connection 400, version 426,
-   body, key and subprotocols 400. Nobody should be told to come back later with a request that
-   can never be accepted.
-5. room: 503, last.
+In which order they are asked is in `trioecho._server.admission`. Of the handshake itself (RFC 6455 §4.2.1) the first
+fault found is told: method 405, HTTP version, Upgrade and Connection 400, version 426, body, key and subprotocols 400.
 """
 
 from __future__ import annotations
@@ -16,8 +9,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trioecho._http.fields import Headers
@@ -35,37 +27,6 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 # RFC 6455 §1.3.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-# Picked arbitrarily: long enough to let connections end, short enough for a person to wait.
-_RETRY_AFTER_SECONDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Handshake:
-    """An upgrade that was found right: `subprotocol` is the one agreed on, or None; `key` is the client's."""
-
-    request: Request
-    subprotocol: str | None
-    key: str
-
-    @property
-    def path(self) -> str:
-        """The request's, decoded and without the query."""
-        return self.request.path
-
-    @property
-    def target(self) -> str:
-        """The request's, as received, with the query."""
-        return self.request.target
-
-    @property
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """All of the request's, in order, with lower-case names; made anew each time."""
-        return self.request.header_pairs()
-
-    @property
-    def origin(self) -> str | None:
-        """The request's Origin, or None."""
-        return self.request.origin
 
 
 def wants_websocket(request: Request) -> bool:
@@ -77,42 +38,6 @@ def wants_websocket(request: Request) -> bool:
     """
     headers = request.headers
     return "sec-websocket-key" in headers or _has_token(headers.get_all("upgrade"), "websocket")
-
-
-def judge(
-    request: Request,
-    options: WebSocketOptions,
-    paths: Collection[str],
-    *,
-    room: bool,
-    stopping: bool = False,
-) -> Handshake:
-    """Judges a request that wants a WebSocket.
-
-    `paths` are the paths at which WebSockets are served (decoded); `room` is whether one more connection may
-    be opened, `stopping` whether that is because the server stops.
-    Raises Refused; the order of the checks is at the top of this file.
-    """
-    check_host(request, options)
-    check_origin(request, options)
-    if request.path not in paths:
-        raise Refused(
-            404,
-            f"No WebSocket is served at {quoted(request.path)}; WebSockets are served at {listed(paths)}.",
-        )
-    key, offered = check_handshake(request)
-    if not room:
-        taken = (
-            "This server is stopping and takes no new connections"
-            if stopping or options.max_connections is None
-            else f"All {options.max_connections} connections are taken"
-        )
-        raise Refused(
-            503,
-            f"{taken}; try again in {_RETRY_AFTER_SECONDS} seconds.",
-            (("Retry-After", str(_RETRY_AFTER_SECONDS)),),
-        )
-    return Handshake(request, choose_subprotocol(offered, options.subprotocols), key)
 
 
 def check_host(request: Request, options: WebSocketOptions) -> None:

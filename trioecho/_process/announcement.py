@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trioecho._server.serve import Server
+from trioecho._server.server import Server
+from trioecho._server.unix import shown
 
 logger = logging.getLogger("trioecho")
 
@@ -18,13 +19,16 @@ logger = logging.getLogger("trioecho")
 def announce(server: Server) -> None:
     """Writes the ready lines to standard output, all at once; OSError if it takes none.
 
-    The first has the server's URL, where it answers plain HTTP, and that of the first WebSocket. Each further line is one more address at which the page can be
-    opened. Without any standard output it says nothing.
+    The first has the server's URL, where it answers plain HTTP, and that of the first WebSocket; or, where there is no
+    TCP, the first Unix socket. Each further line is one more address at which it can be reached. Without any standard
+    output it says nothing.
     """
     if sys.stdout is None:
         return
-    lines = [f"trioecho serves {' and '.join(_main_urls(server))} (Ctrl-C stops it)"]
-    lines += [f"and {url}" for url in server.urls if url != server.url]
+    places = [*server.urls, *(f"unix:{shown(path)}" for path in server.unix_paths)]
+    first = " and ".join(_main_urls(server)) if server.urls else places[0]
+    lines = [f"trioecho serves {first} (Ctrl-C stops it)"]
+    lines += [f"and {place}" for place in places[1:]]
     text = "".join(f"{line}\n" for line in lines)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:

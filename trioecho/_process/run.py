@@ -2,9 +2,10 @@
 
 What scripts and supervisors can rely on, of `trioecho.run` and of the command line:
 
-- One line on standard output as soon as connections are accepted. It contains the page's URL and the
-  WebSocket's, with the real port, so that port 0 can be scripted. Where the server can be reached at more than
-  one address, each further one has a line below it. Nothing else is written there; the log goes to standard error.
+- One line on standard output as soon as connections are accepted. It contains the page's URL and the WebSocket's,
+  with the real port, so that port 0 can be scripted; of a server without TCP, ``unix:`` and the path. Where the
+  server can be reached at more than one address, each further one has a line below it. Nothing else is written
+  there; the log goes to standard error.
 - SIGINT, SIGTERM or SIGHUP stops gracefully: no new connections, 1001 to everyone, handlers get
   `shutdown_timeout`. A second signal stops at once, more change nothing. The exit status is 0.
 - Exit status 2: the command line makes no sense. 3: this machine does not give what was asked for (a port
@@ -17,7 +18,6 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import shlex
 import ssl
 import sys
 from collections.abc import Callable, Sequence
@@ -29,8 +29,10 @@ from trioecho._process.announcement import announce, warn_if_open_to_every_page
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging, configured_elsewhere
 from trioecho._process.ports import advice
 from trioecho._process.signals import StopSignals
+from trioecho._server.listening import NOT_GIVEN, Host, ListenAt, NotGiven, Unix
 from trioecho._server.routes import Route, Routes
-from trioecho._server.serve import Server, serve
+from trioecho._server.serve import serve
+from trioecho._server.server import Server
 from trioecho.options import WebSocketOptions
 
 logger = logging.getLogger("trioecho")
@@ -46,8 +48,12 @@ class CannotStartError(Exception):
 def run(
     handler: Route | Routes | None = None,
     *,
-    host: str | Sequence[str] = "127.0.0.1",
-    port: int = 5000,
+    host: Host | NotGiven = NOT_GIVEN,
+    port: int | NotGiven = NOT_GIVEN,
+    unix: Unix | None = None,
+    fd: int | None = None,
+    listeners: Sequence[trio.SocketListener] | None = None,
+    backlog: int | None = None,
     options: WebSocketOptions | None = None,
     ssl_context: ssl.SSLContext | None = None,
     shutdown_timeout: float = 10.0,
@@ -56,8 +62,8 @@ def run(
 ) -> None:
     """Serve until Ctrl-C or another signal, as the command line does, and return when all has ended.
 
-    The first five parameters are those of `trioecho.serve`, and the same mistakes raise the same `TypeError` or
-    `ValueError`. As soon as connections are accepted, a line on standard output names the URLs.
+    All parameters but the last three are those of `trioecho.serve`, and the same mistakes raise the same `TypeError`
+    or `ValueError`. As soon as connections are accepted, a line on standard output names the URLs, or the Unix socket.
 
     SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it: no new connection, 1001 to every client, and `shutdown_timeout`
     seconds for the handlers (0: none). A second one stops it at once. Then `run` returns, signals do what they did
@@ -81,6 +87,10 @@ def run(
             handler,
             host=host,
             port=port,
+            unix=unix,
+            fd=fd,
+            listeners=listeners,
+            backlog=backlog,
             options=options,
             ssl_context=ssl_context,
             shutdown_timeout=shutdown_timeout,
@@ -95,8 +105,12 @@ def run(
 def run_process(
     handler: Route | Routes | None,
     *,
-    host: str | Sequence[str],
-    port: int,
+    host: Host | NotGiven,
+    port: int | NotGiven,
+    unix: Unix | None,
+    fd: int | None,
+    listeners: Sequence[trio.SocketListener] | None,
+    backlog: int | None,
     options: WebSocketOptions | None,
     ssl_context: ssl.SSLContext | None,
     shutdown_timeout: float,
@@ -108,9 +122,13 @@ def run_process(
     `words` is how the user writes a setting, such as ``--port 0`` for ``("port", 0)``. With `last`, signals are ignored
     from its end on. What crashes the server leaves as Trio raised it.
     """
-    start = functools.partial(serve, handler, host=host, port=port, options=options, ssl_context=ssl_context)
+    place: dict[str, Any] = {"unix": unix, "fd": fd, "listeners": listeners, "backlog": backlog}
+    listen_at = ListenAt.of(host, port, **place)
+    start = functools.partial(
+        serve, handler, host=host, port=port, **place, options=options, ssl_context=ssl_context
+    )
     with StopSignals(last=last) as signals:
-        trio.run(_Process(start, host, port, options, shutdown_timeout, words, signals).run)
+        trio.run(_Process(start, listen_at, options, shutdown_timeout, words, signals).run)
 
 
 class _Process:
@@ -119,16 +137,14 @@ class _Process:
     def __init__(
         self,
         start: Callable[..., Any],
-        host: str | Sequence[str],
-        port: int,
+        listen_at: ListenAt,
         options: WebSocketOptions | None,
         shutdown_timeout: float,
         words: Callable[[str, Any], str],
         signals: StopSignals,
     ) -> None:
         self._start = start
-        self._host = host
-        self._port = port
+        self._listen_at = listen_at
         self._options = options
         self._shutdown_timeout = shutdown_timeout
         self._words = words
@@ -158,9 +174,8 @@ class _Process:
             raise failure
 
     def _tell(self, server: Server) -> Exception | None:
-        hosts = (self._host,) if isinstance(self._host, str) else tuple(self._host)
         origins = () if self._options is None else self._options.allowed_origins
-        warn_if_open_to_every_page(hosts, origins, self._words)
+        warn_if_open_to_every_page(server.hosts, origins, self._words)
         try:
             announce(server)
         except OSError as error:
@@ -190,9 +205,10 @@ class _Process:
         return f"{connections} {get} {self._shutdown_timeout:g} s to finish; a second signal stops at once"
 
     def _cannot_listen(self, error: Exception) -> CannotStartError:
-        hosts = self._host if isinstance(self._host, str) else shlex.join(self._host)
-        hint = advice(error, self._port, self._words("port", 0))
-        return CannotStartError(f"cannot listen on {hosts} port {self._port}: {why(error)}{hint}")
+        place = self._listen_at.blame(error)
+        named = isinstance(error, OSError) and error.filename is not None
+        hint = "" if named else advice(error, self._listen_at.port, self._words("port", 0))
+        return CannotStartError(f"cannot listen on {place}: {why(error)}{hint}")
 
 
 def why(error: Exception) -> str:

@@ -26,7 +26,8 @@ from trioecho._http.http1 import ClientGone, Http1
 from trioecho._http.messages import Request, Response, answer_to
 from trioecho._http.refusals import Refused, listed, quoted
 from trioecho._http.upgrade import check_host
-from trioecho._protocol.record import shown, summary
+from trioecho._protocol.record import summary
+from trioecho._protocol.untrusted import shown
 from trioecho._server.admission import ask
 from trioecho._server.handlers import call, name_of
 from trioecho._server.routes import Endpoint, HttpRoute

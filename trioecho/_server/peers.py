@@ -7,19 +7,24 @@ import ssl
 import trio
 
 from trioecho._http.messages import Tls
+from trioecho._server.addresses import authority
+from trioecho._server.unix import name_of, shown
 from trioecho._wire.socket import tcp_of
 from trioecho._wire.tls import TlsStream
 
 
 def address(transport: trio.abc.Stream) -> str:
-    """Return the peer's address and port, or what the stream says of itself."""
+    """The peer's address and port; at a Unix socket ``unix:`` and the path, its own if it has one, else the server's;
+    or what the stream says of itself."""
     stream = tcp_of(transport)
     if isinstance(stream, trio.SocketStream):
         try:
-            host, port, *_ = stream.socket.getpeername()
+            peer = stream.socket.getpeername()
+            if isinstance(peer, str | bytes):
+                return f"unix:{shown(name_of(peer or stream.socket.getsockname()))}"
         except OSError:
             return "a client that has gone"
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return authority(*peer[:2])
     return type(stream).__name__
 
 

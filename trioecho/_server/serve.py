@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import logging
 import ssl
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import trio
 
 from trioecho._http.upgrade import accepting_response
 from trioecho._protocol.endings import LOG_LEVELS
 from trioecho._protocol.record import ConnectionRecord
-from trioecho._server.listeners import accept, listen, urls
+from trioecho._server.listeners import accept
+from trioecho._server.listening import NOT_GIVEN, Host, ListenAt, NotGiven, Unix
 from trioecho._server.peers import address
 from trioecho._server.requests import Accepted, receive_requests
 from trioecho._server.routes import Route, Routes, RouteTable
+from trioecho._server.server import Server
 from trioecho._server.service import Service
 from trioecho._websocket.connection import Connection
 from trioecho._websocket.websocket import WebSocket
@@ -27,95 +29,16 @@ from trioecho.options import WebSocketOptions
 logger = logging.getLogger("trioecho")
 
 
-class Server:
-    """A running server: where it listens, who is connected, and how to stop it. Made by `serve`."""
-
-    def __init__(
-        self, service: Service, listeners: Sequence[trio.SocketListener], *, encrypted: bool
-    ) -> None:
-        self._service = service
-        self._listeners = listeners
-        self._encrypted = encrypted
-        self._accepting = trio.CancelScope()
-        host: str
-        self._port: int
-        host, self._port = listeners[0].socket.getsockname()[:2]
-        # A wildcard address is no address to connect to.
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        self._authority = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
-
-    def __repr__(self) -> str:
-        return f"<trioecho.Server with {len(self.connections)} connections>"
-
-    @property
-    def port(self) -> int:
-        """The TCP port, the same at every address; the real one if port 0 was asked for."""
-        return self._port
-
-    @property
-    def url(self) -> str:
-        """Where the page is: ``"http://127.0.0.1:5000"``."""
-        return f"http{'s' if self._encrypted else ''}://{self._authority}"
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """Every URL at which the page can be opened, `url` first; a wildcard address stands for all it covers."""
-        scheme = f"http{'s' if self._encrypted else ''}"
-        return urls([listener.socket for listener in self._listeners], scheme)
-
-    @property
-    def websocket_url(self) -> str:
-        """Where the (first) WebSocket is: ``"ws://127.0.0.1:5000/ws"``, with the path as its route has it.
-
-        Raises RuntimeError where no route is a WebSocket's.
-        """
-        paths = self._service.routes.websocket_paths
-        if not paths:
-            raise RuntimeError("this server has no WebSocket route, so there is no URL of one")
-        return f"ws{'s' if self._encrypted else ''}://{self._authority}{paths[0]}"
-
-    @property
-    def has_websockets(self) -> bool:
-        """Whether any of its routes is a WebSocket's."""
-        return bool(self._service.routes.websocket_paths)
-
-    @property
-    def answers_http(self) -> bool:
-        """Whether any of its routes answers plain HTTP."""
-        return self._service.routes.answers_http
-
-    @property
-    def connections(self) -> Collection[WebSocket]:
-        """The open WebSocket connections, oldest first: a snapshot."""
-        return tuple(self._service.connections.values())
-
-    @property
-    def records(self) -> Collection[ConnectionRecord]:
-        """The records of the last 1,000 connections that have ended, oldest first: a snapshot."""
-        return tuple(self._service.records)
-
-    def stop(self, *, timeout: float = 10.0) -> None:
-        """Begin a graceful stop and return at once; `serve` returns when the last connection has ended.
-
-        No new connection is accepted. Each handler still gets the messages that have arrived; then `receive` raises
-        `trio.EndOfChannel`. One that has not returned after `timeout` seconds is cancelled. Every client is sent
-        1001. Calling it again can only shorten the time.
-        """
-        self._accepting.cancel()
-        self._service.stop(trio.current_time() + timeout)
-
-    def abort(self) -> None:
-        """Stop at once: handlers are cancelled, a Close 1001 is sent where there is room for it, nobody is awaited."""
-        self._accepting.cancel()
-        self._service.abort()
-
-
 @trio.lowlevel.enable_ki_protection
 async def serve(
     handler: Route | Routes | None = None,
     *,
-    host: str | Sequence[str] = "127.0.0.1",
-    port: int = 5000,
+    host: Host | NotGiven = NOT_GIVEN,
+    port: int | NotGiven = NOT_GIVEN,
+    unix: Unix | None = None,
+    fd: int | None = None,
+    listeners: Sequence[trio.SocketListener] | None = None,
+    backlog: int | None = None,
     options: WebSocketOptions | None = None,
     ssl_context: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
@@ -125,22 +48,41 @@ async def serve(
     `handler` is an async function of one `WebSocket`, served at ``options.path``, or a mapping from paths to routes:
     such functions, `WebSocketRoute`, `HttpRoute`, `Files`, `RawRoute`, or several in a list. A path may have parameters,
     ``/rooms/{room}``, ``/files/{path:path}``; the more specific one wins. Without a handler it is the sample: an echo,
-    its page at ``/``, and ``/healthz``. `host` is an address or name, or several; `port` 0 takes a free one. With `ssl_context`, https and wss.
+    its page at ``/``, and ``/healthz``. With `ssl_context`, https and wss.
+
+    Where it listens, at ``127.0.0.1`` port 5000 if nothing is given:
+
+    host, port:
+        An address or name, or several, or None for every address of the machine, IPv4 and IPv6; ``0.0.0.0`` is every
+        IPv4 address, ``::`` every IPv6 address and no other. `port` 0 takes one that is free at all of them.
+    unix:
+        A Unix socket: its path, which only the server's own user can use then, or a `UnixSocket` with more to say.
+    fd:
+        A listening TCP or Unix stream socket that this process was started with, such as 3 from systemd. The server
+        uses a duplicate: closing the number, or calling it anew, stays the caller's. It is made non-blocking.
+    listeners:
+        Ready `trio.SocketListener` objects. The server owns them from here on and closes them, however it ends.
+    backlog:
+        How many connections may wait to be accepted (listen(2)), for `host` and `unix`; None is as many as the system
+        allows.
+
+    They can be combined. With `unix`, `fd` or `listeners` there is TCP besides only if `host` or `port` is given.
 
     With ``server = await nursery.start(serve, handler)`` the `Server` is there as soon as connections are accepted.
 
-    Raises `OSError` if it cannot listen, `TypeError` or `ValueError` with a sentence for a handler or path that will
-    not do. No failure of one connection or handler leaves this function. Cancelled: handlers are cancelled, every
-    client is sent 1001 and has ``options.close_timeout`` to answer, then the cancellation goes on.
+    Raises `OSError` if it cannot listen, `TypeError` or `ValueError` with a sentence for a handler, path or place to
+    listen at that will not do. No failure of one connection or handler leaves this function. Cancelled: handlers are
+    cancelled, every client is sent 1001 and has ``options.close_timeout`` to answer, then the cancellation goes on.
     """
     options = options if options is not None else WebSocketOptions()
+    listen_at = ListenAt.of(host, port, unix=unix, fd=fd, listeners=listeners, backlog=backlog)
     service = Service(RouteTable(handler, options), options)
     serve_one = (
         functools.partial(serve_connection, service=service)
         if ssl_context is None
         else functools.partial(_serve_tls, service=service, ssl_context=ssl_context)
     )
-    listeners = await listen(host, port)
+    opened = await listen_at.open()
     try:
         async with trio.open_nursery() as poller_nursery:
             if Poller.available:
@@ -148,10 +90,10 @@ async def serve(
                 poller_nursery.start_soon(service.poller.run)
             try:
                 async with trio.open_nursery() as nursery:
-                    server = Server(service, listeners, encrypted=ssl_context is not None)
+                    server = Server(service, opened, encrypted=ssl_context is not None)
                     task_status.started(server)
                     with server._accepting:
-                        await accept(listeners, functools.partial(nursery.start_soon, serve_one))
+                        await accept(opened, functools.partial(nursery.start_soon, serve_one))
             finally:
                 if service.poller is not None:
                     service.poller.stop()
@@ -159,6 +101,9 @@ async def serve(
         # Last of all: every connection has closed by then, and each has let go of it.
         if service.poller is not None:
             service.poller.close()
+        # `accept` has closed them, unless it was never reached.
+        for listener in opened:
+            await trio.aclose_forcefully(listener)
 
 
 @trio.lowlevel.enable_ki_protection

@@ -78,6 +78,13 @@ def size(value: Any) -> int:
     return number
 
 
+def permissions(value: Any) -> int:
+    """A click type: permissions of a file as chmod takes them, in octal: ``660``."""
+    if not re.fullmatch(r"(0o?)?[0-7]{3}", str(value)):
+        raise click.BadParameter(f"{value!r} are no permissions: write three octal digits such as 660")
+    return int(str(value).removeprefix("0o"), 8)
+
+
 class Option(click.Option):
     """An option that knows under which heading of ``--help`` it stands."""
 

@@ -14,10 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
 from trioecho._process.run import COULD_NOT_START, CannotStartError, run_process
-from trioecho.cli.parameters import ENVIRONMENT_PREFIX, Option, Refusal, seconds, size, whole_number
+from trioecho._server.listening import NOT_GIVEN, Host, NotGiven
+from trioecho._server.unix import MOST_BACKLOG, UnixSocket
+from trioecho.cli.parameters import (
+    ENVIRONMENT_PREFIX,
+    Option,
+    Refusal,
+    permissions,
+    seconds,
+    size,
+    whole_number,
+)
 from trioecho.cli.program import Program
 from trioecho.cli.tls import tls_context
 from trioecho.options import WebSocketOptions
@@ -45,6 +56,8 @@ Examples:
     python -m trioecho --host 0.0.0.0 --allowed-origin https://client.com
   For its own page only, which no other page can imitate:
     python -m trioecho --allowed-origin self --allowed-host 127.0.0.1
+  Behind a proxy on this machine, which is in the group of the directory:
+    python -m trioecho --unix /run/trioecho/socket --unix-mode 660
   With TLS, https and wss:
     python -m trioecho --tls-cert cert.pem --tls-key key.pem
   Behind a proxy that cuts connections idle for 60 seconds:
@@ -98,10 +111,37 @@ log = functools.partial(option, section="Log (on standard error)")
     multiple=True,
     default=("127.0.0.1",),
     metavar="HOST",
-    help="Address or name to listen on. Repeatable. 0.0.0.0 is every IPv4 address, :: every IPv6 address only; "
-    "for both, give both.",
+    help="Address or name to listen on. Repeatable. 0.0.0.0 is every IPv4 address, :: every IPv6 address only, "
+    "* every address of both.",
 )
 @where("--port", type=whole_number(0, 65535), default="5000", help="TCP port; 0 takes any free one.")
+@where(
+    "--unix",
+    metavar="PATH",
+    show_default="none",
+    help="Unix socket to listen on, instead of TCP unless --host or --port is given, too. The socket of a dead server "
+    "is replaced. @name is an abstract name (Linux).",
+)
+@where(
+    "--unix-mode",
+    type=permissions,
+    metavar="MODE",
+    default="600",
+    help="Permissions of the Unix socket's file: who may write to it may connect.",
+)
+@where(
+    "--fd",
+    type=whole_number(0, 2**31 - 1),
+    show_default="none",
+    help="Listening socket that this process was started with, such as 3 from systemd, instead of TCP unless --host "
+    "or --port is given, too.",
+)
+@where(
+    "--backlog",
+    type=whole_number(1, MOST_BACKLOG),
+    show_default="what the system allows",
+    help="Connections that may wait to be accepted.",
+)
 @where("--path", default="/ws", metavar="PATH", help="Path of the WebSocket endpoint.")
 @who(
     "--allowed-origin",
@@ -227,6 +267,10 @@ def main(
     *,
     host: tuple[str, ...],
     port: int,
+    unix: str | None,
+    unix_mode: int,
+    fd: int | None,
+    backlog: int | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     shutdown_timeout: float,
@@ -246,13 +290,13 @@ def main(
     )
     if tls_key is not None and tls_cert is None:
         raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
+    place = _place(host, port, unix, unix_mode, fd, backlog)
     configure_logging(log_level, log_format)
     context = None if tls_cert is None else tls_context(tls_cert, tls_key)
     try:
         run_process(
             None,
-            host=host,
-            port=port,
+            **place,
             options=options,
             ssl_context=context,
             shutdown_timeout=shutdown_timeout,
@@ -261,6 +305,40 @@ def main(
         )
     except CannotStartError as error:
         raise Refusal(str(error), COULD_NOT_START) from None
+
+
+def _place(
+    hosts: tuple[str, ...],
+    port: int,
+    path: str | None,
+    mode: int,
+    fd: int | None,
+    backlog: int | None,
+) -> dict[str, Any]:
+    """Where to listen, as arguments of `serve`."""
+
+    def typed(name: str) -> bool:
+        return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
+
+    if typed("unix_mode") and path is None:
+        raise Refusal("--unix-mode needs --unix, the socket whose permissions these are", 2)
+    if "*" in hosts and len(hosts) > 1:
+        raise Refusal("--host: * is every address already; give it alone, or leave it out", 2)
+    if backlog is not None and fd is not None and path is None and not typed("host") and not typed("port"):
+        raise Refusal("--backlog is for --host, --port and --unix; the socket of --fd listens already", 2)
+    host: Host | NotGiven = None if hosts == ("*",) else hosts
+    try:
+        unix = None if path is None else UnixSocket(re.sub("^@", "\0", path), mode=mode)
+    except ValueError as error:
+        raise Refusal(f"--unix: {error}", 2) from None
+    return {
+        "host": host if typed("host") else NOT_GIVEN,
+        "port": port if typed("port") else NOT_GIVEN,
+        "unix": unix,
+        "fd": fd,
+        "listeners": None,
+        "backlog": backlog,
+    }
 
 
 def _as_option(name: str, value: Any) -> str:

@@ -1,0 +1,123 @@
+"""`Server`: what `serve` hands to whoever started it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import trio
+
+from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.addresses import authority, urls
+from trioecho._server.listening import Listening, addresses_of, paths_of
+from trioecho._server.service import Service
+from trioecho._server.unix import shown
+from trioecho._websocket.websocket import WebSocket
+
+
+class Server:
+    """A running server: where it listens, who is connected, and how to stop it. Made by `serve`.
+
+    Where it listens stays readable after it has stopped.
+    """
+
+    def __init__(self, service: Service, listeners: Sequence[Listening], *, encrypted: bool) -> None:
+        self._service = service
+        self._encrypted = encrypted
+        self._addresses = addresses_of(listeners)
+        self._unix_paths = paths_of(listeners)
+        self._accepting = trio.CancelScope()
+
+    def __repr__(self) -> str:
+        return f"<trioecho.Server with {len(self.connections)} connections>"
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the first address, and of all that `serve` opened; the real one if port 0 was asked for.
+
+        RuntimeError if the server listens at Unix sockets only.
+        """
+        return self._first[1]
+
+    @property
+    def url(self) -> str:
+        """Where the page is: ``"http://127.0.0.1:5000"``. RuntimeError if the server listens at Unix sockets only."""
+        return f"http{'s' if self._encrypted else ''}://{self._authority}"
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every URL at which the page can be opened, `url` first; a wildcard address stands for all it covers.
+
+        Empty if the server listens at Unix sockets only.
+        """
+        return urls(self._addresses, f"http{'s' if self._encrypted else ''}")
+
+    @property
+    def websocket_url(self) -> str:
+        """Where the (first) WebSocket is: ``"ws://127.0.0.1:5000/ws"``, with the path as its route has it.
+
+        RuntimeError as for `url`, and where no route is a WebSocket's.
+        """
+        paths = self._service.routes.websocket_paths
+        if not paths:
+            raise RuntimeError("this server has no WebSocket route, so there is no URL of one")
+        return f"ws{'s' if self._encrypted else ''}://{self._authority}{paths[0]}"
+
+    @property
+    def has_websockets(self) -> bool:
+        """Whether any of its routes is a WebSocket's."""
+        return bool(self._service.routes.websocket_paths)
+
+    @property
+    def answers_http(self) -> bool:
+        """Whether any of its routes answers plain HTTP."""
+        return self._service.routes.answers_http
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The addresses to which its TCP sockets are bound, wildcards among them: ``("127.0.0.1",)``."""
+        return tuple(dict.fromkeys(host for host, _ in self._addresses))
+
+    @property
+    def unix_paths(self) -> tuple[str, ...]:
+        """The paths of its Unix sockets, as they were bound; an abstract name begins with a zero character."""
+        return self._unix_paths
+
+    @property
+    def connections(self) -> Collection[WebSocket]:
+        """The open WebSocket connections, oldest first: a snapshot."""
+        return tuple(self._service.connections.values())
+
+    @property
+    def records(self) -> Collection[ConnectionRecord]:
+        """The records of the last 1,000 connections that have ended, oldest first: a snapshot."""
+        return tuple(self._service.records)
+
+    def stop(self, *, timeout: float = 10.0) -> None:
+        """Begin a graceful stop and return at once; `serve` returns when the last connection has ended.
+
+        No new connection is accepted. Each handler still gets the messages that have arrived; then `receive` raises
+        `trio.EndOfChannel`. One that has not returned after `timeout` seconds is cancelled. Every client is sent
+        1001. Calling it again can only shorten the time.
+        """
+        self._accepting.cancel()
+        self._service.stop(trio.current_time() + timeout)
+
+    def abort(self) -> None:
+        """Stop at once: handlers are cancelled, a Close 1001 is sent where there is room for it, nobody is awaited."""
+        self._accepting.cancel()
+        self._service.abort()
+
+    @property
+    def _first(self) -> tuple[str, int]:
+        if not self._addresses:
+            raise RuntimeError(
+                f"this server listens at {', '.join(f'unix:{shown(path)}' for path in self._unix_paths)} and has no URL"
+                " or port; connect to one of its unix_paths"
+            )
+        return self._addresses[0]
+
+    @property
+    def _authority(self) -> str:
+        host, port = self._first
+        # A wildcard address is no address to connect to.
+        return authority({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
