@@ -6,11 +6,13 @@ from trioecho._protocol import endings
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.routes import Handler, echo
 from trioecho._server.serve import Server, serve
-from trioecho._websocket.websocket import WebSocket, WebSocketBroken, WebSocketClosed, WebSocketEnded
+from trioecho._websocket.exceptions import ConnectionEnded, WebSocketBroken, WebSocketClosed, WebSocketEnded
+from trioecho._websocket.websocket import WebSocket
 from trioecho.live import LiveServer
 from trioecho.options import WebSocketOptions
 
 __all__ = [
+    "ConnectionEnded",
     "ConnectionRecord",
     "Handler",
     "LiveServer",

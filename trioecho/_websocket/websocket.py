@@ -17,6 +17,7 @@ from trioecho._protocol.frames import (
     close_code_allowed,
     long_header,
 )
+from trioecho._websocket.exceptions import WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho._websocket.incoming import BURST
 from trioecho._websocket.parking import WOKEN, context
 
@@ -24,29 +25,6 @@ if TYPE_CHECKING:
     from trioecho._http.upgrade import Handshake
     from trioecho._protocol.record import ConnectionRecord
     from trioecho._websocket.connection import Connection
-
-
-class OwnEnding(Exception):  # noqa: N818 (the end of a connection is no error)
-    """What a `WebSocket` raises when its connection has ended; `websocket` is that WebSocket.
-
-    Leaving the handler of the same connection it is no failure, because the client went away is how things end.
-    """
-
-    def __init__(self, websocket: WebSocket, what: str) -> None:
-        super().__init__(what)
-        self.websocket = websocket
-
-
-class WebSocketEnded(OwnEnding, trio.EndOfChannel):
-    """`WebSocket.receive`: the conversation ended with a Close, or the server stops; nothing more will come."""
-
-
-class WebSocketBroken(OwnEnding, trio.BrokenResourceError):
-    """`WebSocket.send` or `receive`: the peer vanished, broke the protocol, or has closed."""
-
-
-class WebSocketClosed(OwnEnding, trio.ClosedResourceError):
-    """`WebSocket.send` or `receive`: this side has closed the connection."""
 
 
 class WebSocket(trio.abc.Channel["str | bytes"]):
