@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 import trio
 
 from trioecho._http.upgrade import Handshake, accepting_response
+from trioecho._protocol.connection_id import new_id
 from trioecho._protocol.endings import LOG_LEVELS
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.listeners import accept, listen, urls
@@ -165,7 +166,9 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
                 del service.connections[connection]
                 service.records.append(record)
                 assert record.cause is not None
-                logger.log(LOG_LEVELS[record.cause], "%s", record, extra={"record": record})
+                logger.log(
+                    LOG_LEVELS[record.cause], "%s", record, extra={"record": record, "connection": record.id}
+                )
     except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
         logger.debug("connection lost before a WebSocket was opened: %s", error)
     except Exception:
@@ -183,6 +186,7 @@ def _admit(
         path=handshake.path,
         origin=handshake.origin,
         subprotocol=handshake.subprotocol,
+        id=new_id(),
     )
     connection = Connection(wire_of(transport, record.peer, service.poller), service.options, record)
     websocket = WebSocket(connection, handshake)

@@ -113,7 +113,10 @@ class ClosingHandshake(abc.ABC):
             self._decided = ending
         if self.record.error is None:
             self.record.error = summary(error)
-        logger.error("%s at %s, for %s", what, self.record.path, self.record.peer, exc_info=error)
+        name, path, peer = self.record.id, self.record.path, self.record.peer
+        logger.error(
+            "%s %s at %s, for %s", name, what, path, peer, exc_info=error, extra={"connection": name}
+        )
 
     async def close(self, code: int, reason: str) -> None:
         """For `WebSocket.aclose`: say Close now, and await the peer's; if that came first, answer it as it came."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import types
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,6 +20,7 @@ from trioecho._protocol.frames import (
 )
 from trioecho._websocket.exceptions import WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho._websocket.incoming import BURST
+from trioecho._websocket.logger import ConnectionLogger
 from trioecho._websocket.parking import WOKEN, context
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         "_context",
         "_headers",
         "_incoming",
+        "_logger",
         "_messages",
         "_outgoing",
         "_target",
@@ -66,10 +69,11 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         self._messages = connection.incoming.messages
         self._outgoing = connection.outgoing
         self._closed = False
+        self._logger: ConnectionLogger | None = None
         self._context = context()
 
     def __repr__(self) -> str:
-        return f"<trioecho.WebSocket {self.path} from {self.remote_address}>"
+        return f"<trioecho.WebSocket {self.id} {self.path} from {self.remote_address}>"
 
     async def receive(self) -> str | bytes:
         """The next message, in the order in which the peer sent them.
@@ -259,6 +263,27 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if self.close_code is None:
             return None
         return self._incoming.close[1] if self._incoming.close is not None else ""
+
+    @property
+    def id(self) -> str:
+        """Eight letters and digits that name this connection in the log and in its `record`: ``"k3m9x2aq"``.
+
+        No other connection of this process has the same, hardly any of another process or of this one before a
+        restart. It is no secret: whoever knows one can reckon the next.
+        """
+        return self._connection.record.id
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose lines begin with `id`, and have it as the field ``connection`` where they are JSON.
+
+        It logs to ``trioecho.connection``, so at the level and in the way of the server's own lines.
+
+            ws.logger.info("joined %s", room)
+        """
+        if self._logger is None:
+            self._logger = ConnectionLogger(self.id)
+        return self._logger
 
     @property
     def path(self) -> str:
