@@ -23,7 +23,7 @@ import trio.testing
 from trioecho._protocol.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.routes import Handler, echo
-from trioecho._server.serve import serve_connection
+from trioecho._server.serve import Server, serve_connection
 from trioecho._server.service import Service
 from trioecho.options import WebSocketOptions
 
@@ -176,10 +176,12 @@ async def open_client(
     """A `RawClient` connected to `handler` over memory streams, the handshake done.
 
     On leaving, the client's end is closed if it still is open, and the connection's end is awaited; then
-    ``client.record`` is its record. `path` is asked for with its query; the default is ``options.path``.
+    ``client.record`` is its record. The handler's `WebSocket.server` has this one connection, can be stopped, and
+    listens nowhere. `path` is asked for with its query; the default is ``options.path``.
     """
     options = options if options is not None else WebSocketOptions()
     service = Service({options.path: handler}, options)
+    service.server = Server(service, (), encrypted=False)
     client_stream, server_stream = trio.testing.memory_stream_pair()
     client = RawClient(client_stream)
     async with trio.open_nursery() as nursery:
@@ -190,6 +192,7 @@ async def open_client(
         finally:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(client_stream)
+    service.server = None
     client.record = service.records[-1] if service.records else None
 
 

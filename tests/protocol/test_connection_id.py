@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -22,7 +23,7 @@ def test_an_id_is_eight_letters_and_digits_and_none_comes_twice() -> None:
 def test_ids_that_follow_one_another_look_different() -> None:
     """They differ in their first two characters, at which people look."""
     ids = [new_id() for _ in range(100)]
-    assert all(one[:2] != other[:2] for one, other in zip(ids, ids[1:], strict=False))
+    assert all(one[:2] != other[:2] for one, other in itertools.pairwise(ids))
 
 
 def test_another_process_has_others() -> None:

@@ -39,7 +39,7 @@ class Server:
         self._accepting = trio.CancelScope()
         host: str
         self._port: int
-        host, self._port = listeners[0].socket.getsockname()[:2]
+        host, self._port = listeners[0].socket.getsockname()[:2] if listeners else ("localhost", 0)
         # A wildcard address is no address to connect to.
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         self._authority = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
@@ -49,7 +49,10 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The TCP port, the same at every address; the real one if port 0 was asked for."""
+        """The TCP port, the same at every address; the real one if port 0 was asked for.
+
+        0 where nothing listens, as with `trioecho.testing.open_client`.
+        """
         return self._port
 
     @property
@@ -130,7 +133,7 @@ async def serve(
                 poller_nursery.start_soon(service.poller.run)
             try:
                 async with trio.open_nursery() as nursery:
-                    server = Server(service, listeners, encrypted=ssl_context is not None)
+                    server = service.server = Server(service, listeners, encrypted=ssl_context is not None)
                     task_status.started(server)
                     with server._accepting:
                         await accept(listeners, functools.partial(nursery.start_soon, serve_one))
@@ -138,6 +141,7 @@ async def serve(
                 if service.poller is not None:
                     service.poller.stop()
     finally:
+        service.server = None
         # Last of all: every connection has closed by then, and each has let go of it.
         if service.poller is not None:
             service.poller.close()
@@ -189,7 +193,7 @@ def _admit(
         id=new_id(),
     )
     connection = Connection(wire_of(transport, record.peer, service.poller), service.options, record)
-    websocket = WebSocket(connection, handshake)
+    websocket = WebSocket(connection, handshake, service.server)
     service.connections[connection] = websocket
     return connection, websocket
 

@@ -273,6 +273,8 @@ class ClosingHandshake(abc.ABC):
         self._over = True
         if self._closing is not None:
             self._closing.set()
+        if not self.pongs_may_come:
+            self.liveness.nothing_answers()
         self.notify()
 
     @property
@@ -283,6 +285,12 @@ class ClosingHandshake(abc.ABC):
         if self._over or is_cancelled(self.own):
             self._closing.set()
         return self._closing
+
+    @property
+    def pongs_may_come(self) -> bool:
+        """For `WebSocket.ping`: whether both sides still listen to each other, so that a Ping may be answered."""
+        goes_on = self.incoming.ending in (None, endings.SERVER_STOPPING)
+        return goes_on and not self.outgoing.refused and self._ours is Ours.OPEN
 
     @property
     def peer_code(self) -> int | None:

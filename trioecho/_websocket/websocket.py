@@ -26,6 +26,7 @@ from trioecho._websocket.parking import WOKEN, context
 if TYPE_CHECKING:
     from trioecho._http.upgrade import Handshake
     from trioecho._protocol.record import ConnectionRecord
+    from trioecho._server.serve import Server
     from trioecho._websocket.connection import Connection
 
 
@@ -56,15 +57,17 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         "_logger",
         "_messages",
         "_outgoing",
+        "_server",
         "_target",
     )
 
-    def __init__(self, connection: Connection, handshake: Handshake) -> None:
+    def __init__(self, connection: Connection, handshake: Handshake, server: Server | None) -> None:
         self._target = handshake.target
         # In one string: as the tuple that it is for users, a browser's header fields take several KiB of every
         # connection, and few handlers look at them.
         self._headers = "\n".join([f"{name}:{value}" for name, value in handshake.headers])
         self._connection = connection
+        self._server = server
         self._incoming = connection.incoming
         self._messages = connection.incoming.messages
         self._outgoing = connection.outgoing
@@ -180,6 +183,44 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if outgoing.broken:
             self._raise_gone()
 
+    async def ping(self, payload: bytes = b"") -> float:
+        """Send a Ping, wait for its Pong, and return the seconds that took.
+
+        `payload` is at most 125 bytes; without one, a random one is made. Keep-alive does this by itself (`latency`);
+        this is for a handler that wants to know now. A Pong for a Ping that was sent later will do, since a peer may
+        answer only the latest (RFC 6455 §5.5.3).
+
+        Waits while the peer does not read, and for as long as it does not answer: use `trio.fail_after`. The Pong comes
+        behind the messages that the peer sent before it, and while 64 KiB of those wait for the handler nothing is
+        read: let another task receive them, or the Pong is not seen. A checkpoint. Cancelled: the Ping may have been
+        sent, and its Pong is ignored.
+
+        Raises `trio.BrokenResourceError` when the peer has vanished or closed, also while the Pong is awaited,
+        `trio.ClosedResourceError` after our own `aclose`, `TypeError` for a payload that is not bytes, `ValueError` for
+        one of more than 125 bytes or with which another Ping is awaited.
+        """
+        if not isinstance(payload, (bytes, bytearray, memoryview)):
+            raise TypeError(f"the payload of a Ping is bytes, not {type(payload).__name__}")
+        payload = bytes(payload)
+        if len(payload) > 125:
+            raise ValueError(f"the payload of a Ping has at most 125 bytes; this one has {len(payload)}")
+        await trio.lowlevel.checkpoint()
+        connection, outgoing = self._connection, self._outgoing
+        if outgoing.blocked:
+            await outgoing.room(for_message=True)
+        if self._closed or not connection.pongs_may_come:
+            self._raise_gone()
+        pings = connection.liveness.pings
+        ping = pings.send(payload, outgoing)
+        try:
+            if not outgoing.broken:
+                await ping.over.wait()
+        finally:
+            pings.forget(ping)
+        if ping.seconds is None:
+            self._raise_gone()
+        return ping.seconds
+
     async def aclose(self, code: int | None = 1000, reason: str = "") -> None:
         """Close: say `code` and `reason`, wait for the peer's Close, at most `close_timeout` seconds.
 
@@ -263,6 +304,12 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if self.close_code is None:
             return None
         return self._incoming.close[1] if self._incoming.close is not None else ""
+
+    @property
+    def server(self) -> Server:
+        """The `Server` that accepted this connection: its `connections`, this one among them, and how to stop it."""
+        assert self._server is not None
+        return self._server
 
     @property
     def id(self) -> str:
