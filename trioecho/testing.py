@@ -190,9 +190,9 @@ async def open_client(
             await client.handshake(path if path is not None else options.path, headers=headers)
             yield client
         finally:
+            service.server = None
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(client_stream)
-    service.server = None
     client.record = service.records[-1] if service.records else None
 
 

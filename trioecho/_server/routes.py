@@ -7,13 +7,15 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from trioecho._websocket.handlers import name_of
 from trioecho.options import WebSocketOptions, checked_path
 
 if TYPE_CHECKING:
     from trioecho._websocket.websocket import WebSocket
 
 Handler: TypeAlias = "Callable[[WebSocket], Awaitable[Any]]"
-"""An async function of one `WebSocket`; what it returns is ignored."""
+"""An async function of one `WebSocket`, or whatever else returns something that can be awaited when it is called with
+one; what comes of that is ignored."""
 
 
 async def echo(ws: WebSocket) -> None:
@@ -48,23 +50,26 @@ def _checked_handler(handler: Callable[..., Awaitable[Any]]) -> Handler:
         raise TypeError(f"a handler is an async function of one WebSocket, not {type(handler).__name__}")
     if isinstance(handler, type) and not hasattr(handler, "__await__"):
         raise TypeError(
-            f"a handler is an async function of one WebSocket; you gave the class {_name(handler)}: "
+            f"a handler is an async function of one WebSocket; you gave the class {name_of(handler)}: "
             "give an object of it, or one of its methods"
         )
-    function = inspect.unwrap(handler)
+    # Not what a wrapper wraps: it may make a handler of what is none.
+    function = handler
     while isinstance(function, functools.partial):
         function = function.func
     call = function if inspect.isroutine(function) else type(function).__call__
-    if inspect.isasyncgenfunction(call):
+    if inspect.isasyncgenfunction(call) or _generates(call):
         raise TypeError(
-            f"the handler {_name(handler)} contains 'yield'; a handler sends with 'await ws.send(...)'"
-        )
-    if inspect.isfunction(function) and not inspect.iscoroutinefunction(call):
-        raise TypeError(
-            f"the handler {_name(handler)} is a plain function; write 'async def {_name(handler)}(ws):'"
+            f"the handler {name_of(handler)} contains 'yield'; a handler sends with 'await ws.send(...)'"
         )
     _check_parameters(handler)
     return handler
+
+
+def _generates(call: Any) -> bool:
+    """Whether it is a generator function, and none that `types.coroutine` has made one that can be awaited."""
+    flags = getattr(getattr(call, "__code__", None), "co_flags", 0)
+    return inspect.isgeneratorfunction(call) and not flags & inspect.CO_ITERABLE_COROUTINE
 
 
 def _check_parameters(handler: Callable[..., object]) -> None:
@@ -80,7 +85,7 @@ def _check_parameters(handler: Callable[..., object]) -> None:
         pass
     else:
         return
-    name = _name(handler)
+    name = name_of(handler)
     bare = str(
         signature.replace(
             return_annotation=signature.empty,
@@ -115,9 +120,3 @@ def _check_options(options: object) -> None:
         written = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise TypeError(f"{rule} a {type(options).__name__}: write WebSocketOptions({written})")
     raise TypeError(f"{rule} {options!r}")
-
-
-def _name(handler: object) -> str:
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    return getattr(handler, "__name__", type(handler).__name__)
