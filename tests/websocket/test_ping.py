@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from serving import connected, one_way, reset, serving, until
+from serving import PATIENCE, connected, one_way, reset, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
 from trioecho.testing import PING, PONG, TEXT, RawClient, open_client
+
+AT_ONCE = 2.0
+"""Seconds within which what happens at once has happened. Nothing is measured with it."""
 
 Clock = trio.testing.MockClock
 
@@ -234,7 +237,10 @@ async def test_whoever_awaits_a_pong_is_told_of_the_end(
     expected: type[trioecho.ConnectionEnded],
 ) -> None:
     """A task outside of the handler, which nothing cancels; before the end and after it, with the same exception."""
-    async with serving(sleep, close_timeout=0.5) as server, connected(server) as client:
+    async with (
+        serving(sleep, answer_timeout=PATIENCE, close_timeout=PATIENCE) as server,
+        connected(server) as client,
+    ):
         await until(lambda: server.connections)
         (ws,) = server.connections
         async with trio.open_nursery() as nursery:
@@ -242,10 +248,12 @@ async def test_whoever_awaits_a_pong_is_told_of_the_end(
             pinger.begin(b"")
             await ping_of(client)
             await end(client, ws)
+            with trio.fail_after(AT_ONCE):
+                await until(lambda: pinger.raised)
         (told,) = pinger.raised
         assert type(told) is expected
         assert told.websocket is ws
-        with pytest.raises(expected):
+        with pytest.raises(expected), trio.fail_after(AT_ONCE):
             await ws.ping()
 
 
@@ -266,26 +274,48 @@ async def test_while_the_server_stops_a_ping_is_still_answered() -> None:
     assert len(took) == 1
 
 
+async def fill(ws: trioecho.WebSocket) -> None:
+    """Send until the peer, which does not read, takes no more."""
+    with trio.move_on_after(0.1) as scope:
+        while True:
+            await ws.send(bytes(1_000_000))
+    assert scope.cancelled_caught
+
+
 async def test_while_the_peer_does_not_read_a_ping_waits_and_has_not_been_sent() -> None:
-    """Behind what waits for the peer; and a Close of our own ends the waiting."""
-    async with serving(sleep, close_timeout=0.2) as server, connected(server) as client:
+    """One that is cancelled meanwhile never goes out."""
+    async with serving(sleep) as server, connected(server) as client:
         await until(lambda: server.connections)
         (ws,) = server.connections
+        await fill(ws)
+        with trio.move_on_after(0.05) as scope:
+            await ws.ping(b"not sent")
+        assert scope.cancelled_caught
         async with trio.open_nursery() as nursery:
-            with trio.move_on_after(0.2) as full:
-                while True:
-                    await ws.send(bytes(1_000_000))
-            assert full.cancelled_caught
-            with trio.move_on_after(0.05) as scope:
-                await ws.ping(b"not sent")
-            assert scope.cancelled_caught
+            Pinger(nursery, ws).begin(b"sent")
+            frame = await client.receive_frame()
+            while frame is not None and frame.opcode != PING:
+                frame = await client.receive_frame()
+            assert frame is not None
+            assert frame.payload == b"sent"
+            await client.send_frame(PONG, b"sent")
+
+
+async def test_a_ping_that_waits_for_room_is_told_of_the_end() -> None:
+    """A Close of our own, behind which nothing is sent."""
+    async with serving(sleep, close_timeout=PATIENCE) as server, connected(server):
+        await until(lambda: server.connections)
+        (ws,) = server.connections
+        await fill(ws)
+        async with trio.open_nursery() as nursery:
             pinger = Pinger(nursery, ws)
             pinger.begin(b"waits")
             await trio.testing.wait_all_tasks_blocked()
-            await ws.aclose()
+            nursery.start_soon(ws.aclose)
+            with trio.fail_after(AT_ONCE):
+                await until(lambda: pinger.raised)
+            nursery.cancel_scope.cancel()
         assert [type(told) for told in pinger.raised] == [trioecho.WebSocketClosed]
-        frames = await client.receive_rest()
-        assert PING not in {frame.opcode for frame in frames}
 
 
 @one_way
@@ -303,3 +333,28 @@ async def test_messages_that_come_before_the_pong_are_not_lost(autojump_clock: C
         await client.stream.send_all(client.frame(TEXT, b"one") + client.frame(TEXT, b"two") + pong)
         await client.receive_close()
     assert taken == ["one", "two"]
+
+
+@one_way
+async def test_a_pong_behind_messages_that_nobody_takes_is_seen_when_they_are_taken(
+    autojump_clock: Clock,
+) -> None:
+    """While 64 KiB wait for the handler nothing is read: another task has to receive them."""
+    took: list[float] = []
+
+    async def take_later(ws: trioecho.WebSocket) -> None:
+        await trio.sleep(10)
+        async for _ in ws:
+            pass
+
+    async def handler(ws: trioecho.WebSocket) -> None:
+        ws.nursery.start_soon(take_later, ws)
+        took.append(await ws.ping())
+
+    async with open_client(handler) as client:
+        payload = await ping_of(client)
+        for _ in range(20):
+            await client.send(bytes(10_000))
+        await client.send_frame(PONG, payload)
+        await client.receive_close()
+    assert took == [pytest.approx(10)]
