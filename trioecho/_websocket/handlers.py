@@ -21,10 +21,8 @@ async def call(handler: Callable[[WebSocket], Awaitable[Any]], websocket: WebSoc
     """
     running = handler(websocket)
     if not inspect.isawaitable(running):
-        kind = "None" if running is None else f"an object of {type(running).__name__}"
-        raise TypeError(
-            f"the handler {name_of(handler)} returned {kind}, which cannot be awaited; write '{_definition(handler)}'"
-        )
+        # Made elsewhere: what this function needs room for, each connection keeps as long as it lives.
+        raise TypeError(_lesson(handler, running))
     await running
 
 
@@ -33,6 +31,11 @@ def name_of(handler: object) -> str:
     while isinstance(handler, functools.partial):
         handler = handler.func
     return getattr(handler, "__name__", type(handler).__name__)
+
+
+def _lesson(handler: object, returned: object) -> str:
+    kind = "None" if returned is None else f"an object of {type(returned).__name__}"
+    return f"the handler {name_of(handler)} returned {kind}, which cannot be awaited; write '{_definition(handler)}'"
 
 
 def _definition(handler: object) -> str:
