@@ -374,12 +374,12 @@ def test_a_port_in_use_is_raised_by_start(free_port: int) -> None:
 
 
 def test_a_wrong_handler_is_raised_by_start() -> None:
-    """serve's lesson for a plain function reaches the one who made the mistake."""
+    """serve's lesson for what is no handler reaches the one who made the mistake."""
 
-    def plain(ws: object) -> None: ...
+    async def takes_none() -> None: ...
 
-    with pytest.raises(TypeError, match="async def plain"):
-        LiveServer(plain).start()  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="async def takes_none"):
+        LiveServer(takes_none).start()  # type: ignore[arg-type]
 
 
 @pytest.fixture

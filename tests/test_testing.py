@@ -44,6 +44,26 @@ async def test_open_client_runs_a_handler_without_a_socket() -> None:
     assert (client.record.cause, client.record.code_sent) == ("peer closed", 3000)
 
 
+async def test_a_handler_that_open_client_runs_has_a_server() -> None:
+    """It has this one connection, listens nowhere, and can be stopped."""
+    seen: list[trioecho.Server] = []
+
+    async def handler(ws: trioecho.WebSocket) -> None:
+        assert list(ws.server.connections) == [ws]
+        assert ws.server.port == 0
+        assert ws.server.urls == ()
+        seen.append(ws.server)
+        await ws.receive()
+        ws.server.stop(timeout=1)
+        with pytest.raises(trio.EndOfChannel):
+            await ws.receive()
+
+    async with open_client(handler) as client:
+        await client.send("stop")
+        assert await client.receive_close() == (1001, "server is stopping")
+    assert list(seen[0].records) == [client.record]
+
+
 async def test_open_client_asks_as_it_is_told() -> None:
     """Path, query and headers arrive; options are the server's."""
     seen: list[trioecho.WebSocket] = []

@@ -9,11 +9,13 @@ from trioecho._server.routes import HttpRoute, RawRoute, Route, Routes, WebSocke
 from trioecho._server.serve import serve
 from trioecho._server.server import Server
 from trioecho._server.unix import UnixSocket
-from trioecho._websocket.websocket import WebSocket, WebSocketBroken, WebSocketClosed, WebSocketEnded
+from trioecho._websocket.exceptions import ConnectionEnded, WebSocketBroken, WebSocketClosed, WebSocketEnded
+from trioecho._websocket.websocket import WebSocket
 from trioecho.live import LiveServer
 from trioecho.options import WebSocketOptions
 
 __all__ = [
+    "ConnectionEnded",
     "ConnectionRecord",
     "Handler",
     "LiveServer",

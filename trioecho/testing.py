@@ -25,6 +25,7 @@ from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.handlers import echo
 from trioecho._server.routes import Route, Routes, RouteTable
 from trioecho._server.serve import serve_connection
+from trioecho._server.server import Server
 from trioecho._server.service import Service
 from trioecho.options import WebSocketOptions
 
@@ -177,11 +178,12 @@ async def open_client(
     """A `RawClient` connected to `handler`, or to one of several routes, over memory streams, the handshake done.
 
     On leaving, the client's end is closed if it still is open, and the connection's end is awaited; then
-    ``client.record`` is its record. `path` is asked for with its query; the default is
-    that of the first WebSocket.
+    ``client.record`` is its record. The handler's `WebSocket.server` has this one connection, can be stopped, and
+    listens nowhere. `path` is asked for with its query; the default is that of the first WebSocket.
     """
     options = options if options is not None else WebSocketOptions()
     service = Service(RouteTable(handler, options), options)
+    service.server = Server(service, (), encrypted=False)
     path = path if path is not None else service.routes.websocket_paths[0]
     client_stream, server_stream = trio.testing.memory_stream_pair()
     client = RawClient(client_stream)
@@ -191,6 +193,7 @@ async def open_client(
             await client.handshake(path, headers=headers)
             yield client
         finally:
+            service.server = None
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(client_stream)
     client.record = service.records[-1] if service.records else None

@@ -109,7 +109,7 @@ async def test_an_echo_takes_no_more_calls() -> None:
     """64 bytes of text."""
     calls = await calls_of(encode_frame(TEXT, PAYLOAD, key=KEY), 66)
     # 2 the poller's task, 3 reading (readable, feed, decode_one), 5 coroutines down to the handler (serve_connection,
-    # run, _hold, _call, echo), 2 receiving (leaving __anext__, and entering it again), 3 sending
+    # run, _hold, call, echo), 2 receiving (leaving __anext__, and entering it again), 3 sending
     # (send, put_message, _put); and Trio's: 30, most of them for checkpoints and for rounds of its loop.
     assert calls.of.total() <= 45 + UNMASKING, f"\n{calls}"
     assert calls.own <= 15 + UNMASKING, f"\n{calls}"

@@ -615,6 +615,7 @@ async def test_the_record_tells_who_closed_first_and_what_went_each_way(
         peer=f"{host}:{port}",
         path="/ws",
         origin="https://client.com",
+        id=record.id,
         cause="peer closed",
         closed_first="client",
         code_sent=3000,
@@ -629,7 +630,7 @@ async def test_the_record_tells_who_closed_first_and_what_went_each_way(
     )
     (line,) = [entry.getMessage() for entry in caplog.records]
     assert line.startswith(
-        f"{host}:{port} /ws peer closed, client first; Close 3000 'enough'; in 1 (5 B), out 1 (5 B); "
+        f"{record.id} {host}:{port} /ws peer closed, client first; Close 3000 'enough'; in 1 (5 B), out 1 (5 B); "
     )
 
 

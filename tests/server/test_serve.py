@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
 import socket
-from collections.abc import AsyncIterator
+import types
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from typing import Any
 
 import pytest
 import trio
@@ -54,6 +58,45 @@ def decorated(handler: trioecho.Handler) -> trioecho.Handler:
     return wrapper
 
 
+def plainly(ws: trioecho.WebSocket) -> Awaitable[None]:
+    return say(ws, "from a plain function")
+
+
+class Quiet:
+    """An object that returns something to await when called, and is no async function."""
+
+    def __call__(self, ws: trioecho.WebSocket) -> Awaitable[None]:
+        return say(ws, "from a plain object")
+
+
+class Later:
+    """Something that can be awaited, and is no coroutine."""
+
+    def __init__(self, ws: trioecho.WebSocket) -> None:
+        self._ws = ws
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return say(self._ws, "from a class").__await__()
+
+
+@types.coroutine
+def generates(ws: trioecho.WebSocket) -> Generator[Any, Any, None]:
+    yield from say(ws, "from a generator").__await__()
+
+
+async def texts(ws: trioecho.WebSocket) -> AsyncIterator[str]:
+    yield "from what an async generator yields"
+
+
+def sending(source: Callable[[trioecho.WebSocket], AsyncIterator[str]]) -> trioecho.Handler:
+    @functools.wraps(source)
+    async def wrapper(ws: trioecho.WebSocket) -> None:
+        async for text in source(ws):
+            await ws.send(text)
+
+    return wrapper
+
+
 @one_way
 @pytest.mark.parametrize(
     ("handler", "said"),
@@ -63,13 +106,54 @@ def decorated(handler: trioecho.Handler) -> trioecho.Handler:
         (Loud().method, "from a method"),
         (decorated(Loud().method), "from a method"),
         ({"/ws": functools.partial(say, what="from a mapping")}, "from a mapping"),
+        (lambda ws: say(ws, "from a lambda"), "from a lambda"),
+        (plainly, "from a plain function"),
+        (Quiet(), "from a plain object"),
+        (functools.partial(Quiet()), "from a plain object"),
+        (Later, "from a class"),
+        (generates, "from a generator"),
+        (sending(texts), "from what an async generator yields"),
     ],
-    ids=["partial", "object", "method", "decorated", "mapping"],
 )
 async def test_whatever_can_be_awaited_when_called_is_a_handler(handler: trioecho.Handler, said: str) -> None:
-    """Async functions in all their guises."""
+    """Async functions in all their guises, and whatever else returns something to await."""
     async with serving(handler) as server, connected(server) as client:
         assert await client.receive() == said
+
+
+@one_way
+async def test_a_handler_knows_its_server() -> None:
+    """The one that `serve` tells of, with its connections; a WebSocket that is kept keeps it."""
+    kept: list[trioecho.WebSocket] = []
+
+    async def handler(ws: trioecho.WebSocket) -> None:
+        kept.append(ws)
+        await trioecho.echo(ws)
+
+    async with serving(handler) as server:
+        async with connected(server), connected(server):
+            await until(lambda: len(kept) == 2)
+            assert [ws.server for ws in kept] == [server, server]
+            assert list(kept[0].server.connections) == kept
+        await until(lambda: not server.connections)
+    assert kept[0].server is server
+    assert list(kept[0].server.records) == list(server.records)
+
+
+@one_way
+async def test_a_server_that_has_ended_is_freed_at_once() -> None:
+    """It and what its connections share do not refer to each other then: nothing waits for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving() as server, connected(server) as client:
+            await client.send("hello")
+            assert await client.receive() == "hello"
+        gone = weakref.ref(server)
+        del server
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @one_way
@@ -86,23 +170,23 @@ async def test_each_path_has_its_handler() -> None:
                 pass
 
 
-def plain(ws: trioecho.WebSocket) -> None:
-    pass
-
-
 async def generating(ws: trioecho.WebSocket) -> AsyncIterator[str]:
+    yield "text"
+
+
+def yielding(ws: trioecho.WebSocket) -> Iterator[str]:
     yield "text"
 
 
 @pytest.mark.parametrize(
     ("handler", "lesson"),
     [
-        (plain, "the handler plain is a plain function; write 'async def plain(ws):'"),
-        (functools.partial(plain), "plain is a plain function"),
         (generating, "the handler generating contains 'yield'; a handler sends with 'await ws.send(...)'"),
+        (yielding, "the handler yielding contains 'yield'; a handler sends with 'await ws.send(...)'"),
+        (functools.partial(yielding), "the handler yielding contains 'yield'"),
         (3, "a handler is an async function of one WebSocket, not int"),
         (None, "a handler is an async function of one WebSocket, not NoneType"),
-        ({"/ws": plain}, "plain is a plain function"),
+        ({"/ws": generating}, "the handler generating contains 'yield'"),
     ],
 )
 @one_way
@@ -110,7 +194,56 @@ async def test_a_beginners_mistake_gets_a_lesson(handler: trioecho.Handler, less
     """TypeError that says what to write instead, before anything listens."""
     with trio.fail_after(PATIENCE), pytest.raises(TypeError) as caught:
         await trioecho.serve(handler, port=0)
-    assert lesson in str(caught.value).replace("partial", "plain")
+    assert lesson in str(caught.value)
+
+
+def plain(ws: trioecho.WebSocket) -> None:
+    pass
+
+
+class Counting:
+    """Returns something, but nothing that can be awaited."""
+
+    def __call__(self, ws: trioecho.WebSocket) -> int:
+        return 3
+
+    def method(self, ws: trioecho.WebSocket) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("handler", "lesson"),
+    [
+        (plain, "the handler plain returned None, which cannot be awaited; write 'async def plain(ws):'"),
+        (functools.partial(plain), "the handler plain returned None"),
+        (
+            Counting(),
+            "the handler Counting returned an object of int, which cannot be awaited; "
+            "write 'async def __call__(self, ws):'",
+        ),
+        (
+            Counting().method,
+            "the handler method returned None, which cannot be awaited; write 'async def method(self, ws):'",
+        ),
+        (lambda ws: None, "write 'async def handler(ws):'"),
+    ],
+)
+@one_way
+async def test_a_handler_that_returns_nothing_to_await_gets_its_lesson_when_it_is_called(
+    handler: Any, lesson: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a plain function returns is known no sooner: 1011 for the client, the lesson for the author in the log."""
+    async with serving(handler) as server, connected(server) as client:
+        assert await client.receive_close() == (1011, "internal error")
+        await client.close(1011)
+        await until(lambda: server.records)
+    (record,) = server.records
+    assert record.cause == "handler raised"
+    assert record.error is not None
+    assert lesson in record.error
+    (failure,) = [entry for entry in caplog.records if entry.exc_info]
+    assert failure.exc_info is not None
+    assert lesson in str(failure.exc_info[1])
 
 
 @one_way

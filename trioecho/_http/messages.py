@@ -115,6 +115,10 @@ class Request:
             self._headers = Headers(self.header_pairs())
         return self._headers
 
+    def forget_headers(self) -> None:
+        """Let go of `headers`, which are made anew when they are asked for again."""
+        self._headers = None
+
     def header_pairs(self) -> tuple[tuple[str, str], ...]:
         """Return the header fields as pairs, names in lower case; made anew each time."""
         if not self._fields:

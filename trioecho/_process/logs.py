@@ -52,8 +52,8 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: ``ts`` (RFC 3339, UTC), ``level``, ``logger``, ``message``.
 
-    ``record`` holds the fields of the connection's record where the line is about one that ended, and
-    ``exception`` the traceback as one string where there is one.
+    ``connection`` is the id of the connection where the line is about one, ``record`` holds the fields of its record
+    where it has ended, and ``exception`` the traceback as one string where there is one.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -64,9 +64,12 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": _bounded(record.name, record.getMessage()),
         }
-        connection = getattr(record, "record", None)
-        if isinstance(connection, ConnectionRecord):
-            line["record"] = connection.as_dict()
+        connection = getattr(record, "connection", None)
+        if isinstance(connection, str):
+            line["connection"] = connection
+        ended = getattr(record, "record", None)
+        if isinstance(ended, ConnectionRecord):
+            line["record"] = ended.as_dict()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

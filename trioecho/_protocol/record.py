@@ -28,6 +28,8 @@ class ConnectionRecord:
     """The Origin header as it was sent; ``None`` where there was none (not a browser)."""
     subprotocol: str | None = None
     """The subprotocol agreed on, if any."""
+    id: str = ""
+    """`WebSocket.id`: eight letters and digits, with which each log line of this connection begins."""
     cause: str | None = None
     """The ``cause`` of its row in `trioecho._protocol.endings`; ``None`` while the connection lives."""
     closed_first: Literal["client", "server"] | None = None
@@ -65,14 +67,15 @@ class ConnectionRecord:
         }
 
     def __str__(self) -> str:
-        """The record as one line, most telling first; what is as usual is left out.
+        """The record as one line, the id and then most telling first; what is as usual is left out.
 
         Text that a client may have sent stands in quotes, escaped, where it has anything but letters, digits and
         what belongs to a URL, and is cut after `LONGEST_IN_LINE` characters: it cannot look like another field,
         another line or a command to the terminal.
         """
         first = f", {self.closed_first} first" if self.closed_first else ""
-        parts = [f"{shown(self.peer)} {shown(self.path)} {self.cause or 'open'}{first}"]
+        name = f"{self.id} " if self.id else ""
+        parts = [f"{name}{shown(self.peer)} {shown(self.path)} {self.cause or 'open'}{first}"]
         if self.cause is not None:
             parts.append(self._closes())
             if not self.clean:

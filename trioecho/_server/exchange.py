@@ -29,7 +29,8 @@ from trioecho._http.upgrade import check_host
 from trioecho._protocol.record import summary
 from trioecho._protocol.untrusted import shown
 from trioecho._server.admission import ask
-from trioecho._server.handlers import call, name_of
+from trioecho._server.handlers import call
+from trioecho._websocket.handlers import name_of
 from trioecho._server.routes import Endpoint, HttpRoute
 from trioecho._server.service import Service
 

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 
+from trioecho._websocket.handlers import name_of
+
 if TYPE_CHECKING:
     from trioecho._websocket.websocket import WebSocket
 
 Handler: TypeAlias = "Callable[[WebSocket], Awaitable[Any]]"
-"""An async function of one `WebSocket`; what it returns is ignored."""
+"""An async function of one `WebSocket`, or whatever else returns something that can be awaited when it is called with
+one; what comes of that is ignored."""
 
 
 async def echo(ws: WebSocket) -> None:
@@ -48,20 +51,23 @@ def checked_handler(handler: Callable[..., Awaitable[Any]]) -> Handler:
             f"a handler is an async function of one WebSocket; you gave the class {name_of(handler)}: "
             "give an object of it, or one of its methods"
         )
-    function = inspect.unwrap(handler)
+    # Not what a wrapper wraps: it may make a handler of what is none.
+    function = handler
     while isinstance(function, functools.partial):
         function = function.func
     call = function if inspect.isroutine(function) else type(function).__call__
-    if inspect.isasyncgenfunction(call):
+    if inspect.isasyncgenfunction(call) or _generates(call):
         raise TypeError(
             f"the handler {name_of(handler)} contains 'yield'; a handler sends with 'await ws.send(...)'"
         )
-    if inspect.isfunction(function) and not inspect.iscoroutinefunction(call):
-        raise TypeError(
-            f"the handler {name_of(handler)} is a plain function; write 'async def {name_of(handler)}(ws):'"
-        )
     _check_parameters(handler)
     return handler
+
+
+def _generates(call: Any) -> bool:
+    """Whether it is a generator function, and none that `types.coroutine` has made one that can be awaited."""
+    flags = getattr(getattr(call, "__code__", None), "co_flags", 0)
+    return inspect.isgeneratorfunction(call) and not flags & inspect.CO_ITERABLE_COROUTINE
 
 
 def checked_function(
@@ -133,10 +139,3 @@ def _check_parameters(handler: Callable[..., object]) -> None:
     ]
     bound = ", ".join(f"{one}=..." for one in rest)
     raise TypeError(f"{rule} needs more: give it the rest with functools.partial({name}, {bound})")
-
-
-def name_of(handler: object) -> str:
-    """Return what a function is called, for sentences and logs."""
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    return getattr(handler, "__name__", type(handler).__name__)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import trio
 
 from trioecho._http.upgrade import accepting_response
+from trioecho._protocol.connection_id import new_id
 from trioecho._protocol.endings import LOG_LEVELS
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.listeners import accept
@@ -90,7 +91,7 @@ async def serve(
                 poller_nursery.start_soon(service.poller.run)
             try:
                 async with trio.open_nursery() as nursery:
-                    server = Server(service, opened, encrypted=ssl_context is not None)
+                    server = service.server = Server(service, opened, encrypted=ssl_context is not None)
                     task_status.started(server)
                     with server._accepting:
                         await accept(opened, functools.partial(nursery.start_soon, serve_one))
@@ -98,6 +99,7 @@ async def serve(
                 if service.poller is not None:
                     service.poller.stop()
     finally:
+        service.server = None
         # Last of all: every connection has closed by then, and each has let go of it.
         if service.poller is not None:
             service.poller.close()
@@ -131,7 +133,9 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
                 route.connected -= 1
                 service.records.append(record)
                 assert record.cause is not None
-                logger.log(LOG_LEVELS[record.cause], "%s", record, extra={"record": record})
+                logger.log(
+                    LOG_LEVELS[record.cause], "%s", record, extra={"record": record, "connection": record.id}
+                )
     except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
         logger.debug("connection lost before a WebSocket was opened: %s", error)
     except Exception:
@@ -150,10 +154,13 @@ def _take_place(
         path=request.path,
         origin=request.origin,
         subprotocol=admission.subprotocol,
+        id=new_id(),
     )
+    # They can be made anew, and take several KiB.
+    request.forget_headers()
     wire = wire_of(transport, record.peer, service.poller)
     connection = Connection(wire, admission.route.options, record)
-    websocket = WebSocket(connection, request)
+    websocket = WebSocket(connection, request, service.server)
     service.connections[connection] = websocket
     admission.route.connected += 1
     return connection, websocket

@@ -110,6 +110,8 @@ class Server:
     @property
     def _first(self) -> tuple[str, int]:
         if not self._addresses:
+            if not self._unix_paths:
+                raise RuntimeError("this server listens nowhere, so it has no URL or port")
             raise RuntimeError(
                 f"this server listens at {', '.join(f'unix:{shown(path)}' for path in self._unix_paths)} and has no URL"
                 " or port; connect to one of its unix_paths"

@@ -15,6 +15,7 @@ from trioecho._protocol.record import ConnectionRecord
 
 if TYPE_CHECKING:
     from trioecho._server.routes import RouteTable
+    from trioecho._server.server import Server
     from trioecho._websocket.connection import Connection
     from trioecho._websocket.websocket import WebSocket
     from trioecho._wire.poller import Poller
@@ -34,6 +35,8 @@ class Service:
     routes: RouteTable
     options: WebSocketOptions
     poller: Poller | None = None
+    server: Server | None = None
+    """What handlers get as `WebSocket.server`; taken away at the end, since it refers to this."""
     connections: dict[Connection, WebSocket] = field(default_factory=dict)
     """The open connections and those whose handshake was accepted, oldest first."""
     records: deque[ConnectionRecord] = field(default_factory=lambda: deque(maxlen=RECORDS_KEPT))

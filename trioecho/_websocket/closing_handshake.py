@@ -113,7 +113,10 @@ class ClosingHandshake(abc.ABC):
             self._decided = ending
         if self.record.error is None:
             self.record.error = summary(error)
-        logger.error("%s at %s, for %s", what, self.record.path, self.record.peer, exc_info=error)
+        name, path, peer = self.record.id, self.record.path, self.record.peer
+        logger.error(
+            "%s %s at %s, for %s", name, what, path, peer, exc_info=error, extra={"connection": name}
+        )
 
     async def close(self, code: int, reason: str) -> None:
         """For `WebSocket.aclose`: say Close now, and await the peer's; if that came first, answer it as it came."""
@@ -271,6 +274,8 @@ class ClosingHandshake(abc.ABC):
         self._over = True
         if self._closing is not None:
             self._closing.set()
+        if not self.pongs_may_come:
+            self.liveness.nothing_answers()
         self.notify()
 
     @property
@@ -281,6 +286,12 @@ class ClosingHandshake(abc.ABC):
         if self._over or is_cancelled(self.own):
             self._closing.set()
         return self._closing
+
+    @property
+    def pongs_may_come(self) -> bool:
+        """For `WebSocket.ping`: whether both sides still listen to each other, so that a Ping may be answered."""
+        goes_on = self.incoming.ending in (None, endings.SERVER_STOPPING)
+        return goes_on and not self.outgoing.refused and self._ours is Ours.OPEN
 
     @property
     def peer_code(self) -> int | None:

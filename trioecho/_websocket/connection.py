@@ -36,6 +36,7 @@ from trioecho._protocol.closing import CLOSING, Delivers, Ours, Sends, Theirs
 from trioecho._protocol.endings import Ending
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
+from trioecho._websocket.handlers import call
 from trioecho._websocket.liveness import watches
 from trioecho._wire.poller import GONE
 from trioecho._wire.wire import CHUNK, Wire
@@ -109,7 +110,7 @@ class Connection(ClosingHandshake):
                     # crossed the nursery, its frames and the exception group referred to each other, and a
                     # connection with half a message in it waited for the garbage collector.
                     try:
-                        await _call(handler, websocket)
+                        await call(handler, websocket)
                     except BaseException as error:
                         passing = self._judge(error, websocket)
                     if passing is not None:
@@ -419,9 +420,3 @@ class Connection(ClosingHandshake):
         gone = pending not in (None, endings.SERVER_STOPPING) or self._lost_unread
         self.record.handler_cancelled = gone and self._scope.cancelled_caught
         return endings.decide(self._decided, pending, cancelled=cancelled, broken=self.outgoing.broken)
-
-
-@trio.lowlevel.disable_ki_protection
-async def _call(handler: Callable[[WebSocket], Awaitable[Any]], websocket: WebSocket) -> None:
-    """Ctrl-C may strike in the handler, which is not ours."""
-    await handler(websocket)

@@ -23,15 +23,14 @@ Ping. The Pong that answers our Ping does not.
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING
 
 import trio
 
 from trioecho._protocol.endings import IDLE_TIMEOUT, KEEP_ALIVE_TIMEOUT, Ending
-from trioecho._protocol.frames import PING, encode_frame
 from trioecho._websocket.incoming import Incoming
 from trioecho._websocket.outgoing import Outgoing
+from trioecho._websocket.pings import Pings, SentPing
 from trioecho._wire.wire import Wire
 
 if TYPE_CHECKING:
@@ -46,15 +45,14 @@ class Liveness:
     """When one connection's peer was last heard, on Trio's clock, and the task that watches it."""
 
     __slots__ = (
-        "_answered",
         "_closed",
         "_over",
         "_paused_at",
-        "_payload",
+        "_probe",
         "_scope",
-        "_sent_at",
         "heard_at",
         "latency",
+        "pings",
     )
 
     def __init__(self, now: float) -> None:
@@ -65,18 +63,21 @@ class Liveness:
         self._paused_at: float | None = None
         self._over = self._closed = False
         self._scope: trio.CancelScope | None = None
-        # The Ping whose Pong is awaited.
-        self._payload: bytes | None = None
-        self._sent_at = 0.0
-        self._answered: trio.Event | None = None
+        self.pings = Pings()
+        """The Pings whose Pongs are awaited: those of keep-alive, and the handler's."""
+        # Keep-alive's own.
+        self._probe: SentPing | None = None
 
     def ponged(self, payloads: list[bytes], now: float) -> None:
-        """Pongs came. They may answer our Ping, or an earlier one, or none (RFC 6455 §5.5.3)."""
-        if self._payload in payloads:
-            self._payload = None
-            self.latency = now - self._sent_at
-            if self._answered is not None:
-                self._answered.set()
+        """Pongs came. They may answer our Pings, or none."""
+        self.pings.ponged(payloads, now)
+        if self._probe is not None and self._probe.seconds is not None:
+            self.latency = self._probe.seconds
+            self._probe = None
+
+    def nothing_answers(self) -> None:
+        """No Pong will come any more: tell whoever in the handler awaits one. Keep-alive goes on judging by itself."""
+        self.pings.give_up(but=self._probe)
 
     def pause(self, now: float) -> None:
         """We stop reading: the clock stands still."""
@@ -139,14 +140,14 @@ class Liveness:
     async def _answers(self, outgoing: Outgoing, begun: float, patience: float, idle_at: float) -> bool:
         """Ping the peer. False only if we listened for `patience` seconds without a break and not one byte came."""
         silent_since = self._silent_since(begun, outgoing)
-        self._answered = answered = trio.Event()
         with trio.CancelScope(deadline=min(begun + patience, idle_at), shield=True) as self._scope:
             if self._closed:
                 return True
             await outgoing.room()
-            self._payload, self._sent_at = os.urandom(4), trio.current_time()
-            outgoing.put(encode_frame(PING, self._payload))
-            await answered.wait()
+            if self._probe is not None:
+                self.pings.forget(self._probe)
+            self._probe = probe = self.pings.send(b"", outgoing)
+            await probe.over.wait()
             return True
         now = trio.current_time()
         # Bytes heard, or a time in which we did not read, move this forward.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import types
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,36 +18,16 @@ from trioecho._protocol.frames import (
     close_code_allowed,
     long_header,
 )
+from trioecho._websocket.exceptions import WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho._websocket.incoming import BURST
+from trioecho._websocket.logger import ConnectionLogger
 from trioecho._websocket.parking import WOKEN, context
 
 if TYPE_CHECKING:
     from trioecho._http.messages import Request
     from trioecho._protocol.record import ConnectionRecord
+    from trioecho._server.server import Server
     from trioecho._websocket.connection import Connection
-
-
-class OwnEnding(Exception):  # noqa: N818 (the end of a connection is no error)
-    """What a `WebSocket` raises when its connection has ended; `websocket` is that WebSocket.
-
-    Leaving the handler of the same connection it is no failure, because the client went away is how things end.
-    """
-
-    def __init__(self, websocket: WebSocket, what: str) -> None:
-        super().__init__(what)
-        self.websocket = websocket
-
-
-class WebSocketEnded(OwnEnding, trio.EndOfChannel):
-    """`WebSocket.receive`: the conversation ended with a Close, or the server stops; nothing more will come."""
-
-
-class WebSocketBroken(OwnEnding, trio.BrokenResourceError):
-    """`WebSocket.send` or `receive`: the peer vanished, broke the protocol, or has closed."""
-
-
-class WebSocketClosed(OwnEnding, trio.ClosedResourceError):
-    """`WebSocket.send` or `receive`: this side has closed the connection."""
 
 
 class WebSocket(trio.abc.Channel["str | bytes"]):
@@ -72,22 +53,26 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         "_connection",
         "_context",
         "_incoming",
+        "_logger",
         "_messages",
         "_outgoing",
         "_request",
+        "_server",
     )
 
-    def __init__(self, connection: Connection, request: Request) -> None:
+    def __init__(self, connection: Connection, request: Request, server: Server | None) -> None:
         self._request = request
         self._connection = connection
+        self._server = server
         self._incoming = connection.incoming
         self._messages = connection.incoming.messages
         self._outgoing = connection.outgoing
         self._closed = False
+        self._logger: ConnectionLogger | None = None
         self._context = context()
 
     def __repr__(self) -> str:
-        return f"<trioecho.WebSocket {self.path} from {self.remote_address}>"
+        return f"<trioecho.WebSocket {self.id} {self.path} from {self.remote_address}>"
 
     async def receive(self) -> str | bytes:
         """The next message, in the order in which the peer sent them.
@@ -194,6 +179,44 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if outgoing.broken:
             self._raise_gone()
 
+    async def ping(self, payload: bytes = b"") -> float:
+        """Send a Ping, wait for its Pong, and return the seconds that took.
+
+        `payload` is at most 125 bytes; without one, a random one is made. Keep-alive does this by itself (`latency`);
+        this is for a handler that wants to know now. A Pong for a Ping that was sent later will do, since a peer may
+        answer only the latest (RFC 6455 §5.5.3).
+
+        Waits while the peer does not read, and for as long as it does not answer: use `trio.fail_after`. The Pong comes
+        behind the messages that the peer sent before it, and while 64 KiB of those wait for the handler nothing is
+        read: let another task receive them, or the Pong is not seen. A checkpoint. Cancelled: the Ping may have been
+        sent, and its Pong is ignored.
+
+        Raises `trio.BrokenResourceError` when the peer has vanished or closed, also while the Pong is awaited,
+        `trio.ClosedResourceError` after our own `aclose`, `TypeError` for a payload that is not bytes, `ValueError` for
+        one of more than 125 bytes or with which another Ping is awaited.
+        """
+        if not isinstance(payload, (bytes, bytearray, memoryview)):
+            raise TypeError(f"the payload of a Ping is bytes, not {type(payload).__name__}")
+        payload = bytes(payload)
+        if len(payload) > 125:
+            raise ValueError(f"the payload of a Ping has at most 125 bytes; this one has {len(payload)}")
+        await trio.lowlevel.checkpoint()
+        connection, outgoing = self._connection, self._outgoing
+        if outgoing.blocked:
+            await outgoing.room(for_message=True)
+        if self._closed or not connection.pongs_may_come:
+            self._raise_gone()
+        pings = connection.liveness.pings
+        ping = pings.send(payload, outgoing)
+        try:
+            if not outgoing.broken:
+                await ping.over.wait()
+        finally:
+            pings.forget(ping)
+        if ping.seconds is None:
+            self._raise_gone()
+        return ping.seconds
+
     async def aclose(self, code: int | None = 1000, reason: str = "") -> None:
         """Close: say `code` and `reason`, wait for the peer's Close, at most `close_timeout` seconds.
 
@@ -283,6 +306,33 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         """The request that opened it: its query, headers, cookies, the parameters of its path, what admission found
         out, and more. `path`, `target`, `headers` and `origin` are shortcuts to it."""
         return self._request
+
+    @property
+    def server(self) -> Server:
+        """The `Server` that accepted this connection: its `connections`, this one among them, and how to stop it."""
+        assert self._server is not None
+        return self._server
+
+    @property
+    def id(self) -> str:
+        """Eight letters and digits that name this connection in the log and in its `record`: ``"k3m9x2aq"``.
+
+        No other connection of this process has the same, hardly any of another process or of this one before a
+        restart. It is no secret: whoever knows one can reckon the next.
+        """
+        return self._connection.record.id
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose lines begin with `id`, and have it as the field ``connection`` where they are JSON.
+
+        It logs to ``trioecho.connection``, so at the level and in the way of the server's own lines.
+
+            ws.logger.info("joined %s", room)
+        """
+        if self._logger is None:
+            self._logger = ConnectionLogger(self.id)
+        return self._logger
 
     @property
     def path(self) -> str:

@@ -19,6 +19,7 @@ import trio
 import trio_websocket
 
 from trioecho._protocol.frames import CLOSE, close_code_allowed, encode_frame
+from trioecho._websocket.exceptions import WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho.client.address import HandshakeRequest
 from trioecho.client.refusals import HandshakeFailed, HandshakeRefused, Headers, failure, parse_answer
 from trioecho.client.transport import Transport
@@ -123,10 +124,10 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             await trio.lowlevel.checkpoint()
             while not self._messages or self._closed:
                 if self._closed:
-                    raise trio.ClosedResourceError("this side has closed the WebSocket")
+                    raise WebSocketClosed(self, "this side has closed the WebSocket")
                 if self._end is not None:
-                    kind = trio.BrokenResourceError if self._end.code == _ABNORMAL else trio.EndOfChannel
-                    raise kind(self._end.text)
+                    kind = WebSocketBroken if self._end.code == _ABNORMAL else WebSocketEnded
+                    raise kind(self, self._end.text)
                 self._arrived = trio.Event()
                 await self._arrived.wait()
         finally:
@@ -257,15 +258,15 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             raise self._gone()
         return self._connection
 
-    def _gone(self) -> trio.ClosedResourceError | trio.BrokenResourceError:
+    def _gone(self) -> WebSocketClosed | WebSocketBroken:
         if self._closed or self._said_close:
-            return trio.ClosedResourceError("this side has closed the WebSocket")
+            return WebSocketClosed(self, "this side has closed the WebSocket")
         if self._end is not None:
-            return trio.BrokenResourceError(self._end.text)
+            return WebSocketBroken(self, self._end.text)
         closed = None if self._connection is None else self._connection.closed
         if closed is None or closed.code in (1006, 1009):
-            return trio.BrokenResourceError("the connection is lost")
-        return trio.BrokenResourceError(_closed_by_server(closed).text)
+            return WebSocketBroken(self, "the connection is lost")
+        return WebSocketBroken(self, _closed_by_server(closed).text)
 
     def _discard(self) -> None:
         self._closed = True
