@@ -54,7 +54,7 @@ def judge(
     asked: Request, options: WebSocketOptions, paths: Collection[str], *, room: bool, stopping: bool = False
 ) -> Handshake:
     """Let every judge have a look, in the server's order; none of them waits for anything."""
-    service = Service(RouteTable({path: echo for path in paths}, options), options)
+    service = Service(RouteTable(dict.fromkeys(paths, echo), options), options)
     service.routes.sample = True
     service.stopping = stopping
     if not room and not stopping:

@@ -15,8 +15,8 @@ from serving import connected, one_way, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
-from trioecho._server.requests import Accepted
 from trioecho._protocol.endings import ENDINGS
+from trioecho._server.requests import Accepted
 from trioecho._wire.poller import Poller
 from trioecho.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient
 

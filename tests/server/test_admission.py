@@ -121,7 +121,9 @@ async def test_admission_has_the_time_of_the_handshake(autojump_clock: trio.test
 
     routes = {"/ws": WebSocketRoute(echo, admit=admit)}
     with pytest.raises(AssertionError, match="503 .*did not decide on this request within 3 seconds"):
-        async with trioecho.testing.open_client(routes, options=trioecho.WebSocketOptions(handshake_timeout=3)):
+        async with trioecho.testing.open_client(
+            routes, options=trioecho.WebSocketOptions(handshake_timeout=3)
+        ):
             pass
     assert cancelled.is_set()
 

@@ -10,6 +10,7 @@ from typing import Any
 import h11
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 from plain_http import plain_http
 from serving import one_way, plain_tcp, reset, serving, someone_else_is_served, until, way_of_reading
@@ -153,7 +154,7 @@ async def test_what_a_request_has_started_ends_with_its_response() -> None:
     async def start(request: Request) -> Response:
         assert request.nursery is not None
         request.nursery.start_soon(background, request.path)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         return Response("started")
 
     async with serving({"/": HttpRoute(start)}) as server, plain_http(server) as client:

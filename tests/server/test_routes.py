@@ -66,7 +66,9 @@ def test_a_routes_options_begin_with_the_servers() -> None:
     server = trioecho.WebSocketOptions(max_message_size=5, idle_timeout=7, max_connections=9)
     table = RouteTable(
         {
-            "/a": WebSocketRoute(echo, options={"max_message_size": 6, "max_connections": 2}, subprotocols=["x"]),
+            "/a": WebSocketRoute(
+                echo, options={"max_message_size": 6, "max_connections": 2}, subprotocols=["x"]
+            ),
             "/b": WebSocketRoute(echo, options=trioecho.WebSocketOptions(max_message_size=8)),
             "/c": echo,
         },
@@ -100,13 +102,21 @@ def test_a_routes_options_begin_with_the_servers() -> None:
         (lambda: WebSocketRoute(echo, admit="x"), TypeError, "admit is an async function"),
         (lambda: RouteTable({}, OPTIONS), ValueError, "the mapping of handlers is empty"),
         (lambda: RouteTable({"/": []}, OPTIONS), ValueError, "the list of routes at a path is empty"),
-        (lambda: RouteTable({"/": [echo, echo]}, OPTIONS), ValueError, "two WebSocket routes are given for '/'"),
+        (
+            lambda: RouteTable({"/": [echo, echo]}, OPTIONS),
+            ValueError,
+            "two WebSocket routes are given for '/'",
+        ),
         (
             lambda: RouteTable({"/": [HttpRoute(answers), HttpRoute(answers)]}, OPTIONS),
             ValueError,
             "two routes at '/' take GET",
         ),
-        (lambda: RouteTable({"/": [echo, RawRoute(raw)]}, OPTIONS), ValueError, "a RawRoute at '/' gets every"),
+        (
+            lambda: RouteTable({"/": [echo, RawRoute(raw)]}, OPTIONS),
+            ValueError,
+            "a RawRoute at '/' gets every",
+        ),
         (lambda: RouteTable({"/{a}": echo, "/{b}": echo}, OPTIONS), ValueError, "neither is more specific"),
         (lambda: RouteTable({"ws": echo}, OPTIONS), ValueError, "path must begin with a slash"),
     ],

@@ -20,9 +20,9 @@ from trioecho._http.messages import Accept, Request
 from trioecho._http.refusals import Refused, listed, quoted
 from trioecho._http.upgrade import check_handshake, check_origin, choose_subprotocol
 from trioecho._server.handlers import call
-from trioecho._websocket.handlers import name_of
 from trioecho._server.routes import Admit, Endpoint, OpenRoute
 from trioecho._server.service import Service
+from trioecho._websocket.handlers import name_of
 
 logger = logging.getLogger("trioecho")
 

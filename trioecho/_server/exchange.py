@@ -30,9 +30,9 @@ from trioecho._protocol.record import summary
 from trioecho._protocol.untrusted import shown
 from trioecho._server.admission import ask
 from trioecho._server.handlers import call
-from trioecho._websocket.handlers import name_of
 from trioecho._server.routes import Endpoint, HttpRoute
 from trioecho._server.service import Service
+from trioecho._websocket.handlers import name_of
 
 logger = logging.getLogger("trioecho")
 access_logger = logging.getLogger("trioecho.access")
@@ -127,7 +127,9 @@ async def _run(
                 nursery.start_soon(http.watch)
             response = await call(route.function, request)
             if not isinstance(response, Response):
-                raise TypeError(f"a route's function returns trioecho.Response(...); it returned {response!r}")
+                raise TypeError(
+                    f"a route's function returns trioecho.Response(...); it returned {response!r}"
+                )
             if not isinstance(response.body, bytes) and not route.while_client_stays:
                 nursery.start_soon(http.watch)
             await _send(http, request, service, line, route, response)
@@ -167,10 +169,11 @@ def _judge(error: BaseException, http: Http1) -> BaseException:
         return passing
     assert rest is not None
     gone = rest.split(lambda each: isinstance(each, ClientGone) and each.http is http)[0]
-    found = gone or rest.split(Refused)[0]
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found or rest
+    found: BaseException = gone or rest.split(Refused)[0] or rest
+    if found is not rest:
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+    return found
 
 
 async def _send(

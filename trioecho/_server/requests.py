@@ -19,11 +19,11 @@ from trioecho._http.upgrade import check_host, check_origin, wants_websocket
 from trioecho._server.admission import Admission, admit_websocket
 from trioecho._server.exchange import exchange
 from trioecho._server.handlers import call
-from trioecho._websocket.handlers import name_of
 from trioecho._server.peers import address, client_of, tls_of
 from trioecho._server.raw import RawStream
 from trioecho._server.routes import RawRoute
 from trioecho._server.service import Service
+from trioecho._websocket.handlers import name_of
 from trioecho._wire.socket import await_hang_up
 from trioecho._wire.tls import TlsStream
 

@@ -290,7 +290,7 @@ def _routes_of(
 
 def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
     if not isinstance(given, (list, tuple)):
-        return (given,)
+        return (given,)  # type: ignore[return-value]
     if not given:
         raise ValueError("the list of routes at a path is empty; give at least one, such as [echo]")
     return given
