@@ -148,7 +148,8 @@ class ChunkedBody(Body):
             assert begun is not None  # it matches nothing at all, too
             if begun.end() != len(received):
                 raise Refused(
-                    400, "A chunk begins with its size in hexadecimal digits, such as '1f4', and a line's end."
+                    400,
+                    "A chunk begins with its size in hexadecimal digits, such as '1f4', and a line's end.",
                 )
             size, extension = 0, len(begun[1] or b"")
         if self._extensions + extension > MAX_EXTENSION_BYTES:
