@@ -26,10 +26,9 @@ MAX_TRAILER_BYTES: Final = 4096
 
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;" + _TEXT + rb")?)\r\n")
-_SIZE_LINE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}(?:[ \t]*(?:;" + _TEXT + rb")?)?\r?)?")
+_SIZE_LINE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}([ \t]*(?:;" + _TEXT + rb")?)\r?)?")
 _TRAILER = re.compile(rb"(?:" + TCHAR.encode() + rb"+:" + _TEXT + rb")?\r\n")
 _TRAILER_BEGUN = re.compile(rb"(?:" + TCHAR.encode() + rb"+(?::" + _TEXT + rb")?)?\r?")
-_LONGEST_SIZE = 16
 
 
 class Body(abc.ABC):
@@ -142,7 +141,9 @@ class ChunkedBody(Body):
 
     def _size_line(self, received: bytearray, position: int) -> int:
         line = _SIZE_LINE.match(received, position)
-        if line is None:
+        if line is not None:
+            size, extension = int(line[1], 16), len(line[2])
+        else:
             begun = _SIZE_LINE_BEGUN.match(received, position)
             assert begun is not None  # it matches nothing at all, too
             if begun.end() != len(received):
@@ -150,14 +151,15 @@ class ChunkedBody(Body):
                     400,
                     "A chunk begins with its size in hexadecimal digits, such as '1f4', and a line's end.",
                 )
-            if len(received) - position > _LONGEST_SIZE + MAX_EXTENSION_BYTES - self._extensions + 1:
-                raise _too_many_extensions()
-            return 0
-        extension = len(line[2])
+            size, extension = 0, len(begun[1] or b"")
         if self._extensions + extension > MAX_EXTENSION_BYTES:
-            raise _too_many_extensions()
+            raise Refused(
+                400,
+                f"The extensions of a body's chunks may have {MAX_EXTENSION_BYTES} bytes in all; received more.",
+            )
+        if line is None:
+            return 0
         self._extensions += extension
-        size = int(line[1], 16)
         self._left = size + 2 if size else -1
         return line.end() - position
 
@@ -176,9 +178,3 @@ class ChunkedBody(Body):
         self._trailers += read
         self.ended = read == 2
         return read
-
-
-def _too_many_extensions() -> Refused:
-    return Refused(
-        400, f"The extensions of a body's chunks may have {MAX_EXTENSION_BYTES} bytes in all; received more."
-    )

@@ -119,12 +119,13 @@ class Http1:
         """
         if self._body is not None and not self._body.ended:
             raise RuntimeError("a body is unread: take_rest, and begin only if the connection is reusable")
-        await trio.lowlevel.checkpoint()
-        while not self._search.begun(self._received):
-            if self._ended:
-                return False
+        waited = False
+        while not (begun := self._search.begun(self._received)) and not self._ended:
             await self._fill(MAX_HEAD_BYTES)
-        return True
+            waited = True
+        if not waited:
+            await trio.lowlevel.checkpoint()
+        return begun
 
     async def receive(self) -> Request:
         """Read the head of the request that has begun; its body comes when it is asked for.
@@ -348,7 +349,8 @@ class Http1:
             raise ClientGone(self, str(error)) from error
         finally:
             self._filling = False
-            self._filled.unpark_all()
+            if self._filled:
+                self._filled.unpark_all()
         if data:
             self._received += data
         else:

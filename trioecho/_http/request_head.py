@@ -30,7 +30,7 @@ _SCHEME_AND_AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _MOST_ESCAPES = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestHead:
     """What the head of a request says.
 
