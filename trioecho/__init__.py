@@ -1,6 +1,12 @@
 """trioecho: a WebSocket server for Trio that behaves well on its worst day."""
 
+from trioecho._http.authentication import basic_auth, bearer
+from trioecho._http.cors import Cors
+from trioecho._http.events import Event, EventStream, last_event_id
+from trioecho._http.files import Files
+from trioecho._http.messages import Accept, Request, Response, Tls
 from trioecho._http.refusals import Refused
+from trioecho._http.sample_page import healthz, sample_page
 from trioecho._process.run import run
 from trioecho._protocol import endings
 from trioecho._protocol.record import ConnectionRecord
@@ -15,20 +21,38 @@ from trioecho.live import LiveServer
 from trioecho.options import WebSocketOptions
 
 __all__ = [
+    "Accept",
     "ConnectionEnded",
     "ConnectionRecord",
+    "Cors",
+    "Event",
+    "EventStream",
+    "Files",
     "Handler",
+    "HttpRoute",
     "LiveServer",
+    "RawRoute",
     "Refused",
+    "Request",
+    "Response",
+    "Route",
+    "Routes",
     "Server",
+    "Tls",
     "UnixSocket",
     "WebSocket",
     "WebSocketBroken",
     "WebSocketClosed",
     "WebSocketEnded",
     "WebSocketOptions",
+    "WebSocketRoute",
+    "basic_auth",
+    "bearer",
     "echo",
     "endings",
+    "healthz",
+    "last_event_id",
     "run",
+    "sample_page",
     "serve",
 ]

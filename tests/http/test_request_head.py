@@ -462,7 +462,10 @@ ALONE = "Transfer-Encoding may be 'chunked' alone; received "
         (b'Transfer-Encoding: "chunked"\r\n', f"{ALONE}'\"chunked\"'."),
         (b"Transfer-Encoding: chunked;x=1\r\n", f"{ALONE}'chunked;x=1'."),
         (b"Transfer-Encoding:\r\n", f"{ALONE}''."),
-        (b"Transfer-Encoding: \x0bchunked\r\n", f"{NO_CONTROL}'\\x0b' in the line 'Transfer-Encoding: \\x0bchunked'."),
+        (
+            b"Transfer-Encoding: \x0bchunked\r\n",
+            f"{NO_CONTROL}'\\x0b' in the line 'Transfer-Encoding: \\x0bchunked'.",
+        ),
         (b"X: x\rTransfer-Encoding: x\r\n", f"{NO_CONTROL}'\\r' in the line 'X: x\\rTransfer-Encoding: x'."),
         (b"X: x\r\n Transfer-Encoding: chunked\r\n", f"{ONE_LINE}' Transfer-Encoding: chunked'."),
         (b"Transfer-Encoding:\r\n chunked\r\n", f"{ONE_LINE}' chunked'."),

@@ -120,7 +120,7 @@ async def test_admission_has_the_time_of_the_handshake(autojump_clock: trio.test
             cancelled.set()
 
     routes = {"/ws": WebSocketRoute(echo, admit=admit)}
-    with pytest.raises(AssertionError, match="503 .*did not decide on this request within 3 seconds"):
+    with pytest.raises(AssertionError, match="did not decide on this request within 3 seconds"):
         async with trioecho.testing.open_client(
             routes, options=trioecho.WebSocketOptions(handshake_timeout=3)
         ):

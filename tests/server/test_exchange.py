@@ -309,7 +309,9 @@ async def test_a_stop_lets_an_exchange_finish_until_its_deadline() -> None:
     async def answer(request: Request) -> Response:
         begun[request.path].set()
         try:
-            await (go.wait() if request.path == "/quick" else trio.sleep_forever())
+            if request.path == "/slow":
+                await trio.sleep_forever()
+            await go.wait()
         finally:
             if request.path == "/slow":
                 ended.set()

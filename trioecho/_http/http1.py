@@ -14,7 +14,9 @@ A client that has ended its side of TCP may still read, and is answered; then th
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, NoReturn
 
 import trio
@@ -54,7 +56,8 @@ class ClientGone(trio.BrokenResourceError):
 class Http1:
     """One connection.
 
-    `client`, `tls` and `scheme` are what each `Request` says of the connection.
+    `client`, `tls` and `scheme` are what each `Request` says of the connection. A client that takes longer than
+    `send_timeout` seconds for 64 KiB of a response counts as gone.
     """
 
     __slots__ = (
@@ -72,9 +75,11 @@ class Http1:
         "_received",
         "_scheme",
         "_search",
+        "_send_timeout",
         "_stream",
         "_tls",
         "answered",
+        "body_bytes",
         "close_after",
         "reusable",
     )
@@ -86,8 +91,10 @@ class Http1:
         client: tuple[str, int] | None = None,
         tls: Tls | None = None,
         scheme: str = "http",
+        send_timeout: float = math.inf,
     ) -> None:
         self._stream = stream
+        self._send_timeout = send_timeout
         self._client = client
         self._tls = tls
         self._scheme = scheme
@@ -106,6 +113,8 @@ class Http1:
         self._broken = False
         self.answered = False
         """The head of the response to the current request has been handed to the stream: no other can be sent."""
+        self.body_bytes = 0
+        """Bytes of the body that the response to the current request has, as far as it has come."""
         self.reusable = False
         """After `respond`: another request may follow."""
         self.close_after = False
@@ -136,6 +145,7 @@ class Http1:
         reusable. Cancelled: answer that it took too long, or close the stream.
         """
         self.answered = self.reusable = False
+        self.body_bytes = 0
         self._head = self._body = None
         self._awaits_continue = False
         self._broken = True
@@ -198,10 +208,12 @@ class Http1:
                 await self._send(head)
             elif iterator is None:
                 assert isinstance(body, bytes)
+                self.body_bytes = len(body)
                 await self._send(head, body)
             else:
                 await self._send(head)
-                await self._send_pieces(iterator, length, chunked=length is None and not old)
+                async with body if isinstance(body, AbstractAsyncContextManager) else nullcontext():
+                    await self._send_pieces(iterator, length, chunked=length is None and not old)
             self.reusable = not close
         finally:
             aclose = getattr(iterator, "aclose", None)
@@ -313,6 +325,7 @@ class Http1:
                 # An empty chunk would be the last one.
                 continue
             sent += len(piece)
+            self.body_bytes = sent
             if length is not None and sent > length:
                 raise ValueError(f"the response has a Content-Length of {length}; its body has more bytes")
             if chunked:
@@ -325,14 +338,26 @@ class Http1:
             await self._send(b"0\r\n\r\n")
 
     async def _send(self, *parts: bytes) -> None:
+        """Hand bytes to the stream, each stretch of 64 KiB in its own time."""
+        if sum(map(len, parts)) <= _JOINED_BYTES:
+            await self._send_stretch(b"".join(parts))
+            return
+        for part in parts:
+            if len(part) <= _JOINED_BYTES:
+                await self._send_stretch(part)
+                continue
+            whole = memoryview(part)
+            for start in range(0, len(part), _JOINED_BYTES):
+                await self._send_stretch(whole[start : start + _JOINED_BYTES])
+
+    async def _send_stretch(self, stretch: bytes | memoryview) -> None:
         try:
-            if sum(map(len, parts)) <= _JOINED_BYTES:
-                await self._stream.send_all(b"".join(parts))
-            else:
-                for part in parts:
-                    await self._stream.send_all(part)
+            with trio.move_on_after(self._send_timeout) as scope:
+                await self._stream.send_all(stretch)
         except trio.BrokenResourceError as error:
             raise ClientGone(self, str(error)) from error
+        if scope.cancelled_caught:
+            raise ClientGone(self, f"the client took less than 64 KiB in {self._send_timeout:g} seconds")
 
     async def _fill(self, most: int) -> None:
         """Wait until something has arrived, at most `most` bytes, or the peer has ended TCP: `_ended`.

@@ -160,8 +160,8 @@ async def _run(
 
 
 def _judge(error: BaseException, http: Http1) -> BaseException:
-    """Return what of `error` counts: what has to pass, KeyboardInterrupt and Cancelled; that the client went; a refusal;
-    else all of it."""
+    """Return what of `error` counts: what has to pass, KeyboardInterrupt and Cancelled; that the client went; a
+    refusal; else all of it."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     passing, rest = error.split((KeyboardInterrupt, trio.Cancelled))

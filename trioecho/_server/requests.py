@@ -61,6 +61,7 @@ async def receive_requests(transport: trio.abc.Stream, service: Service) -> Acce
                         client=client_of(transport),
                         tls=tls,
                         scheme="http" if tls is None else "https",
+                        send_timeout=service.options.send_timeout,
                     )
                 begun = await http.begin()
                 if not begun:

@@ -47,9 +47,9 @@ async def serve(
     """Serve WebSockets, and HTTP beside them, until cancelled or until `Server.stop`.
 
     `handler` is an async function of one `WebSocket`, served at ``options.path``, or a mapping from paths to routes:
-    such functions, `WebSocketRoute`, `HttpRoute`, `Files`, `RawRoute`, or several in a list. A path may have parameters,
-    ``/rooms/{room}``, ``/files/{path:path}``; the more specific one wins. Without a handler it is the sample: an echo,
-    its page at ``/``, and ``/healthz``. With `ssl_context`, https and wss.
+    such functions, `WebSocketRoute`, `HttpRoute`, `Files`, `RawRoute`, or several of them in a list. A path may have
+    parameters, ``/rooms/{room}``, ``/files/{path:path}``; the more specific one wins. Without a handler it is the
+    sample: an echo, its page at ``/``, and ``/healthz``. With `ssl_context`, https and wss.
 
     Where it listens, at ``127.0.0.1`` port 5000 if nothing is given:
 
