@@ -79,7 +79,9 @@ class PlainHttp:
     async def answering(self, method: str = "GET"):  # type: ignore[no-untyped-def]
         """An answer whose head has come, and a function that returns the next piece of its body, b"" at the end."""
         parser = h11.Connection(h11.CLIENT)
-        parser.send(h11.Request(method=method, target="/", headers=[("Host", "localhost")]))
+        # As h11 has it, a 101 comes only to who has asked for it.
+        asked = [("Host", "localhost"), ("Upgrade", "any"), ("Connection", "upgrade")]
+        parser.send(h11.Request(method=method, target="/", headers=asked))
         parser.send(h11.EndOfMessage())
         if self._received:
             parser.receive_data(self._received)

@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
 import trioecho
+from trioecho._server.routes import RouteTable
+from trioecho._server.serve import serve_connection
+from trioecho._server.service import Service
 from trioecho._wire.poller import Poller
 from trioecho.testing import RawClient
 
@@ -78,6 +82,20 @@ async def serving(
             server = await nursery.start(start)
             yield server
             nursery.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def serving_in_memory(
+    routes: trioecho.Route | trioecho.Routes | None = None, **options: Any
+) -> AsyncIterator[trio.abc.Stream]:
+    """The client's end of one connection to a server without a socket, for virtual time."""
+    chosen = trioecho.WebSocketOptions(**options)
+    service = Service(RouteTable(routes, chosen), chosen)
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_connection, theirs, service)
+        yield ours
+        nursery.cancel_scope.cancel()
 
 
 async def open_stream(server: trioecho.Server) -> trio.abc.Stream:

@@ -105,9 +105,9 @@ def test_a_good_handshake_is_accepted_and_told_whole():
     good = request({"Origin": "https://client.com", "X-Name": "Zoë"}, target="/ws?room=1&name=a%20b")
     handshake = judge(good, WebSocketOptions(), ("/chat", "/ws"), room=True)
     assert handshake == Handshake(request=good, subprotocol=None, key=KEY)
-    assert (handshake.path, handshake.target) == ("/ws", "/ws?room=1&name=a%20b")
-    assert handshake.origin == "https://client.com"
-    assert handshake.headers == (
+    assert (handshake.request.path, handshake.request.target) == ("/ws", "/ws?room=1&name=a%20b")
+    assert handshake.request.origin == "https://client.com"
+    assert handshake.request.header_pairs() == (
         ("host", "server.example.com"),
         ("upgrade", "websocket"),
         ("connection", "Upgrade"),
@@ -293,7 +293,7 @@ def test_self_is_the_origin_that_the_request_came_to(host, origin, secure, expec
     """`self` stands for the scheme of the transport and the request's Host, compared as origins are."""
     changes: Changes = {"Host": host, "Origin": origin}
     if expected:
-        assert accepted(changes, secure=secure, allowed_origins=["self"]).origin == origin
+        assert accepted(changes, secure=secure, allowed_origins=["self"]).request.origin == origin
     else:
         assert refused(request(changes, secure=secure), allowed_origins=["self"])[0] == 403
 
@@ -320,7 +320,7 @@ def test_the_absolute_form_names_the_host():
     )
     absolute = Request(head.method, head.path, head.target, head.fields)
     options = WebSocketOptions(allowed_origins=["self"], allowed_hosts=["a.com"])
-    assert judge(absolute, options, ("/ws",), room=True).target == "/ws"
+    assert judge(absolute, options, ("/ws",), room=True).request.target == "/ws"
     status, sentence, _ = refused(absolute, allowed_hosts=["server.example.com"])
     assert (status, sentence.split(";")[0]) == (421, "This server does not answer for the host 'A.com:80'")
 
@@ -351,7 +351,7 @@ def test_without_a_host_no_list_of_hosts_is_passed():
 
 def test_a_request_without_an_origin_passes_any_list():
     """What is not a browser connects, whichever pages may."""
-    assert accepted(allowed_origins=["https://client.com"]).origin is None
+    assert accepted(allowed_origins=["https://client.com"]).request.origin is None
 
 
 def test_a_server_that_is_full_says_when_to_come_back():
@@ -467,7 +467,7 @@ def test_the_accepting_response_has_more_headers():
 @pytest.mark.parametrize("version", ["1.1", "1.2", "1.9"])
 def test_http_1_1_or_higher_is_accepted(version):
     """RFC 6455 §4.2.1 asks for HTTP/1.1 or higher."""
-    assert judge(request(version=version), WebSocketOptions(), ("/ws",), room=True).path == "/ws"
+    assert judge(request(version=version), WebSocketOptions(), ("/ws",), room=True).request.path == "/ws"
 
 
 def work(function: Callable[[], object]) -> int:

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 from plain_http import PlainHttp, plain_http
-from serving import connected, one_way, serving, someone_else_is_served, way_of_reading
+from serving import connected, one_way, serving, serving_in_memory, someone_else_is_served, way_of_reading
 
 import trioecho
 from trioecho import Accept, Refused, Request, WebSocketRoute, echo
@@ -119,12 +119,10 @@ async def test_admission_has_the_time_of_the_handshake(autojump_clock: trio.test
         finally:
             cancelled.set()
 
-    routes = {"/ws": WebSocketRoute(echo, admit=admit)}
-    with pytest.raises(AssertionError, match="did not decide on this request within 3 seconds"):
-        async with trioecho.testing.open_client(
-            routes, options=trioecho.WebSocketOptions(handshake_timeout=3)
-        ):
-            pass
+    async with serving_in_memory({"/ws": WebSocketRoute(echo, admit=admit)}, handshake_timeout=3) as stream:
+        answer = await knock(PlainHttp(stream))
+    assert answer.status == 503
+    assert answer.text == "The server did not decide on this request within 3 seconds.\n"
     assert cancelled.is_set()
 
 

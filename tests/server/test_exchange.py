@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +12,16 @@ import trio
 import trio.lowlevel
 import trio.testing
 from plain_http import plain_http
-from serving import one_way, plain_tcp, reset, serving, someone_else_is_served, until, way_of_reading
+from serving import (
+    one_way,
+    plain_tcp,
+    reset,
+    serving,
+    serving_in_memory,
+    someone_else_is_served,
+    until,
+    way_of_reading,
+)
 
 import trioecho
 from trioecho import HttpRoute, Refused, Request, Response, echo
@@ -242,7 +250,7 @@ async def test_a_failure_in_the_midst_of_a_stream_cuts_it_off(caplog: pytest.Log
 
     async with serving({"/": HttpRoute(stream)}) as server, plain_http(server) as client:
         await client.send("/")
-        with pytest.raises(h11.RemoteProtocolError):
+        with pytest.raises((h11.RemoteProtocolError, trio.BrokenResourceError)):
             await client.answer()
     assert "stream failed at GET /" in caplog.text
 
@@ -283,22 +291,6 @@ async def test_half_a_further_request_is_told_so(autojump_clock: trio.testing.Mo
             received += chunk
         assert received.count(b"HTTP/1.1 200") == 1
         assert received.count(b"HTTP/1.1 408") == 1
-
-
-@contextlib.asynccontextmanager
-async def serving_in_memory(routes: trioecho.Routes, **options: Any) -> AsyncIterator[trio.abc.Stream]:
-    """A client's end of a connection that a service serves."""
-    from trioecho._server.routes import RouteTable
-    from trioecho._server.serve import serve_connection
-    from trioecho._server.service import Service
-
-    chosen = trioecho.WebSocketOptions(**options)
-    service = Service(RouteTable(routes, chosen), chosen)
-    ours, theirs = trio.testing.memory_stream_pair()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve_connection, theirs, service)
-        yield ours
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_stop_lets_an_exchange_finish_until_its_deadline() -> None:
