@@ -23,6 +23,7 @@ from static_files import (
     way_of_opening,
 )
 
+from trioecho._http import files
 from trioecho._http.beneath import OpenFile
 from trioecho._http.files import PIECE, Files
 from trioecho._http.messages import Request
@@ -348,6 +349,8 @@ async def test_a_part_behind_the_end_is_refused(root: Path) -> None:
         "docs%2Findex.html",
         "docs%2findex.html",
         "docs\\index.html",
+        "back\\slash.txt",
+        "back%5Cslash.txt",
         "docs%5Cindex.html",
         "hello.txt%00",
         "hello.txt%00.html",
@@ -375,6 +378,7 @@ async def test_a_part_behind_the_end_is_refused(root: Path) -> None:
         "out/secret.txt",
         "out-and-in/hello.txt",
         "sibling/secret.txt",
+        "tour.txt",
         "proc/self/environ",
         "dangling",
         "loop",
@@ -387,6 +391,11 @@ async def test_all_that_is_not_served_is_not_found(
 ) -> None:
     """With the same sentence for all, whether it exists or not; and nothing waits for a FIFO."""
     (root / "docs" / ".hidden").write_text("hidden")
+    (root / "back\\slash.txt").write_text("what Windows takes for two names")
+    # A place outside whose path is as long as that of one within.
+    (root.parent / "tour").mkdir()
+    (root.parent / "tour" / "hello.txt").write_text("outside")
+    (root / "tour.txt").symlink_to("../tour/hello.txt")
     os.mkfifo(root / "fifo")
     (root / "to-fifo").symlink_to("fifo")
     (root / "null").symlink_to("/dev/null")
@@ -410,6 +419,15 @@ async def test_all_that_is_not_served_is_not_found(
     assert "/static/" in refused.sentence
     assert len(refused.sentence) < 600
     assert refused.sentence.isascii()
+
+
+async def test_the_disk_is_not_asked_for_what_cannot_be_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that is too long, or has a name that is never served."""
+    monkeypatch.setattr(files, "open_beneath", None)
+    for path in ("a/" * 2048 + "b", "docs//x", "docs/../x", ".env", "a%2Fb", "a%00"):
+        assert (await refused_by(Files(root), request_for(f"/static/{path}"))).status == 404
 
 
 async def test_a_lone_surrogate_is_no_name(root: Path) -> None:

@@ -206,6 +206,7 @@ async def test_a_file_is_not_closed_under_a_thread_that_reads_it(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(anext, aiter(body))
                 await disk.until_waiting(1)
+                assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
                 nursery.cancel_scope.cancel()
         assert len(open_below(root)) == 1
     finally:
