@@ -290,8 +290,7 @@ class ClosingHandshake(abc.ABC):
     @property
     def pongs_may_come(self) -> bool:
         """For `WebSocket.ping`: whether both sides still listen to each other, so that a Ping may be answered."""
-        goes_on = self.incoming.ending in (None, endings.SERVER_STOPPING)
-        return goes_on and not self.outgoing.refused and self._ours is Ours.OPEN
+        return CLOSING[self._ours, self._theirs].sends is Sends.ALL and not self.outgoing.refused
 
     @property
     def peer_code(self) -> int | None:
