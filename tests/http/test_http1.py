@@ -13,12 +13,14 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serving import certificates
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from trioecho._http import http1
 from trioecho._http.http1 import BODY_GRACE, LEAST_BODY_RATE, MOST_REST, READ_AHEAD, ClientGone, Http1
 from trioecho._http.messages import Request, Response, Tls, answer_to
 from trioecho._http.refusals import Refused
+from trioecho._wire.tls import TlsStream
 
 PATIENCE = 10
 DATE = b"Date: Tue, 24 Nov 2026 16:00:00 GMT\r\n"
@@ -400,12 +402,32 @@ async def test_the_deadline_for_an_unread_body_is_the_callers(autojump_clock):
     await http.receive()
     await http.respond(Response())
     assert http.reusable
-    with pytest.raises(RuntimeError, match="take_rest"):
+    with pytest.raises(RuntimeError, match="no request can follow"):
         await http.begin()
     with trio.move_on_after(1) as scope:
         await http.take_rest()
     assert scope.cancelled_caught
     assert not http.reusable
+
+
+@pytest.mark.parametrize("sent", [GET, POST, CLOSING, b"GET / HTTP/1.1\r\n\r\n"])
+async def test_nothing_is_taken_for_a_request_that_may_be_none(sent):
+    """Out of turn, begin and receive refuse: what arrives then may be a body, or anything."""
+    ours, peer = memory_stream_pair()
+    http = Http1(ours)
+    await peer.send_all(sent + GET)
+    try:
+        await http.receive()
+    except Refused:
+        answered = [False, True]
+    else:
+        answered = [False] if sent is GET else [False, True]
+    for answer in answered:
+        if answer:
+            await http.respond(Response())
+        for attempt in (http.begin, http.receive):
+            with pytest.raises(RuntimeError, match="no request can follow"):
+                await attempt()
 
 
 async def test_a_body_can_be_read_on_after_a_cancellation():
@@ -742,6 +764,56 @@ async def test_a_body_and_a_watch_share_one_reader():
     assert http.take_bytes() == GET
 
 
+@pytest.mark.parametrize("ours_is", ["TlsStream", "SSLStream"])
+async def test_a_watch_under_tls_loses_nothing(ours_is):
+    """Watched and no longer watched, request for request, while both sides send."""
+    server_context, client_context = certificates()
+    raw_ours, raw_peer = (trio.SocketStream(each) for each in trio.socket.socketpair())
+    ours: TlsStream | trio.SSLStream[trio.SocketStream]
+    if ours_is == "TlsStream":
+        ours = TlsStream(raw_ours, server_context)
+    else:
+        ours = trio.SSLStream(raw_ours, server_context, server_side=True)
+    peer = trio.SSLStream(raw_peer, client_context, server_hostname="127.0.0.1")
+    gone: list[ClientGone] = []
+    bodies: list[bytes] = []
+    heard = bytearray()
+
+    async def ask() -> None:
+        for _ in range(30):
+            for part in (POST[:20], POST[20:-3], POST[-3:]):
+                await peer.send_all(part)
+        await peer.send_all(CLOSING)
+
+    async def hear() -> None:
+        while not heard.endswith(b"\r\n5\r\n/last\r\n0\r\n\r\n"):
+            heard.extend(await peer.receive_some())
+
+    async def answer() -> None:
+        await ours.do_handshake()
+        http = Http1(ours)
+        while await http.begin():
+            request = await http.receive()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watching, http, gone)
+                bodies.append(await request.body())
+                await http.respond(Response(pieces([request.target])))
+                nursery.cancel_scope.cancel()
+            if not http.reusable:
+                break
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            nursery.start_soon(hear)
+            nursery.start_soon(answer)
+    assert bodies == [b"hello"] * 30 + [b""]
+    assert statuses(bytes(heard)) == [200] * 31
+    assert not gone
+    await trio.aclose_forcefully(ours)
+    await trio.aclose_forcefully(peer)
+
+
 async def test_what_is_sent_ahead_is_bounded():
     """Behind 64 KiB the client's own window fills up, and what was read goes on when room is made."""
     ours, peer = memory_stream_pair()
@@ -766,19 +838,22 @@ async def test_what_is_sent_ahead_is_bounded():
 
 async def test_a_client_that_is_gone_is_told_by_name():
     """Whatever is tried next raises ClientGone, which is trio's BrokenResourceError."""
-    for attempt in (lambda http: http.begin(), lambda http: http.respond(Response("x" * 100_000))):
+    for attempt in ("begin", "respond"):
         ours, peer = (trio.SocketStream(each) for each in trio.socket.socketpair())
         http = Http1(ours)
+        # Closing over what has not been read is a reset.
         await ours.send_all(b"x")
-        await peer.send_all(GET)
-        await http.receive()
+        if attempt == "respond":
+            await peer.send_all(GET)
+            await http.receive()
         await peer.aclose()
+        tried = http.respond(Response("x" * 100_000)) if attempt == "respond" else http.begin()
         with trio.fail_after(PATIENCE), pytest.raises(trio.BrokenResourceError) as caught:
-            await attempt(http)
+            await tried
+        await ours.aclose()
         assert isinstance(caught.value, ClientGone)
         assert caught.value.http is http
         assert not http.reusable
-        await ours.aclose()
 
 
 def test_a_connection_is_no_cycle():

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
+from functools import partial
 
+import pytest
 import trio
 import trio.testing
+import trustme
 from server_process import PATIENCE as PROCESS_PATIENCE
 from server_process import ServerProcess
 from serving import PATIENCE, one_way, open_stream, plain_tcp, serving, way_of_reading
 
 import trioecho
+from trioecho._http.messages import Tls
+from trioecho._server.requests import client_of, tls_of
 from trioecho._server.serve import serve_connection
 from trioecho._server.service import Service
+from trioecho._wire.tls import TlsStream
 from trioecho.testing import RawClient
 
 __all__ = ["way_of_reading"]
@@ -109,6 +116,62 @@ async def test_a_silent_connection_of_a_stopping_service_is_not_awaited() -> Non
     with trio.fail_after(PATIENCE / 2):
         await serve_connection(server_stream, service)
         assert await RawClient(client_stream).receive_rest() == []
+
+
+@one_way
+@pytest.mark.parametrize("by_trio", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_request_knows_what_tls_has_agreed_on(*, by_trio: bool, known: bool) -> None:
+    """The version, the protocol, and the certificate of a client that has shown one."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    if known:
+        authority.configure_trust(server)
+        server.verify_mode = ssl.CERT_REQUIRED
+        server.set_alpn_protocols(["h2", "http/1.1"])
+        client.set_alpn_protocols(["http/1.1"])
+        authority.issue_cert("client@example.com").configure_cert(client)
+    near, far = (trio.SocketStream(end) for end in trio.socket.socketpair())
+    ours = trio.SSLStream(near, server, server_side=True) if by_trio else TlsStream(near, server)
+    peer = trio.SSLStream(far, client, server_hostname="127.0.0.1")
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ours.do_handshake)
+            nursery.start_soon(peer.do_handshake)
+    agreed = tls_of(ours)
+    assert agreed is not None
+    if known:
+        assert agreed.client_certificate is not None
+        assert ("email", "client@example.com") in agreed.client_certificate["subjectAltName"]
+        assert (agreed.version, agreed.alpn) == ("TLSv1.3", "http/1.1")
+    else:
+        assert agreed == Tls("TLSv1.3", None, None)
+    assert client_of(ours) is None
+    await trio.aclose_forcefully(ours)
+    await trio.aclose_forcefully(peer)
+
+
+@one_way
+async def test_a_request_knows_its_clients_address() -> None:
+    """Of TCP over IPv4 and IPv6, and under TLS; of nothing else."""
+    for host in ("127.0.0.1", "::1"):
+        (listener,) = await trio.open_tcp_listeners(0, host=host)
+        async with trio.open_nursery() as nursery:
+            accepted: list[trio.SocketStream] = []
+
+            async def accept(into: list[trio.SocketStream], listener: trio.SocketListener) -> None:
+                into.append(await listener.accept())
+
+            nursery.start_soon(partial(accept, accepted, listener))
+            stream = await trio.open_tcp_stream(host, listener.socket.getsockname()[1])
+        assert client_of(accepted[0]) == stream.socket.getsockname()[:2]
+        assert tls_of(accepted[0]) is None
+        for each in (listener, stream, accepted[0]):
+            await each.aclose()
+        assert client_of(accepted[0]) is None
+    assert client_of(trio.testing.memory_stream_pair()[0]) is None
 
 
 @one_way

@@ -124,10 +124,10 @@ class Http1:
         """Wait for the first byte of the next request; empty lines are skipped (RFC 9112 §2.2).
 
         False: the peer has ended TCP before one. Raises `ClientGone` if it has reset the connection, and RuntimeError
-        if the body of the request before has not been read (`take_rest`). A checkpoint; cancelled, nothing is lost.
+        if no request can follow here: the one before is not answered, its body not read, or `reusable` is False. A
+        checkpoint; cancelled, nothing is lost.
         """
-        if self._body is not None and not self._body.ended:
-            raise RuntimeError("a body is unread: take_rest, and begin only if the connection is reusable")
+        self._check_order()
         waited = False
         while not (begun := self._search.begun(self._received)) and not self._ended:
             await self._fill(MAX_HEAD_BYTES)
@@ -142,15 +142,17 @@ class Http1:
         Raises `Refused` for what is not HTTP/1 (400, a TLS hello is named as such; 505 for HTTP/2 and other versions),
         for a head that breaks off (400), is longer than 16 KiB or of too many lines (431), and for one that two
         servers may read differently (400); `ClientGone` if there is none. After any of them the connection is not
-        reusable. Cancelled: answer that it took too long, or close the stream.
+        reusable. RuntimeError as from `begin`. A checkpoint at every read. Cancelled: answer that it took too long, or
+        close the stream.
         """
+        if not self._search.begun(self._received) and not await self.begin():
+            raise ClientGone(self, "the peer closed the connection before sending a request")
+        self._check_order()
         self.answered = self.reusable = False
         self.body_bytes = 0
         self._head = self._body = None
         self._awaits_continue = False
         self._broken = True
-        if not self._search.begun(self._received) and not await self.begin():
-            raise ClientGone(self, "the peer closed the connection before sending a request")
         while (head := self._search.head(self._received)) is None:
             if self._ended:
                 raise Refused(
@@ -262,6 +264,13 @@ class Http1:
         received = bytes(self._received)
         self._received.clear()
         return received
+
+    def _check_order(self) -> None:
+        """Nothing but what follows a whole request that has been answered may be taken for the next one."""
+        first = self._head is None and not self._broken
+        unread = self._body is not None and not self._body.ended
+        if unread or not (first or self.reusable):
+            raise RuntimeError("no request can follow: respond, take_rest, and go on only if reusable")
 
     def _is_last(self) -> bool:
         """Whether the connection ends with the response to the current request."""
