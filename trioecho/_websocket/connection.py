@@ -16,8 +16,9 @@ Laws:
   happened and know nothing of it.
 - A Close is said by `close` (`WebSocket.aclose`), or when the handler and its children have ended. Nothing comes after
   it.
-- The handler is cancelled by: a timeout, the server's stop or abort, `close_timeout` after `close`, the cancellation of
-  `serve`, or the deadline that starts when the peer is gone and starts again with each message taken.
+- The handler is cancelled by: a timeout, the server's stop or abort, a message that it cut off, `close_timeout` after
+  `close`, the cancellation of `serve`, or the deadline that starts when the peer is gone and starts again with each
+  message taken.
 - What the connection runs itself is shielded, and ended by the connection. So it goes on through the closing handshake.
 - An exception of one connection ends in its log line. Only KeyboardInterrupt and Trio's Cancelled pass.
 """
@@ -37,6 +38,7 @@ from trioecho._protocol.endings import Ending
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
 from trioecho._websocket.liveness import watches
+from trioecho._websocket.parking import is_cancelled
 from trioecho._wire.poller import GONE
 from trioecho._wire.wire import CHUNK, Wire
 
@@ -371,6 +373,13 @@ class Connection(ClosingHandshake):
         self.outgoing.refuse()
         return False
 
+    def cut_off(self) -> None:
+        """For `WebSocket.send`: a message has begun to go out in pieces, and its end will not come. What has gone
+        cannot be taken back, so nothing can be sent behind it."""
+        self.outgoing.refuse()
+        if self.incoming.ending is None and not self.outgoing.broken and not is_cancelled(self.own):
+            self._end_with(endings.MESSAGE_CUT_OFF)
+
     def _extend(self) -> None:
         """From here, and from each message taken, there is `answer_timeout` for answers, and as long again for the
         handler to end by itself."""
@@ -400,7 +409,7 @@ class Connection(ClosingHandshake):
     def abort(self) -> None:
         """The server stops at once: whatever this connection waits for, it does not wait any longer."""
         self._end_with(endings.SERVER_ABORTED)
-        if self.outgoing.blocked:
+        if self.outgoing.stuck:
             self.outgoing.break_off()
         if self.closing_scope is not None:
             self.closing_scope.deadline = min(self.closing_scope.deadline, trio.current_time() + ABORT_GRACE)
