@@ -6,6 +6,7 @@ from trioecho._protocol import endings
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.routes import Handler, echo
 from trioecho._server.serve import Server, serve
+from trioecho._websocket.message_stream import MessageStream
 from trioecho._websocket.websocket import WebSocket, WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho.live import LiveServer
 from trioecho.options import WebSocketOptions
@@ -14,6 +15,7 @@ __all__ = [
     "ConnectionRecord",
     "Handler",
     "LiveServer",
+    "MessageStream",
     "Refused",
     "Server",
     "WebSocket",

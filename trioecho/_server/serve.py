@@ -17,6 +17,7 @@ from trioecho._server.requests import address, receive_handshake
 from trioecho._server.routes import Handler, checked_handlers, echo
 from trioecho._server.service import Service
 from trioecho._websocket.connection import Connection
+from trioecho._websocket.message_stream import websocket_of
 from trioecho._websocket.websocket import WebSocket
 from trioecho._wire.choice import wire_of
 from trioecho._wire.poller import Poller
@@ -185,7 +186,7 @@ def _admit(
         subprotocol=handshake.subprotocol,
     )
     connection = Connection(wire_of(transport, record.peer, service.poller), service.options, record)
-    websocket = WebSocket(connection, handshake)
+    websocket = websocket_of(connection, handshake)
     service.connections[connection] = websocket
     return connection, websocket
 

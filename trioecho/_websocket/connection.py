@@ -345,6 +345,18 @@ class Connection(ClosingHandshake):
             except Exception as error:
                 self._fail(error)
 
+    def message_too_big(self, size: int, most: int) -> None:
+        """For a handler that takes a message as it arrives: it has at least `size` bytes, and `most` is less."""
+        reason = f"message has at least {size} bytes; at most {most} are accepted"
+        self.incoming.throw_away()
+        # What else has ended the conversation meanwhile stood behind this.
+        self.incoming.ending = None
+        if self._theirs is Theirs.OPEN:
+            self._peer_done(Theirs.FAILED, endings.MESSAGE_TOO_BIG, reason)
+        else:
+            self.record.error = self.record.error or reason
+            self.incoming.end(endings.MESSAGE_TOO_BIG)
+
     def read_again(self, now: float) -> None:
         """Read again, where reading was paused."""
         self.paused = False

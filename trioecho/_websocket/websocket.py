@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trioecho._http.upgrade import Handshake
     from trioecho._protocol.record import ConnectionRecord
     from trioecho._websocket.connection import Connection
+    from trioecho._websocket.message_stream import MessageStream
 
 
 class OwnEnding(Exception):  # noqa: N818 (the end of a connection is no error)
@@ -157,6 +158,30 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if incoming.careful:
             self._connection.taken()
         return messages.popleft()
+
+    def receive_stream(self, *, max_size: int | None = None) -> MessageStream:
+        """The next message, piece by piece as it arrives, without putting it together: for messages larger than memory
+        should hold. Needs ``WebSocketOptions(stream_messages=True)``.
+
+            async with ws.receive_stream() as stream:
+                async for piece in stream:
+                    await file.write(piece)
+
+        Entering waits for the message's first piece, raises what `receive` raises at the end, and tells
+        (``stream.text``) whether the pieces are ``str`` or ``bytes``; reading raises `trio.BrokenResourceError` where
+        the message breaks off, and a message of more than `max_size` bytes (UTF-8 for text; None: no limit, not even
+        `max_message_size`) ends the connection with 1009. While no piece is taken, what waits is bounded as for whole
+        messages. Leaving the block early throws the rest of the message away; the next `receive` gets the next one.
+        Always a checkpoint. Cancelled: no piece is lost. ``await ws.send(stream)`` sends the message on as it comes.
+
+        Raises `RuntimeError` where `stream_messages` is off, `TypeError` or `ValueError` for a `max_size` that is no
+        number of bytes, and, on entering, `trio.BusyResourceError` where another task receives or a message is being
+        read.
+        """
+        raise RuntimeError(
+            "receive_stream() needs messages that are handed on as they arrive: "
+            "serve with WebSocketOptions(stream_messages=True)"
+        )
 
     @trio.lowlevel.enable_ki_protection
     async def send(self, value: str | bytes | Iterable[str | bytes] | AsyncIterable[str | bytes]) -> None:
