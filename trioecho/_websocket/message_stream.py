@@ -60,6 +60,7 @@ class StreamingWebSocket(WebSocket):
             await self._more()
         message, size = incoming.take_message()
         if size > most:
+            incoming.discarded += 1
             self._too_big(size, most)
         if incoming.careful:
             self._connection.taken()
