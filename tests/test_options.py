@@ -27,6 +27,7 @@ def test_the_defaults_are_aspnets_where_aspnet_has_one():
         "answer_timeout": 1.0,
         "max_message_size": 1_048_576,
         "max_fragments": 131_072,
+        "stream_messages": False,
         "max_connections": None,
         "subprotocols": (),
         "compression": False,
@@ -155,6 +156,7 @@ MISTAKES = [
      "max_connections takes a whole number of connections, or None for no limit; you gave inf"),
     # the rest
     ("compression", True, ValueError, "compression is not implemented yet: leave it False"),
+    ("stream_messages", 1, TypeError, "stream_messages takes True or False; you gave 1"),
     ("compression", 1, TypeError, "compression takes True or False; you gave 1"),
     ("path", b"/ws", TypeError, "path takes a string such as '/ws'; you gave b'/ws'"),
     ("path", "ws", ValueError, "path must begin with a slash; you gave 'ws': write '/ws'"),

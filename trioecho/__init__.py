@@ -16,6 +16,7 @@ from trioecho._server.serve import serve
 from trioecho._server.server import Server
 from trioecho._server.unix import UnixSocket
 from trioecho._websocket.exceptions import ConnectionEnded, WebSocketBroken, WebSocketClosed, WebSocketEnded
+from trioecho._websocket.message_stream import MessageStream
 from trioecho._websocket.websocket import WebSocket
 from trioecho.live import LiveServer
 from trioecho.options import WebSocketOptions
@@ -31,6 +32,7 @@ __all__ = [
     "Handler",
     "HttpRoute",
     "LiveServer",
+    "MessageStream",
     "RawRoute",
     "Refused",
     "Request",

@@ -92,6 +92,12 @@ class WebSocketOptions:
         The most fragments that one message may come in. One more ends the connection with 1009. It bounds
         what a message of empty fragments costs, which its size does not. It is the next power of two above
         what Autobahn's case 9.3.1 sends: 4 MiB in 65,536 fragments of 64 bytes, and an empty one behind them.
+    stream_messages (default False):
+        Messages are handed on while they arrive, so that a handler can take one piece by piece with
+        `WebSocket.receive_stream`, larger than memory should hold; `receive` puts the pieces of one together, up
+        to `max_message_size`. Neither that nor `max_fragments` limits what is taken piece by piece, but the
+        `max_size` that `receive_stream` is given. Off by default, because a message that is put together while
+        it arrives costs less, and is refused as soon as its first frame says that it is too long.
     max_connections (default None: no limit):
         How many connections may be open at once. One more is refused with 503 and Retry-After, after
         everything else about it was found right. None by default, because the right number depends on the
@@ -119,6 +125,7 @@ class WebSocketOptions:
     answer_timeout: float = 1.0
     max_message_size: int = 2**20
     max_fragments: int = 2**17
+    stream_messages: bool = False
     max_connections: int | None = None
     subprotocols: tuple[str, ...] = ()
     compression: bool = False
@@ -153,6 +160,8 @@ class WebSocketOptions:
         checked["host_patterns"] = tuple(
             _pattern("allowed_hosts", parse_host_pattern, each) for each in hosts
         )
+        if not isinstance(self.stream_messages, bool):
+            raise TypeError(f"stream_messages takes True or False; you gave {self.stream_messages!r}")
         if not isinstance(self.compression, bool):
             raise TypeError(f"compression takes True or False; you gave {self.compression!r}")
         if self.compression:

@@ -108,7 +108,7 @@ def test_every_option_is_known_to_the_complaints() -> None:
     """A complaint of WebSocketOptions can always be said in the name of a command-line option."""
     names = {option for param in main.params for option in param.opts}
     unknown = set(OPTION_OF_FIELD.values()) - names
-    assert unknown == {"--max-fragments", "--compression"}, (
+    assert unknown == {"--max-fragments", "--stream-messages", "--compression"}, (
         "fields that have no option, and cannot be set wrongly"
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
 import pytest
@@ -43,6 +43,19 @@ async def close(ws: trioecho.WebSocket) -> None:
 
 async def fail(ws: trioecho.WebSocket) -> None:
     raise LookupError("on purpose")
+
+
+async def cut_off(ws: trioecho.WebSocket) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "the beginning"
+        await trio.sleep_forever()
+
+    with trio.move_on_after(1):
+        await ws.send(pieces())
+
+
+async def hear_the_beginning(client: RawClient, service: Service) -> None:
+    assert await client.receive_frame() == (False, TEXT, b"the beginning")
 
 
 async def nothing(client: RawClient, service: Service) -> None:
@@ -120,6 +133,7 @@ STORIES: dict[Ending, Story] = {
     endings.PEER_CLOSED: Story(wait, say_close, (3999, "bye")),
     endings.PEER_VANISHED: Story(wait, vanish, None),
     endings.HANDLER_RAISED: Story(fail, nothing, (1011, "internal error")),
+    endings.MESSAGE_CUT_OFF: Story(cut_off, hear_the_beginning, (1011, "message cut off")),
     endings.PROTOCOL_ERROR: Story(
         wait, break_protocol, (1002, "reserved bits are set, but no extension was agreed on")
     ),

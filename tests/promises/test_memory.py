@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -113,6 +113,15 @@ async def fail_in_a_child(ws: trioecho.WebSocket) -> None:
     await take_all(ws)
 
 
+async def cut_off(ws: trioecho.WebSocket) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"the beginning"
+        await trio.sleep_forever()
+
+    with trio.move_on_after(0.02):
+        await ws.send(pieces())
+
+
 async def push(ws: trioecho.WebSocket) -> None:
     while True:
         await ws.send(bytes(100_000))
@@ -170,6 +179,7 @@ STORIES = {
     "peer vanished": Story(take_all, vanish),
     "handler raised": Story(fail, nothing),
     "handler raised, in a child": Story(fail_in_a_child, nothing),
+    "message cut off": Story(cut_off, nothing),
     "protocol error": Story(take_all, break_protocol),
     "invalid text": Story(take_all, send_bad_text),
     "message too big": Story(take_all, send_too_much),
@@ -230,6 +240,7 @@ CAN_END_WITHIN_A_FRAME = (
     "peer vanished",
     "handler raised",
     "handler raised, in a child",
+    "message cut off",
     "keep-alive timeout",
     "send timeout",
     "server stopping",

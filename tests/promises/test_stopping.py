@@ -175,6 +175,12 @@ async def closes_in_a_child(ws: trioecho.WebSocket) -> None:
     await trio.sleep_forever()
 
 
+async def cuts_off(ws: trioecho.WebSocket) -> None:
+    with contextlib.suppress(ZeroDivisionError):
+        await ws.send(1 // (2 - number) * b"x" for number in (1, 2))
+    await trio.sleep_forever()
+
+
 async def sends_without_end(ws: trioecho.WebSocket) -> None:
     while True:
         await ws.send(bytes(1_000_000))
@@ -194,6 +200,7 @@ STORIES = {
     "server aborted": Story(abort),
     "handler returned": Story(ask_for_it, returns),
     "handler raised": Story(ask_for_it, raises),
+    "message cut off": Story(nothing, cuts_off),
     "application closed": Story(ask_for_it, closes),
     "application closed by a child": Story(ask_for_it, closes_in_a_child),
 }

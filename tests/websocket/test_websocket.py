@@ -121,7 +121,7 @@ async def test_whatever_has_bytes_can_be_sent() -> None:
             assert (frame.opcode, frame.payload) == (BINARY, bytes(value))
 
 
-@pytest.mark.parametrize("value", [None, 3, ["text"], {"text": 1}, object()])
+@pytest.mark.parametrize("value", [None, 3, {"text": 1}, object()])
 async def test_nothing_else_can_be_sent(value: object) -> None:
     """TypeError that names the type, and the connection is as good as before."""
     async with held() as (ws, client):

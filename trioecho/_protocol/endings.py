@@ -94,6 +94,15 @@ HANDLER_RAISED = Ending(
     True,
     logging.ERROR,
 )
+MESSAGE_CUT_OFF = Ending(
+    "message cut off",
+    "the handler cut off a message that it was sending in pieces",
+    1011,
+    "message cut off",
+    Farewell.HANDSHAKE,
+    True,
+    logging.WARNING,
+)
 PROTOCOL_ERROR = Ending(
     "protocol error",
     "the peer broke RFC 6455",
@@ -182,6 +191,7 @@ ENDINGS: tuple[Ending, ...] = (
     PEER_CLOSED,
     PEER_VANISHED,
     HANDLER_RAISED,
+    MESSAGE_CUT_OFF,
     PROTOCOL_ERROR,
     INVALID_TEXT,
     MESSAGE_TOO_BIG,

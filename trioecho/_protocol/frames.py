@@ -75,6 +75,19 @@ def long_header(opcode: int, length: int) -> bytes:
     return _LARGE_HEADER(0x80 | opcode, 127, length)
 
 
+def fragment_header(opcode: int, length: int) -> bytes:
+    """The header of an unmasked frame behind which more of its message follows (§5.4)."""
+    if length < 126:
+        return bytes((opcode, length))
+    if length < 65_536:
+        return _MEDIUM_HEADER(opcode, 126, length)
+    return _LARGE_HEADER(opcode, 127, length)
+
+
+LAST_FRAGMENT: Final = bytes((0x80 | CONTINUATION, 0))
+"""An unmasked, empty frame that ends a message of which all pieces have been sent."""
+
+
 def encode_frame(opcode: int, payload: bytes, *, fin: bool = True, key: bytes | None = None) -> bytes:
     """Any frame, masked with `key` where one is given: what `trioecho.testing` sends."""
     first = (0x80 if fin else 0) | opcode

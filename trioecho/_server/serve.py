@@ -21,6 +21,7 @@ from trioecho._server.routes import Route, Routes, RouteTable
 from trioecho._server.server import Server
 from trioecho._server.service import Service
 from trioecho._websocket.connection import Connection
+from trioecho._websocket.message_stream import websocket_of
 from trioecho._websocket.websocket import WebSocket
 from trioecho._wire.choice import wire_of
 from trioecho._wire.poller import Poller
@@ -160,7 +161,7 @@ def _take_place(
     request.forget_headers()
     wire = wire_of(transport, record.peer, service.poller)
     connection = Connection(wire, admission.route.options, record)
-    websocket = WebSocket(connection, request, service.server)
+    websocket = websocket_of(connection, request, service.server)
     service.connections[connection] = websocket
     admission.route.connected += 1
     return connection, websocket

@@ -25,6 +25,7 @@ from trioecho._websocket.incoming import Incoming
 from trioecho._websocket.liveness import Liveness
 from trioecho._websocket.outgoing import Outgoing
 from trioecho._websocket.parking import is_cancelled
+from trioecho._websocket.streaming_incoming import StreamingIncoming
 from trioecho._wire.wire import Wire
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class ClosingHandshake(abc.ABC):
         self._wire = wire
         self._options = options
         self._opened_at = now
-        self.incoming = Incoming(
+        kind = StreamingIncoming if options.stream_messages else Incoming
+        self.incoming = kind(
             now,
             max_message_size=options.max_message_size,
             max_fragments=options.max_fragments,

@@ -16,8 +16,9 @@ Laws:
   happened and know nothing of it.
 - A Close is said by `close` (`WebSocket.aclose`), or when the handler and its children have ended. Nothing comes after
   it.
-- The handler is cancelled by: a timeout, the server's stop or abort, `close_timeout` after `close`, the cancellation of
-  `serve`, or the deadline that starts when the peer is gone and starts again with each message taken.
+- The handler is cancelled by: a timeout, the server's stop or abort, a message that it cut off, `close_timeout` after
+  `close`, the cancellation of `serve`, or the deadline that starts when the peer is gone and starts again with each
+  message taken.
 - What the connection runs itself is shielded, and ended by the connection. So it goes on through the closing handshake.
 - An exception of one connection ends in its log line. Only KeyboardInterrupt and Trio's Cancelled pass.
 """
@@ -38,6 +39,7 @@ from trioecho._protocol.record import ConnectionRecord
 from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
 from trioecho._websocket.handlers import call
 from trioecho._websocket.liveness import watches
+from trioecho._websocket.parking import is_cancelled
 from trioecho._wire.poller import GONE
 from trioecho._wire.wire import CHUNK, Wire
 
@@ -344,6 +346,18 @@ class Connection(ClosingHandshake):
             except Exception as error:
                 self._fail(error)
 
+    def message_too_big(self, size: int, most: int) -> None:
+        """For a handler that takes a message as it arrives: it has at least `size` bytes, and `most` is less."""
+        reason = f"message has at least {size} bytes; at most {most} are accepted"
+        self.incoming.throw_away()
+        # What else has ended the conversation meanwhile stood behind this.
+        self.incoming.ending = None
+        if self._theirs is Theirs.OPEN:
+            self._peer_done(Theirs.FAILED, endings.MESSAGE_TOO_BIG, reason)
+        else:
+            self.record.error = self.record.error or reason
+            self.incoming.end(endings.MESSAGE_TOO_BIG)
+
     def read_again(self, now: float) -> None:
         """Read again, where reading was paused."""
         self.paused = False
@@ -371,6 +385,13 @@ class Connection(ClosingHandshake):
             return True
         self.outgoing.refuse()
         return False
+
+    def cut_off(self) -> None:
+        """For `WebSocket.send`: a message has begun to go out in pieces, and its end will not come. What has gone
+        cannot be taken back, so nothing can be sent behind it."""
+        self.outgoing.refuse()
+        if self.incoming.ending is None and not self.outgoing.broken and not is_cancelled(self.own):
+            self._end_with(endings.MESSAGE_CUT_OFF)
 
     def _extend(self) -> None:
         """From here, and from each message taken, there is `answer_timeout` for answers, and as long again for the
@@ -401,7 +422,7 @@ class Connection(ClosingHandshake):
     def abort(self) -> None:
         """The server stops at once: whatever this connection waits for, it does not wait any longer."""
         self._end_with(endings.SERVER_ABORTED)
-        if self.outgoing.blocked:
+        if self.outgoing.stuck:
             self.outgoing.break_off()
         if self.closing_scope is not None:
             self.closing_scope.deadline = min(self.closing_scope.deadline, trio.current_time() + ABORT_GRACE)

@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from trioecho._protocol.frames import PONG, encode_frame
+from trioecho._websocket.turns import Turns
 from trioecho._wire.wire import Wire
 
 LARGE = 16_384
@@ -57,6 +58,7 @@ class Outgoing:
         "_size",
         "_stuck_since",
         "_task",
+        "_turns",
         "_waiting",
         "_wire",
         "_write",
@@ -68,6 +70,7 @@ class Outgoing:
         "progress_at",
         "refused",
         "shut",
+        "stuck",
         "timed_out",
     )
 
@@ -84,6 +87,8 @@ class Outgoing:
         self._size = 0
         self._pong: bytes | None = None
         self._room: trio.Event | None = None
+        # Made for the first message that goes out in pieces.
+        self._turns: Turns | None = None
         self._emptied: trio.Event | None = None
         self._scope: trio.CancelScope | None = None
         self._lot: trio.lowlevel.ParkingLot | None = None
@@ -94,8 +99,10 @@ class Outgoing:
         self._stuck_since = 0.0
         self.progress_at = 0.0
         """When the peer last took bytes that had waited for it, on Trio's clock: a sign of life."""
+        self.stuck = False
+        """The peer does not read as fast as we write: whoever has a frame waits in `room`."""
         self.blocked = False
-        """The peer does not read as fast as we write: senders wait in `room`."""
+        """A message has to wait in `room`: it is `stuck`, or another message goes out in pieces."""
         self.broken = False
         """Nothing more can be sent: TCP was reset, or a frame was cut off midway at a deadline."""
         self.failure: Exception | None = None
@@ -135,11 +142,48 @@ class Outgoing:
         self._nursery, self._task = nursery, task
 
     async def room(self, *, for_message: bool = False) -> None:
-        """Wait until a frame may be put, or, `for_message`, none may be any more. No checkpoint if there is room."""
-        while self.blocked and not self.broken and not (for_message and self.refused):
-            if self._room is None:
-                self._room = trio.Event()
-            await self._room.wait()
+        """Wait until a frame may be put, or, `for_message`, a whole message, or none may be any more. No checkpoint if
+        there is room."""
+        while not self.broken and not (for_message and self.refused):
+            if for_message and self._turns is not None and self._turns.taken:
+                if await self._turns.take():
+                    try:
+                        await self.unstuck()
+                    finally:
+                        # Whose turn is next runs only when the caller, who puts its message at once, waits.
+                        self.end_turn()
+                    return
+            elif self.stuck:
+                await self._until_woken()
+            else:
+                return
+
+    async def begin_turn(self) -> None:
+        """Wait for the turn to send a message in pieces, or until no message is taken any more. Until `end_turn` the
+        messages of other tasks wait. No checkpoint if nobody else has it."""
+        if self.refused:
+            return
+        if self._turns is None:
+            self._turns = Turns()
+        if await self._turns.take():
+            self.blocked = True
+
+    def end_turn(self) -> None:
+        """Let the next message go out, if this task has the turn."""
+        if self._turns is not None:
+            self._turns.pass_on()
+            self.blocked = self.stuck or self._turns.taken
+
+    async def unstuck(self) -> None:
+        """For the task that has the turn: wait until a piece of its message may be put, or none may be any more. No
+        checkpoint if there is room."""
+        while self.stuck and not self.refused:
+            await self._until_woken()
+
+    async def _until_woken(self) -> None:
+        if self._room is None:
+            self._room = trio.Event()
+        await self._room.wait()
 
     async def emptied(self) -> None:
         """Wait until nothing waits any more, or nothing can be sent. No checkpoint if that is so."""
@@ -175,6 +219,21 @@ class Outgoing:
             self.messages += 1
             self.payload_bytes += size
 
+    def put_piece(self, header: bytes, payload: bytes) -> None:
+        """Queue a fragment of a message, for the task that has the turn. Raises nothing."""
+        if self._seal is not None:
+            self._put(self._sealed(header + payload), False)
+        elif len(payload) >= LARGE and not self._waiting and self._immediate:
+            self._put_large(header, payload)
+        else:
+            self._put(header + payload, False)
+
+    def count_message(self, payload_bytes: int) -> None:
+        """The last fragment of a message of so many bytes has been put."""
+        if not self.broken:
+            self.messages += 1
+            self.payload_bytes += payload_bytes
+
     def put(self, frame: bytes) -> None:
         """Queue a control frame, or the response to the handshake; nothing behind what `put_close` has queued."""
         if not self._closed and not self.broken:
@@ -184,7 +243,7 @@ class Outgoing:
         """Answer Pings: each, or, while the peer does not read, only the latest, and that when it does again."""
         if self._closed or self.broken:
             return
-        if self.blocked:
+        if self.stuck:
             self._pong = payloads[-1]
         else:
             self.put(b"".join([encode_frame(PONG, payload) for payload in payloads]))
@@ -202,9 +261,9 @@ class Outgoing:
         """Hand what is gathered to the wire, as far as that goes without waiting."""
         waiting = self._waiting
         if not self._immediate:
-            self.blocked = self._size >= GATHERED_BYTES
+            self._stick(self._size >= GATHERED_BYTES)
             self._wake_drain()
-        elif waiting and not self.blocked:
+        elif waiting and not self.stuck:
             data = waiting[0] if len(waiting) == 1 else b"".join(waiting)
             try:
                 written = self._write(self._sink, data)  # type: ignore[arg-type]
@@ -227,7 +286,7 @@ class Outgoing:
             with trio.CancelScope(shield=True, deadline=self._deadline) as self._scope:
                 if not self._waiting:
                     await self._lot.park()
-                elif self.blocked or not self._immediate:
+                elif self.stuck or not self._immediate:
                     await self._send()
                 else:
                     self.write_now()
@@ -263,20 +322,22 @@ class Outgoing:
         if self.broken:
             return
         self._stuck_since = trio.current_time()
-        if self.blocked:
+        if self.stuck:
             self.progress_at = self._stuck_since
         # More may have come behind it meanwhile.
         rest = data[written:]
         self._waiting[0:1] = [rest] if len(rest) else []
         self._size -= written
-        self.blocked = not self._immediate and self._size >= GATHERED_BYTES
-        if not self.blocked:
+        self._stick(not self._immediate and self._size >= GATHERED_BYTES)
+        if not self.stuck:
             self._tell()
 
     def refuse(self) -> None:
         """Take no more messages, and tell those who wait with one."""
         self.shut = self.refused = True
         self._wake_senders()
+        if self._turns is not None:
+            self._turns.clear()
 
     def finish_by(self, deadline: float) -> None:
         """Whoever waits in `room`, and the drain task, wait no longer than to `deadline`, on Trio's clock."""
@@ -292,6 +353,8 @@ class Outgoing:
         self._waiting.clear()
         self._pong = None
         self._wake_senders()
+        if self._turns is not None:
+            self._turns.clear()
         self._wake_emptied()
         if error is not None or self._lot is not None:
             # Whoever looks after the drain task sees that something is to be done.
@@ -354,10 +417,14 @@ class Outgoing:
         """The wire has taken `written` bytes of `data`, and will not take more now."""
         self._waiting[:] = [memoryview(data)[written:]]
         self._size = len(data) - written
-        if not self.blocked:
-            self.blocked = True
+        if not self.stuck:
+            self.stuck = self.blocked = True
             self._stuck_since = trio.current_time()
         self._wake_drain()
+
+    def _stick(self, stuck: bool) -> None:
+        self.stuck = stuck
+        self.blocked = stuck or (self._turns is not None and self._turns.taken)
 
     def _sealed(self, frame: bytes) -> bytes:
         assert self._seal is not None
@@ -372,7 +439,7 @@ class Outgoing:
         if self._pong is not None:
             pong, self._pong = self._pong, None
             self.put_pongs([pong])
-        if self._room is not None and not self.blocked:
+        if self._room is not None and not self.stuck:
             self._wake_senders()
         if self._emptied is not None and not self._size:
             self._wake_emptied()

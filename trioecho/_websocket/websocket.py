@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import types
-from collections.abc import Generator
+from collections.abc import AsyncIterable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
@@ -22,12 +22,14 @@ from trioecho._websocket.exceptions import WebSocketBroken, WebSocketClosed, Web
 from trioecho._websocket.incoming import BURST
 from trioecho._websocket.logger import ConnectionLogger
 from trioecho._websocket.parking import WOKEN, context
+from trioecho._websocket.pieces import pieces_of, send_in_pieces, unsendable
 
 if TYPE_CHECKING:
     from trioecho._http.messages import Request
     from trioecho._protocol.record import ConnectionRecord
     from trioecho._server.server import Server
     from trioecho._websocket.connection import Connection
+    from trioecho._websocket.message_stream import MessageStream
 
 
 class WebSocket(trio.abc.Channel["str | bytes"]):
@@ -138,9 +140,39 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             self._connection.taken()
         return messages.popleft()
 
+    def receive_stream(self, *, max_size: int | None = None) -> MessageStream:
+        """The next message, piece by piece as it arrives, without putting it together: for messages larger than memory
+        should hold. Needs ``WebSocketOptions(stream_messages=True)``.
+
+            async with ws.receive_stream() as stream:
+                async for piece in stream:
+                    await file.write(piece)
+
+        Entering waits for the message's first piece, raises what `receive` raises at the end, and tells
+        (``stream.text``) whether the pieces are ``str`` or ``bytes``; reading raises `trio.BrokenResourceError` where
+        the message breaks off, and a message of more than `max_size` bytes (UTF-8 for text; None: no limit, not even
+        `max_message_size`) ends the connection with 1009. While no piece is taken, what waits is bounded as for whole
+        messages. Leaving the block early throws the rest of the message away; the next `receive` gets the next one.
+        Always a checkpoint. Cancelled: no piece is lost. ``await ws.send(stream)`` sends the message on as it comes.
+
+        Raises `RuntimeError` where `stream_messages` is off, `TypeError` or `ValueError` for a `max_size` that is no
+        number of bytes, and, on entering, `trio.BusyResourceError` where another task receives or a message is being
+        read.
+        """
+        raise RuntimeError(
+            "receive_stream() needs messages that are handed on as they arrive: "
+            "serve with WebSocketOptions(stream_messages=True)"
+        )
+
     @trio.lowlevel.enable_ki_protection
-    async def send(self, value: str | bytes) -> None:
+    async def send(self, value: str | bytes | Iterable[str | bytes] | AsyncIterable[str | bytes]) -> None:
         """Send one message: ``str`` as text, ``bytes``, ``bytearray`` or ``memoryview`` as binary.
+
+        An iterable or async iterable of pieces, all ``str`` or all bytes, is sent as one message, a fragment for each
+        piece as it comes (RFC 6455 §5.4). Each waits until the peer takes it, and other tasks' messages wait until the
+        last is out. Always a checkpoint. Where the iterable raises, or the task is cancelled, after the first fragment
+        has gone out, the message cannot be taken back: the exception goes on, and the connection ends with 1011
+        "message cut off"; before, nothing has been sent. A generator is closed in any case.
 
         Waits while the peer does not read. While received messages wait for the handler, or many connections are busy,
         small messages gather and go out together, at the latest when the handler waits for anything at all. Not always
@@ -152,20 +184,22 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         Close and after each message taken since; at once no more where the peer has never sent a message.
 
         Raises `trio.BrokenResourceError` when the peer has vanished, or has closed and no answer is owed any more,
-        `trio.ClosedResourceError` after our own `aclose`, `TypeError` for anything but text or bytes, `ValueError` for
-        a text that UTF-8 cannot carry.
+        `trio.ClosedResourceError` after our own `aclose`, `TypeError` for anything but text, bytes or
+        pieces of one of them, `ValueError` for a text that UTF-8 cannot carry, or no piece at all, and `RuntimeError`
+        from within the iterable whose pieces are being sent.
         """
         if isinstance(value, str):
             try:
                 payload = value.encode()
             except UnicodeEncodeError as error:
-                raise ValueError(_lesson(value, error)) from None
+                raise ValueError(unsendable(value, error)) from None
             opcode, headers = TEXT, TEXT_HEADERS
         elif isinstance(value, (bytes, bytearray, memoryview)):
             payload = bytes(value)
             opcode, headers = BINARY, BINARY_HEADERS
         else:
-            raise TypeError(f"a message is str or bytes, not {type(value).__name__}")
+            await send_in_pieces(self._connection, pieces_of(value), self._raise_gone)
+            return
         size = len(payload)
         header = headers[size] if size < 126 else long_header(opcode, size)
         outgoing = self._outgoing
@@ -240,7 +274,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         try:
             size = len(reason.encode())
         except UnicodeEncodeError as error:
-            raise ValueError(_lesson(reason, error)) from None
+            raise ValueError(unsendable(reason, error)) from None
         if size > 123:
             raise ValueError(f"close reason has {size} bytes of UTF-8; a Close frame has room for 123")
         ended = self._incoming.ending not in (None, PEER_CLOSED, SERVER_STOPPING)
@@ -374,10 +408,3 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         """What has happened on this connection until now; complete once it has ended."""
         self._connection.refresh_record()
         return self._connection.record
-
-
-def _lesson(text: str, error: UnicodeEncodeError) -> str:
-    return (
-        f"text is sent as UTF-8, which has no surrogates; received {text[error.start]!r} at index {error.start}: "
-        "send bytes, or replace it, as in text.encode('utf-8', 'replace').decode()"
-    )
