@@ -6,6 +6,8 @@ from trioecho._protocol import endings
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.routes import Handler, echo
 from trioecho._server.serve import Server, serve
+from trioecho._websocket.broadcast import broadcast
+from trioecho._websocket.prepared import Prepared
 from trioecho._websocket.websocket import WebSocket, WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho.live import LiveServer
 from trioecho.options import WebSocketOptions
@@ -14,6 +16,7 @@ __all__ = [
     "ConnectionRecord",
     "Handler",
     "LiveServer",
+    "Prepared",
     "Refused",
     "Server",
     "WebSocket",
@@ -21,6 +24,7 @@ __all__ = [
     "WebSocketClosed",
     "WebSocketEnded",
     "WebSocketOptions",
+    "broadcast",
     "echo",
     "endings",
     "run",

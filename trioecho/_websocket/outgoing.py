@@ -12,6 +12,9 @@ handler in the middle of a large send must not leave half a frame on the wire.
 Bound: a sender waits for room *before* its frame is queued. So a cancelled send has sent nothing, and besides what the
 kernel holds, at most one frame per sending task, or `GATHERED_BYTES`, waits here. While the peer does not read, only
 the latest Pong waits (RFC 6455 §5.5.3).
+
+Turns: who waits for room with a message gets it in the order in which they came (`turns.py`), and nobody who comes
+later goes before them, also not between there being room and their being woken.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from trioecho._protocol.frames import PONG, encode_frame
+from trioecho._websocket.turns import Sender, Shared, Turns
 from trioecho._wire.wire import Wire
 
 LARGE = 16_384
@@ -43,6 +47,7 @@ class Outgoing:
         "_deadline",
         "_emptied",
         "_finishing",
+        "_full",
         "_immediate",
         "_lot",
         "_nursery",
@@ -57,6 +62,7 @@ class Outgoing:
         "_size",
         "_stuck_since",
         "_task",
+        "_turns",
         "_waiting",
         "_wire",
         "_write",
@@ -68,6 +74,7 @@ class Outgoing:
         "progress_at",
         "refused",
         "shut",
+        "skipped",
         "timed_out",
     )
 
@@ -84,6 +91,7 @@ class Outgoing:
         self._size = 0
         self._pong: bytes | None = None
         self._room: trio.Event | None = None
+        self._turns: Turns | None = None
         self._emptied: trio.Event | None = None
         self._scope: trio.CancelScope | None = None
         self._lot: trio.lowlevel.ParkingLot | None = None
@@ -94,8 +102,10 @@ class Outgoing:
         self._stuck_since = 0.0
         self.progress_at = 0.0
         """When the peer last took bytes that had waited for it, on Trio's clock: a sign of life."""
+        # The peer does not read as fast as we write.
+        self._full = False
         self.blocked = False
-        """The peer does not read as fast as we write: senders wait in `room`."""
+        """Whoever has a message waits in `room`: for the peer to read, or behind others who wait."""
         self.broken = False
         """Nothing more can be sent: TCP was reset, or a frame was cut off midway at a deadline."""
         self.failure: Exception | None = None
@@ -108,6 +118,8 @@ class Outgoing:
         """No message is taken any more. Control frames still go out."""
         self.messages = 0
         self.payload_bytes = 0
+        self.skipped = 0
+        """Messages of `broadcast` that were not put, since they would have had to wait."""
 
     @property
     def sent_messages(self) -> int:
@@ -135,11 +147,36 @@ class Outgoing:
         self._nursery, self._task = nursery, task
 
     async def room(self, *, for_message: bool = False) -> None:
-        """Wait until a frame may be put, or, `for_message`, none may be any more. No checkpoint if there is room."""
-        while self.blocked and not self.broken and not (for_message and self.refused):
-            if self._room is None:
-                self._room = trio.Event()
-            await self._room.wait()
+        """Wait until a frame may be put, or, `for_message`, none may be any more. No checkpoint if there is room.
+
+        For a message it is the turn of whoever came first; what may be put has to be put before the next checkpoint.
+        """
+        if not for_message:
+            while self._full and not self.broken:
+                if self._room is None:
+                    self._room = trio.Event()
+                await self._room.wait()
+        elif self.blocked and not self.refused:
+            sender = Sender()
+            self._queue(sender)
+            try:
+                await sender.called.wait()
+            finally:
+                self._leave(sender)
+
+    def put_later(self, message: Shared) -> None:
+        """Put `message`, a frame for many, as soon as there is room, behind those who wait already."""
+        message.waits += 1
+        self._queue(message)
+
+    def withdraw(self, message: Shared) -> None:
+        """Do not put `message`, where it still waits, and count it as skipped."""
+        if self._turns is not None:
+            skipped = self._turns.count(message)
+            for _ in range(skipped):
+                message.leave(given=False)
+                self._leave(message)
+            self.skipped += skipped
 
     async def emptied(self) -> None:
         """Wait until nothing waits any more, or nothing can be sent. No checkpoint if that is so."""
@@ -175,6 +212,32 @@ class Outgoing:
             self.messages += 1
             self.payload_bytes += size
 
+    def put_frame(self, frame: bytes, size: int, gather: object) -> bool:
+        """`put_message` for a whole frame with `size` bytes of payload, which other connections may be given, too.
+
+        Whether it is queued; if not, nothing more can be sent. Raises nothing.
+        """
+        if self._seal is None and self._immediate and not self._waiting and not gather:
+            # `_put`, without the call: for each client of a broadcast.
+            try:
+                written = self._write(self._sink, frame)
+            except BlockingIOError:
+                written = 0
+            except (OSError, MemoryError) as error:
+                self.break_off(error)
+                return False
+            if written != len(frame):
+                self._count()
+                self._left_over(frame, written)
+        else:
+            # Where others are gathered, somebody has been told to write them.
+            self._put(frame if self._seal is None else self._sealed(frame), gather or bool(self._waiting))
+            if self.broken:
+                return False
+        self.messages += 1
+        self.payload_bytes += size
+        return True
+
     def put(self, frame: bytes) -> None:
         """Queue a control frame, or the response to the handshake; nothing behind what `put_close` has queued."""
         if not self._closed and not self.broken:
@@ -184,7 +247,7 @@ class Outgoing:
         """Answer Pings: each, or, while the peer does not read, only the latest, and that when it does again."""
         if self._closed or self.broken:
             return
-        if self.blocked:
+        if self._full:
             self._pong = payloads[-1]
         else:
             self.put(b"".join([encode_frame(PONG, payload) for payload in payloads]))
@@ -202,9 +265,10 @@ class Outgoing:
         """Hand what is gathered to the wire, as far as that goes without waiting."""
         waiting = self._waiting
         if not self._immediate:
-            self.blocked = self._size >= GATHERED_BYTES
+            self._full = self._size >= GATHERED_BYTES
+            self._settle()
             self._wake_drain()
-        elif waiting and not self.blocked:
+        elif waiting and not self._full:
             data = waiting[0] if len(waiting) == 1 else b"".join(waiting)
             try:
                 written = self._write(self._sink, data)  # type: ignore[arg-type]
@@ -225,9 +289,11 @@ class Outgoing:
         self._lot = trio.lowlevel.ParkingLot()
         while not self._finishing and not self.broken:
             with trio.CancelScope(shield=True, deadline=self._deadline) as self._scope:
+                if self._turns and not self._full and not (self._waiting and self._immediate):
+                    self._call_next()
                 if not self._waiting:
                     await self._lot.park()
-                elif self.blocked or not self._immediate:
+                elif self._full or not self._immediate:
                     await self._send()
                 else:
                     self.write_now()
@@ -236,7 +302,8 @@ class Outgoing:
 
     async def _send(self) -> None:
         """Wait until the peer takes some of what waits, `send_timeout` at most."""
-        if len(self._waiting) > 1:
+        if len(self._waiting) > 1 and len(self._waiting[0]) < LARGE:
+            # A large one may be the rest of a frame that many connections share; a copy would be this one's own.
             self._waiting[:] = [b"".join(self._waiting)]
         data = memoryview(self._waiting[0])
         left = self._wire.in_flight()
@@ -263,20 +330,21 @@ class Outgoing:
         if self.broken:
             return
         self._stuck_since = trio.current_time()
-        if self.blocked:
+        if self._full:
             self.progress_at = self._stuck_since
         # More may have come behind it meanwhile.
         rest = data[written:]
         self._waiting[0:1] = [rest] if len(rest) else []
         self._size -= written
-        self.blocked = not self._immediate and self._size >= GATHERED_BYTES
-        if not self.blocked:
+        self._full = not self._immediate and self._size >= GATHERED_BYTES
+        self._settle()
+        if not self._full:
             self._tell()
 
     def refuse(self) -> None:
         """Take no more messages, and tell those who wait with one."""
         self.shut = self.refused = True
-        self._wake_senders()
+        self._dismiss()
 
     def finish_by(self, deadline: float) -> None:
         """Whoever waits in `room`, and the drain task, wait no longer than to `deadline`, on Trio's clock."""
@@ -291,7 +359,8 @@ class Outgoing:
             self.failure = error
         self._waiting.clear()
         self._pong = None
-        self._wake_senders()
+        self._dismiss()
+        self._wake_room()
         self._wake_emptied()
         if error is not None or self._lot is not None:
             # Whoever looks after the drain task sees that something is to be done.
@@ -354,8 +423,8 @@ class Outgoing:
         """The wire has taken `written` bytes of `data`, and will not take more now."""
         self._waiting[:] = [memoryview(data)[written:]]
         self._size = len(data) - written
-        if not self.blocked:
-            self.blocked = True
+        if not self._full:
+            self._full = self.blocked = True
             self._stuck_since = trio.current_time()
         self._wake_drain()
 
@@ -372,12 +441,51 @@ class Outgoing:
         if self._pong is not None:
             pong, self._pong = self._pong, None
             self.put_pongs([pong])
-        if self._room is not None and not self.blocked:
-            self._wake_senders()
+        if not self._full:
+            if self._room is not None:
+                self._wake_room()
+            if self._turns is not None:
+                # It is the drain task that calls whose turn it is, so that nobody puts while another does.
+                self._wake_drain()
         if self._emptied is not None and not self._size:
             self._wake_emptied()
 
-    def _wake_senders(self) -> None:
+    # Turns.
+
+    def _queue(self, turn: Sender | Shared) -> None:
+        if self._turns is None:
+            self._turns = Turns()
+        self._turns.append(turn)
+        self.blocked = True
+
+    def _leave(self, turn: Sender | Shared) -> None:
+        """`turn` waits no more; who is behind it is called when what it has to put has been put."""
+        if self._turns is not None and turn in self._turns:
+            self._turns.remove(turn)
+            self._settle()
+            if self._turns is not None and not self._full:
+                self._wake_drain()
+
+    def _call_next(self) -> None:
+        """There is room: whoever waits may use it, in order."""
+        while self._turns and not self._full and (message := self._turns.call()) is not None:
+            # To whom answers are owed, which has said Close, nothing else is sent.
+            message.leave(given=not self.shut and self.put_frame(message.frame, message.size, False))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Something has changed of what `blocked` is made of."""
+        if not self._turns:
+            self._turns = None
+        self.blocked = self._full or self._turns is not None
+
+    def _dismiss(self) -> None:
+        """No message is taken any more: whoever waits with one need not."""
+        if self._turns is not None:
+            self._turns.dismiss()
+            self._settle()
+
+    def _wake_room(self) -> None:
         if self._room is not None:
             self._room.set()
             self._room = None

@@ -18,7 +18,9 @@ from trioecho._protocol.frames import (
     long_header,
 )
 from trioecho._websocket.incoming import BURST
+from trioecho._websocket.outgoing import LARGE
 from trioecho._websocket.parking import WOKEN, context
+from trioecho._websocket.prepared import TEXT_IS_TEXT, Prepared, encoded, lesson, prepared
 
 if TYPE_CHECKING:
     from trioecho._http.upgrade import Handshake
@@ -158,33 +160,44 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         return messages.popleft()
 
     @trio.lowlevel.enable_ki_protection
-    async def send(self, value: str | bytes) -> None:
-        """Send one message: ``str`` as text, ``bytes``, ``bytearray`` or ``memoryview`` as binary.
+    async def send(
+        self, value: str | bytes | bytearray | memoryview | Prepared, *, text: bool | None = None
+    ) -> None:
+        """Send one message: ``str`` as text, ``bytes``, ``bytearray`` or ``memoryview`` as binary, or a
+        `trioecho.Prepared` one.
+
+        With ``text=True`` bytes go as a text message. They have to be UTF-8 already, and that is not checked: looking
+        costs what passing bytes is to save. A peer that is sent anything else has to fail the connection with 1007 (RFC
+        6455 §8.1).
 
         Waits while the peer does not read. While received messages wait for the handler, or many connections are busy,
         small messages gather and go out together, at the latest when the handler waits for anything at all. Not always
         a checkpoint: only when it has to wait, once every 256 messages, and when the task is cancelled. Cancelled: the
         message has not been sent, and the connection is as good as before. Returning means that the message is in order
-        behind the earlier ones, not that it arrived.
+        behind the earlier ones, not that it arrived. Those who wait go on in the order in which they came.
 
         After the peer's Close it goes on for answers that are owed, from every task, for `answer_timeout` after the
         Close and after each message taken since; at once no more where the peer has never sent a message.
 
         Raises `trio.BrokenResourceError` when the peer has vanished, or has closed and no answer is owed any more,
-        `trio.ClosedResourceError` after our own `aclose`, `TypeError` for anything but text or bytes, `ValueError` for
-        a text that UTF-8 cannot carry.
+        `trio.ClosedResourceError` after our own `aclose`, `TypeError` for anything but text or bytes, for
+        ``text=False`` with a text and for any `text` with a prepared message, `ValueError` for a text that UTF-8 cannot
+        carry.
         """
         if isinstance(value, str):
+            if text is False:
+                raise TypeError(TEXT_IS_TEXT)
             try:
                 payload = value.encode()
             except UnicodeEncodeError as error:
-                raise ValueError(_lesson(value, error)) from None
+                raise ValueError(lesson(value, error)) from None
             opcode, headers = TEXT, TEXT_HEADERS
         elif isinstance(value, (bytes, bytearray, memoryview)):
             payload = bytes(value)
-            opcode, headers = BINARY, BINARY_HEADERS
+            opcode, headers = (TEXT, TEXT_HEADERS) if text else (BINARY, BINARY_HEADERS)
         else:
-            raise TypeError(f"a message is str or bytes, not {type(value).__name__}")
+            await self._send_prepared(prepared(value, text))
+            return
         size = len(payload)
         header = headers[size] if size < 126 else long_header(opcode, size)
         outgoing = self._outgoing
@@ -196,6 +209,47 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             self._raise_gone()
         outgoing.put_message(header, payload, self._messages)
         if outgoing.broken:
+            self._raise_gone()
+
+    async def _send_prepared(self, message: Prepared) -> None:
+        outgoing = self._outgoing
+        if not outgoing.messages % BURST or self._context["task"]._cancel_status.effectively_cancelled:
+            await trio.lowlevel.checkpoint()
+        if outgoing.blocked:
+            await outgoing.room(for_message=True)
+        self._put_prepared(message)
+
+    def try_send(
+        self, value: str | bytes | bytearray | memoryview | Prepared, *, text: bool | None = None
+    ) -> bool:
+        """`send` without waiting: True if the message is in order behind the earlier ones, False if `send` would have
+        to wait for the peer to read, or behind others who wait; then nothing has been sent.
+
+        What is sent, and when it goes out, is as with `send`. It is no checkpoint and is not cancelled: whoever sends
+        much in this way has to let other tasks run.
+
+        Raises as `send` does.
+        """
+        message = prepared(value, text) if isinstance(value, Prepared) else encoded(value, text)
+        outgoing = self._outgoing
+        if outgoing.blocked and (not outgoing.shut or self._connection.owes_answers()):
+            return False
+        if isinstance(message, Prepared):
+            self._put_prepared(message)
+            return True
+        if outgoing.shut and not self._connection.owes_answers():
+            self._raise_gone()
+        outgoing.put_message(*message, self._messages)
+        if outgoing.broken:
+            self._raise_gone()
+        return True
+
+    def _put_prepared(self, message: Prepared) -> None:
+        outgoing = self._outgoing
+        if outgoing.shut and not self._connection.owes_answers():
+            self._raise_gone()
+        gather = message._size < LARGE and (self._messages or outgoing._batch.busy)
+        if not outgoing.put_frame(message._frame, message._size, gather):
             self._raise_gone()
 
     async def aclose(self, code: int | None = 1000, reason: str = "") -> None:
@@ -221,7 +275,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         try:
             size = len(reason.encode())
         except UnicodeEncodeError as error:
-            raise ValueError(_lesson(reason, error)) from None
+            raise ValueError(lesson(reason, error)) from None
         if size > 123:
             raise ValueError(f"close reason has {size} bytes of UTF-8; a Close frame has room for 123")
         ended = self._incoming.ending not in (None, PEER_CLOSED, SERVER_STOPPING)
@@ -323,10 +377,3 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         """What has happened on this connection until now; complete once it has ended."""
         self._connection.refresh_record()
         return self._connection.record
-
-
-def _lesson(text: str, error: UnicodeEncodeError) -> str:
-    return (
-        f"text is sent as UTF-8, which has no surrogates; received {text[error.start]!r} at index {error.start}: "
-        "send bytes, or replace it, as in text.encode('utf-8', 'replace').decode()"
-    )
