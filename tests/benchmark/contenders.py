@@ -133,9 +133,7 @@ def node_modules() -> Path:
     return cache / "node_modules"
 
 
-def command(
-    contender: Contender, load: Load, certificate: Path | None
-) -> tuple[list[str], dict[str, str]]:
+def command(contender: Contender, load: Load, certificate: Path | None) -> tuple[list[str], dict[str, str]]:
     """The command that starts a contender for `load`, and its environment."""
     program = str(SERVERS / contender.program_for(load))
     environment = dict(os.environ)

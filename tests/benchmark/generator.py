@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from exchange import Exchange, Sample
@@ -199,7 +200,8 @@ def pings(task: Task, opener: Opener) -> dict[str, float]:
 
 def broadcasts(task: Task, opener: Opener) -> dict[str, float]:
     """Microseconds of server CPU for each client of a broadcast. The latencies are those of whole broadcasts."""
-    fan_out = FanOut(frame_pool(size=task.size, depth=1, text=task.text, protocol=task.protocol))
+    pool = frame_pool(size=task.size, depth=1, text=task.text, protocol=task.protocol)
+    fan_out = FanOut(pool, partial(cpu_seconds, task.server))
     for _ in range(task.idle):
         fan_out.listener(opener.open())
     fan_out.speaker(opener.open())

@@ -217,23 +217,10 @@ class Outgoing:
 
         Whether it is queued; if not, nothing more can be sent. Raises nothing.
         """
-        if self._seal is None and self._immediate and not self._waiting and not gather:
-            # `_put`, without the call: for each client of a broadcast.
-            try:
-                written = self._write(self._sink, frame)
-            except BlockingIOError:
-                written = 0
-            except (OSError, MemoryError) as error:
-                self.break_off(error)
-                return False
-            if written != len(frame):
-                self._count()
-                self._left_over(frame, written)
-        else:
-            # Where others are gathered, somebody has been told to write them.
-            self._put(frame if self._seal is None else self._sealed(frame), gather or bool(self._waiting))
-            if self.broken:
-                return False
+        # Where others are gathered, somebody has been told to write them.
+        self._put(frame if self._seal is None else self._sealed(frame), gather or bool(self._waiting))
+        if self.broken:
+            return False
         self.messages += 1
         self.payload_bytes += size
         return True
