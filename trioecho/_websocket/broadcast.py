@@ -20,6 +20,7 @@ from trioecho._websocket.websocket import WebSocket
 Slow = Literal["skip", "close", "wait"]
 
 
+@trio.lowlevel.enable_ki_protection
 async def broadcast(
     connections: Iterable[WebSocket],
     message: str | bytes | bytearray | memoryview | Prepared,

@@ -219,6 +219,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             await outgoing.room(for_message=True)
         self._put_prepared(message)
 
+    @trio.lowlevel.enable_ki_protection
     def try_send(
         self, value: str | bytes | bytearray | memoryview | Prepared, *, text: bool | None = None
     ) -> bool:
