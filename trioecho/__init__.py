@@ -15,8 +15,10 @@ from trioecho._server.routes import HttpRoute, RawRoute, Route, Routes, WebSocke
 from trioecho._server.serve import serve
 from trioecho._server.server import Server
 from trioecho._server.unix import UnixSocket
+from trioecho._websocket.broadcast import broadcast
 from trioecho._websocket.exceptions import ConnectionEnded, WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho._websocket.message_stream import MessageStream
+from trioecho._websocket.prepared import Prepared
 from trioecho._websocket.websocket import WebSocket
 from trioecho.live import LiveServer
 from trioecho.options import WebSocketOptions
@@ -33,6 +35,7 @@ __all__ = [
     "HttpRoute",
     "LiveServer",
     "MessageStream",
+    "Prepared",
     "RawRoute",
     "Refused",
     "Request",
@@ -50,6 +53,7 @@ __all__ = [
     "WebSocketRoute",
     "basic_auth",
     "bearer",
+    "broadcast",
     "echo",
     "endings",
     "healthz",

@@ -38,6 +38,8 @@ class Contender:
     packages: tuple[str, ...]
     arguments: tuple[str, ...] = ()
     groups: frozenset[Group] = WEBSOCKET
+    broadcast: str = ""
+    """The program for broadcasts; "" where there is none."""
 
     @property
     def protocol(self) -> str:
@@ -46,7 +48,13 @@ class Contender:
 
     def takes(self, load: Load) -> bool:
         """Whether this contender takes part in `load`."""
+        if Group.BROADCAST in load.groups:
+            return bool(self.broadcast)
         return bool(self.groups & load.groups)
+
+    def program_for(self, load: Load) -> str:
+        """The program that is measured under `load`."""
+        return self.broadcast if Group.BROADCAST in load.groups else self.program
 
 
 CONTENDERS = (
@@ -56,6 +64,16 @@ CONTENDERS = (
         "trioecho_server.py",
         ("trioecho", "trio", "trio-websocket"),
         groups=WEBSOCKET | {Group.TLS},
+        broadcast="trioecho_broadcast.py",
+    ),
+    Contender(
+        "trioecho-loop",
+        "trioecho, a loop of send",
+        "",
+        ("trioecho", "trio"),
+        ("loop",),
+        groups=frozenset(),
+        broadcast="trioecho_broadcast.py",
     ),
     Contender(
         "trio-websocket",
@@ -65,16 +83,23 @@ CONTENDERS = (
         groups=WEBSOCKET | {Group.TLS},
     ),
     Contender("websockets-trio", "websockets, Trio", "websockets_trio.py", ("websockets", "trio")),
-    Contender("websockets-asyncio", "websockets, asyncio", "websockets_asyncio.py", ("websockets",)),
+    Contender(
+        "websockets-asyncio",
+        "websockets, asyncio",
+        "websockets_asyncio.py",
+        ("websockets",),
+        broadcast="websockets_broadcast.py",
+    ),
     Contender(
         "websockets-uvloop",
         "websockets, uvloop",
         "websockets_asyncio.py",
         ("websockets", "uvloop"),
         ("uvloop",),
+        broadcast="websockets_broadcast.py",
     ),
     Contender("aiohttp-uvloop", "aiohttp, uvloop", "aiohttp_uvloop.py", ("aiohttp", "uvloop")),
-    Contender("ws-node", "ws, Node", "ws_node.js", ()),
+    Contender("ws-node", "ws, Node", "ws_node.js", (), broadcast="ws_node_broadcast.js"),
     Contender("picows-uvloop", "picows, uvloop", "picows_uvloop.py", ("picows", "aiofastnet", "uvloop")),
     Contender("tcp-trio", "raw TCP, Trio", "tcp_trio.py", ("trio",), groups=frozenset({Group.TCP_TRIO})),
     Contender("tcp-epoll", "raw TCP, epoll", "tcp_epoll.py", (), groups=frozenset({Group.TCP_CEILING})),
@@ -108,9 +133,9 @@ def node_modules() -> Path:
     return cache / "node_modules"
 
 
-def command(contender: Contender, certificate: Path | None) -> tuple[list[str], dict[str, str]]:
-    """The command that starts a contender, and its environment."""
-    program = str(SERVERS / contender.program)
+def command(contender: Contender, load: Load, certificate: Path | None) -> tuple[list[str], dict[str, str]]:
+    """The command that starts a contender for `load`, and its environment."""
+    program = str(SERVERS / contender.program_for(load))
     environment = dict(os.environ)
     if program.endswith(".js"):
         environment["NODE_PATH"] = str(node_modules())
@@ -134,13 +159,15 @@ def pinned(core: int) -> Iterator[None]:
 
 
 @contextmanager
-def running(contender: Contender, core: int, certificate: Path | None = None) -> Iterator[tuple[int, int]]:
-    """A contender's process id and port while it runs on `core`.
+def running(
+    contender: Contender, load: Load, core: int, certificate: Path | None = None
+) -> Iterator[tuple[int, int]]:
+    """A contender's process id and port while it runs on `core` for `load`.
 
     Raises StartError if it does not print a port within `START_TIMEOUT`. Whatever is raised inside gets a note with the
     end of what the contender wrote to stderr.
     """
-    arguments, environment = command(contender, certificate)
+    arguments, environment = command(contender, load, certificate)
     with tempfile.TemporaryFile() as errors:
         with pinned(core):
             process = subprocess.Popen(

@@ -10,9 +10,11 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from exchange import Exchange, Sample
+from fanout import FanOut
 from opening import PATIENCE, ContenderError, Opener, say_goodbye
 from pinging import INTERVAL, Pinging
 from prebuilt import CLOSE, client_frame, frame_pool, ping_pool
@@ -196,7 +198,21 @@ def pings(task: Task, opener: Opener) -> dict[str, float]:
     return result | {"value": result["server_cpu"] / result["value"] * task.connections / INTERVAL * 1000}
 
 
-KINDS = {kind.__name__: kind for kind in (throughput, latency, crowd, handshakes, memory, pings)}
+def broadcasts(task: Task, opener: Opener) -> dict[str, float]:
+    """Microseconds of server CPU for each client of a broadcast. The latencies are those of whole broadcasts."""
+    pool = frame_pool(size=task.size, depth=1, text=task.text, protocol=task.protocol)
+    fan_out = FanOut(pool, partial(cpu_seconds, task.server))
+    for _ in range(task.idle):
+        fan_out.listener(opener.open())
+    fan_out.speaker(opener.open())
+    # Who has just connected may not be among those who are sent something.
+    time.sleep(task.seconds * WARM_UP)
+    result = under_load(fan_out, task)
+    deliveries = result["value"] * (task.idle + 1)
+    return result | {"value": result["server_cpu"] / deliveries * 1e6}
+
+
+KINDS = {kind.__name__: kind for kind in (throughput, latency, crowd, handshakes, memory, pings, broadcasts)}
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ class Group(StrEnum):
     TCP_CEILING = "tcp ceiling"
     TCP_TRIO = "tcp trio"
     TLS = "tls"
+    BROADCAST = "broadcast"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +142,30 @@ LOADS = (
         connections=2000,
         higher_is_better=False,
         goals={"websockets-asyncio": 1.0},
+    ),
+    Load(
+        name="broadcast-1000",
+        title="CPU for broadcasting 100 B text to 1,000",
+        kind="broadcasts",
+        unit="µs/client",
+        connections=1,
+        size=100,
+        idle=1000,
+        higher_is_better=False,
+        groups=frozenset({Group.BROADCAST}),
+        goals={"websockets-uvloop": 0.5},
+    ),
+    Load(
+        name="broadcast-10000",
+        title="CPU for broadcasting 100 B text to 10,000",
+        kind="broadcasts",
+        unit="µs/client",
+        connections=1,
+        size=100,
+        idle=10_000,
+        higher_is_better=False,
+        groups=frozenset({Group.BROADCAST}),
+        goals={"websockets-uvloop": 0.5},
     ),
     Load(
         name="tls",

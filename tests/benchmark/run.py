@@ -91,7 +91,7 @@ def measure(
 ) -> Sample:
     """One contender under one load. Raises StartError, MeasurementError."""
     server_core, client_core = cores()
-    with running(contender, server_core, server_pem if load.tls else None) as (process, port):
+    with running(contender, load, server_core, server_pem if load.tls else None) as (process, port):
         task = load.task() | {
             "port": port,
             "server": process,

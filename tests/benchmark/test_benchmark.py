@@ -274,6 +274,61 @@ def test_the_generator_notices_a_wrong_pong(change: Callable[[bytes], bytes], co
         assert {payload for opcode, _, payload in received if opcode == 0x8A} <= {b"abc"}
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda message: message, ""),
+        (lambda message: b"\x89\x03abc" + message, ""),
+        (lambda message: message + b"\x89\x03abc", ""),
+        (lambda message: message[:-1] + bytes([message[-1] ^ 1]), "wrong echo"),
+        (lambda message: message + message, "wrong echo"),
+        (lambda message: b"", "hung up"),
+    ],
+    ids=["true", "behind a Ping", "before a Ping", "one bit wrong", "twice", "nothing"],
+)
+def test_the_generator_notices_a_wrong_broadcast(change: Callable[[bytes], bytes], complaint: str) -> None:
+    """What is said has to come back to who said it, once, byte for byte."""
+
+    def serve(connection: socket.socket) -> None:
+        upgrade(connection)
+        while True:
+            opcode, length = receive(connection, 2)
+            mask, masked = receive(connection, 4), receive(connection, length & 0x7F)
+            if opcode == 0x81:
+                payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked))
+                broadcast = change(bytes([0x81, len(payload)]) + payload)
+                if not broadcast:
+                    return
+                connection.sendall(broadcast)
+
+    with serving(serve) as port:
+        done = generate(port, kind="broadcasts", size=100)
+    assert done.returncode == (1 if complaint else 0), done.stderr
+    assert complaint in done.stderr
+
+
+def test_the_price_of_a_broadcast_is_the_servers_processor_time() -> None:
+    """For each client, in microseconds; who says it is one of them."""
+    with trioecho.LiveServer(to_all) as live:
+        done = generate(live.server.port, kind="broadcasts", seconds=1.0, idle=20, size=100)
+        records = live.wait_for_records(21, timeout=20)
+    assert done.returncode == 0, done.stderr
+    sample = json.loads(done.stdout)
+    assert 0 < sample["value"] < 1_000_000
+    assert 0 < sample["p50"] <= sample["p99"]
+    assert len({record.messages_sent for record in records}) == 1
+
+
+async def to_all(ws: trioecho.WebSocket) -> None:
+    """Send every message to all."""
+    everybody.add(ws)
+    async for message in ws:
+        await trioecho.broadcast(everybody, message)
+
+
+everybody: set[trioecho.WebSocket] = set()
+
+
 def test_the_price_of_pings_is_the_servers_processor_time() -> None:
     """The value is what the server's process needed for the Pings of one second, in milliseconds."""
     with trioecho.LiveServer() as live:

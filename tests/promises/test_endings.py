@@ -96,6 +96,12 @@ async def push(ws: trioecho.WebSocket) -> None:
         await ws.send("x" * 100_000)
 
 
+async def fall_behind(ws: trioecho.WebSocket) -> None:
+    while ws.try_send(bytes(100_000)):
+        pass
+    await trioecho.broadcast([ws], "too much", slow="close")
+
+
 async def end_in_the_middle(client: RawClient, service: Service) -> None:
     """The client takes nothing: nobody reads at its end of the stream until the time is over."""
     await trio.sleep(60)
@@ -144,6 +150,7 @@ STORIES: dict[Ending, Story] = {
     endings.IDLE_TIMEOUT: Story(wait, nothing, (1001, "idle timeout")),
     endings.KEEP_ALIVE_TIMEOUT: Story(wait, nothing, (1011, "keep-alive timeout")),
     endings.SEND_TIMEOUT: Story(push, end_in_the_middle, None),
+    endings.TOO_SLOW: Story(fall_behind, nothing, (1008, "too slow")),
     endings.SERVER_STOPPING: Story(wait, stop, (1001, "server is stopping")),
     endings.SERVER_ABORTED: Story(wait, abort, (1001, "server is stopping")),
     endings.SERVER_FAILED: Story(wait, exhaust_memory, (1011, "internal error")),
@@ -172,10 +179,10 @@ async def test_each_ending_is_said_recorded_and_logged_as_its_row_has_it(
         await story.client(client, service)
         if story.heard is not None:
             frame = await client.receive_frame()
-            while frame is not None and frame.opcode == PING:
+            while frame is not None and frame.opcode != CLOSE:
+                assert frame.opcode == PING or story.handler is fall_behind
                 frame = await client.receive_frame()
             assert frame is not None
-            assert frame.opcode == CLOSE
             assert frame.close == story.heard
             if ending.clean and ending is not endings.PEER_CLOSED:
                 await client.close(*story.heard)

@@ -127,6 +127,12 @@ async def push(ws: trioecho.WebSocket) -> None:
         await ws.send(bytes(100_000))
 
 
+async def fall_behind(ws: trioecho.WebSocket) -> None:
+    while ws.try_send(bytes(100_000)):
+        pass
+    await trioecho.broadcast([ws], "too much", slow="close")
+
+
 async def nothing(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
     pass
 
@@ -186,6 +192,7 @@ STORIES = {
     "idle timeout": Story(take_all, nothing, {"idle_timeout": 0.1}),
     "keep-alive timeout": Story(take_all, nothing, {"keep_alive_interval": 0.05, "keep_alive_timeout": 0.05}),
     "send timeout": Story(push, nothing, {"send_timeout": 0.1}),
+    "too slow": Story(fall_behind, nothing),
     "server stopping": Story(take_all, stop),
     "server aborted": Story(take_all, abort),
     "server failed": Story(take_all, run_out_of_memory),

@@ -70,6 +70,8 @@ def test_the_line_of_an_ordinary_close_is_short() -> None:
         ({"origin": "https://client.com"}, "; origin https://client.com"),
         ({"messages_discarded": 1}, "; 1 message discarded"),
         ({"messages_discarded": 7}, "; 7 messages discarded"),
+        ({"messages_skipped": 1}, "; 1 message skipped"),
+        ({"messages_skipped": 7}, "; 7 messages skipped"),
         ({"handler_cancelled": True}, "; handler cancelled"),
         ({"cause": "handler raised", "error": "E: x"}, "; error 'E: x'"),
     ],

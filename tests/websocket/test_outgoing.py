@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import trio.testing
 
 from trioecho._protocol.frames import PONG, encode_frame
 from trioecho._websocket.outgoing import GATHERED_BYTES, LARGE, Outgoing
+from trioecho._websocket.turns import Shared
 from trioecho._wire.choice import wire_of
 from trioecho._wire.poller import Poller
 from trioecho._wire.wire import Wire
@@ -217,6 +219,64 @@ async def test_close_is_the_last_thing_said(kind: str) -> None:
         await it.outgoing.emptied()
         it.outgoing.put(b"behind")
         assert it.outgoing.empty
+
+
+@both
+async def test_those_who_wait_go_on_in_the_order_in_which_they_came(kind: str) -> None:
+    """Senders and messages for many alike; whoever gives up is left out, and nobody else gets between."""
+    async with line(kind) as it:
+        out = it.outgoing
+        ahead = await it.blocked()
+
+        async def sender(number: int, scope: trio.CancelScope) -> None:
+            with scope:
+                await out.room(for_message=True)
+                out.put_message(b"", b"%02d" % number, False)
+
+        shared = [Shared(b"%02d" % number, 2) for number in range(30)]
+        scopes = [trio.CancelScope() for _ in range(30)]
+        async with trio.open_nursery() as senders:
+            for number in range(30):
+                if number % 3:
+                    senders.start_soon(sender, number, scopes[number])
+                    await trio.testing.wait_all_tasks_blocked()
+                else:
+                    out.put_later(shared[number])
+            for given_up in (0, 9, 29):
+                if given_up % 3:
+                    scopes[given_up].cancel()
+                else:
+                    out.withdraw(shared[given_up])
+            assert await it.read(len(ahead)) == ahead
+            heard = await it.read(54)
+        await out.emptied()
+        assert heard == b"".join(b"%02d" % number for number in range(30) if number not in (0, 9, 29))
+        assert [message.given for message in shared[::3]] == [0, 1, 1, 0, 1, 1, 1, 1, 1, 1]
+        assert all(message.settled.is_set() for message in shared[::3])
+        assert (out.blocked, out.skipped, out.sent_messages, out.sent_bytes) == (
+            False,
+            2,
+            28,
+            len(ahead) + 54,
+        )
+
+
+@both
+async def test_a_turn_ends_with_the_connection(kind: str) -> None:
+    """Whoever waits with a message need not, when none is taken any more; it is not counted as skipped."""
+    async with line(kind) as it:
+        out = it.outgoing
+        await it.blocked()
+        shared = Shared(b"shared", 6)
+        async with trio.open_nursery() as senders:
+            for _ in range(3):
+                senders.start_soon(functools.partial(out.room, for_message=True))
+            await trio.testing.wait_all_tasks_blocked()
+            out.put_later(shared)
+            out.put_later(shared)
+            out.refuse()
+            assert shared.settled.is_set()
+        assert (shared.given, shared.waits, out.skipped) == (0, 0, 0)
 
 
 @both

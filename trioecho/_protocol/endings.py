@@ -157,6 +157,15 @@ SEND_TIMEOUT = Ending(
     False,
     logging.WARNING,
 )
+TOO_SLOW = Ending(
+    "too slow",
+    "the peer did not read, and a broadcast closes who is slow",
+    1008,
+    "too slow",
+    Farewell.HANDSHAKE,
+    True,
+    logging.WARNING,
+)
 SERVER_STOPPING = Ending(
     "server stopping",
     "the server stops, or its nursery was cancelled",
@@ -198,6 +207,7 @@ ENDINGS: tuple[Ending, ...] = (
     IDLE_TIMEOUT,
     KEEP_ALIVE_TIMEOUT,
     SEND_TIMEOUT,
+    TOO_SLOW,
     SERVER_STOPPING,
     SERVER_ABORTED,
     SERVER_FAILED,

@@ -48,6 +48,8 @@ class ConnectionRecord:
     bytes_sent: int = 0
     messages_discarded: int = 0
     """Messages that were received and that the handler never took."""
+    messages_skipped: int = 0
+    """Messages of `trioecho.broadcast` that the client was not sent, because it was too slow."""
     duration: float = 0.0
     """Seconds from the accepted handshake to the end."""
     handler_cancelled: bool = False
@@ -88,6 +90,9 @@ class ConnectionRecord:
         if self.messages_discarded:
             plural = "" if self.messages_discarded == 1 else "s"
             parts.append(f"{self.messages_discarded} message{plural} discarded")
+        if self.messages_skipped:
+            plural = "" if self.messages_skipped == 1 else "s"
+            parts.append(f"{self.messages_skipped} message{plural} skipped")
         if self.handler_cancelled:
             parts.append("handler cancelled")
         if self.origin is not None:

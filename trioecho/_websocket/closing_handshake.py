@@ -194,8 +194,8 @@ class ClosingHandshake(abc.ABC):
         if may_send and ending.farewell is not Farewell.SILENT:
             self._say_close(*self._code_and_reason(ending))
         self.incoming.throw_away()
-        # Where it was `close` that began this, no more time is given than it gave.
-        kick = self._decided is endings.APPLICATION_CLOSED
+        # Where it was `close` that began this, no more time is given than it gave. Nor to who was too slow before.
+        kick = self._decided in (endings.APPLICATION_CLOSED, endings.TOO_SLOW)
         if not await self._await(self.outgoing.emptied, self._nothing_waits, kick=kick):
             self.outgoing.break_off()
         if self.outgoing.broken:
@@ -313,6 +313,7 @@ class ClosingHandshake(abc.ABC):
             record.messages_sent = self.outgoing.sent_messages
             record.bytes_sent = self.outgoing.sent_bytes
             record.messages_discarded = self.incoming.discarded
+            record.messages_skipped = self.outgoing.skipped
             record.duration = trio.current_time() - self._opened_at
 
     def told(self) -> None:

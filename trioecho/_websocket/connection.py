@@ -428,6 +428,11 @@ class Connection(ClosingHandshake):
             self.closing_scope.deadline = min(self.closing_scope.deadline, trio.current_time() + ABORT_GRACE)
         self.notify()
 
+    def end_slow(self) -> None:
+        """For `broadcast`: the peer does not read what it is sent. Returns at once; no message is taken any more."""
+        self.outgoing.refuse()
+        self._end_with(endings.TOO_SLOW)
+
     def _end_with(self, ending: Ending) -> None:
         if self._decided in (None, endings.APPLICATION_CLOSED):
             self._decided = ending

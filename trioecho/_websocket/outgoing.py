@@ -12,6 +12,9 @@ handler in the middle of a large send must not leave half a frame on the wire.
 Bound: a sender waits for room *before* its frame is queued. So a cancelled send has sent nothing, and besides what the
 kernel holds, at most one frame per sending task, or `GATHERED_BYTES`, waits here. While the peer does not read, only
 the latest Pong waits (RFC 6455 §5.5.3).
+
+Turns: who waits for room with a message gets it in the order in which they came (`turns.py`), and nobody who comes
+later goes before them, also not between there being room and their being woken.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from trioecho._protocol.frames import PONG, encode_frame
-from trioecho._websocket.turns import Turns
+from trioecho._websocket.room import Room
 from trioecho._wire.wire import Wire
 
 LARGE = 16_384
@@ -35,7 +38,7 @@ LOOKS = 4
 """How often in one `send_timeout` the drain task looks whether the peer has taken any of what the kernel holds."""
 
 
-class Outgoing:
+class Outgoing(Room):
     """One connection's bytes to send over `wire`."""
 
     __slots__ = (
@@ -44,11 +47,11 @@ class Outgoing:
         "_deadline",
         "_emptied",
         "_finishing",
+        "_full",
         "_immediate",
         "_lot",
         "_nursery",
         "_pong",
-        "_room",
         "_scope",
         "_seal",
         "_send_timeout",
@@ -58,23 +61,18 @@ class Outgoing:
         "_size",
         "_stuck_since",
         "_task",
-        "_turns",
         "_waiting",
         "_wire",
         "_write",
-        "blocked",
-        "broken",
         "failure",
         "messages",
         "payload_bytes",
         "progress_at",
-        "refused",
-        "shut",
-        "stuck",
         "timed_out",
     )
 
     def __init__(self, wire: Wire, send_timeout: float) -> None:
+        super().__init__()
         self._wire = wire
         self._write, self._sink = wire.writer()
         self._seal = wire.seal
@@ -86,9 +84,6 @@ class Outgoing:
         self._waiting: list[bytes | memoryview] = []
         self._size = 0
         self._pong: bytes | None = None
-        self._room: trio.Event | None = None
-        # Made for the first message that goes out in pieces.
-        self._turns: Turns | None = None
         self._emptied: trio.Event | None = None
         self._scope: trio.CancelScope | None = None
         self._lot: trio.lowlevel.ParkingLot | None = None
@@ -99,20 +94,10 @@ class Outgoing:
         self._stuck_since = 0.0
         self.progress_at = 0.0
         """When the peer last took bytes that had waited for it, on Trio's clock: a sign of life."""
-        self.stuck = False
-        """The peer does not read as fast as we write: whoever has a frame waits in `room`."""
-        self.blocked = False
-        """A message has to wait in `room`: it is `stuck`, or another message goes out in pieces."""
-        self.broken = False
-        """Nothing more can be sent: TCP was reset, or a frame was cut off midway at a deadline."""
         self.failure: Exception | None = None
         """What broke it, where that was no fault of the peer's."""
         self.timed_out = False
         """It is broken because the peer made no progress for `send_timeout`."""
-        self.shut = False
-        """Whoever has a message has to ask the connection whether it is still taken."""
-        self.refused = False
-        """No message is taken any more. Control frames still go out."""
         self.messages = 0
         self.payload_bytes = 0
 
@@ -140,50 +125,6 @@ class Outgoing:
         """Start `task` in `nursery` when bytes have to wait for the first time: it runs `drain`, and sees to how that
         has ended."""
         self._nursery, self._task = nursery, task
-
-    async def room(self, *, for_message: bool = False) -> None:
-        """Wait until a frame may be put, or, `for_message`, a whole message, or none may be any more. No checkpoint if
-        there is room."""
-        while not self.broken and not (for_message and self.refused):
-            if for_message and self._turns is not None and self._turns.taken:
-                if await self._turns.take():
-                    try:
-                        await self.unstuck()
-                    finally:
-                        # Whose turn is next runs only when the caller, who puts its message at once, waits.
-                        self.end_turn()
-                    return
-            elif self.stuck:
-                await self._until_woken()
-            else:
-                return
-
-    async def begin_turn(self) -> None:
-        """Wait for the turn to send a message in pieces, or until no message is taken any more. Until `end_turn` the
-        messages of other tasks wait. No checkpoint if nobody else has it."""
-        if self.refused:
-            return
-        if self._turns is None:
-            self._turns = Turns()
-        if await self._turns.take():
-            self.blocked = True
-
-    def end_turn(self) -> None:
-        """Let the next message go out, if this task has the turn."""
-        if self._turns is not None:
-            self._turns.pass_on()
-            self.blocked = self.stuck or self._turns.taken
-
-    async def unstuck(self) -> None:
-        """For the task that has the turn: wait until a piece of its message may be put, or none may be any more. No
-        checkpoint if there is room."""
-        while self.stuck and not self.refused:
-            await self._until_woken()
-
-    async def _until_woken(self) -> None:
-        if self._room is None:
-            self._room = trio.Event()
-        await self._room.wait()
 
     async def emptied(self) -> None:
         """Wait until nothing waits any more, or nothing can be sent. No checkpoint if that is so."""
@@ -234,6 +175,19 @@ class Outgoing:
             self.messages += 1
             self.payload_bytes += payload_bytes
 
+    def put_frame(self, frame: bytes, size: int, gather: object) -> bool:
+        """`put_message` for a whole frame with `size` bytes of payload, which other connections may be given, too.
+
+        Whether it is queued; if not, nothing more can be sent. Raises nothing.
+        """
+        # Where others are gathered, somebody has been told to write them.
+        self._put(frame if self._seal is None else self._sealed(frame), gather or bool(self._waiting))
+        if self.broken:
+            return False
+        self.messages += 1
+        self.payload_bytes += size
+        return True
+
     def put(self, frame: bytes) -> None:
         """Queue a control frame, or the response to the handshake; nothing behind what `put_close` has queued."""
         if not self._closed and not self.broken:
@@ -261,7 +215,8 @@ class Outgoing:
         """Hand what is gathered to the wire, as far as that goes without waiting."""
         waiting = self._waiting
         if not self._immediate:
-            self._stick(self._size >= GATHERED_BYTES)
+            self.stuck = self._size >= GATHERED_BYTES
+            self._settle()
             self._wake_drain()
         elif waiting and not self.stuck:
             data = waiting[0] if len(waiting) == 1 else b"".join(waiting)
@@ -284,6 +239,8 @@ class Outgoing:
         self._lot = trio.lowlevel.ParkingLot()
         while not self._finishing and not self.broken:
             with trio.CancelScope(shield=True, deadline=self._deadline) as self._scope:
+                if self._turns and self._may_call and not (self._waiting and self._immediate):
+                    self._call_next()
                 if not self._waiting:
                     await self._lot.park()
                 elif self.stuck or not self._immediate:
@@ -295,7 +252,8 @@ class Outgoing:
 
     async def _send(self) -> None:
         """Wait until the peer takes some of what waits, `send_timeout` at most."""
-        if len(self._waiting) > 1:
+        if len(self._waiting) > 1 and len(self._waiting[0]) < LARGE:
+            # A large one may be the rest of a frame that many connections share; a copy would be this one's own.
             self._waiting[:] = [b"".join(self._waiting)]
         data = memoryview(self._waiting[0])
         left = self._wire.in_flight()
@@ -328,16 +286,16 @@ class Outgoing:
         rest = data[written:]
         self._waiting[0:1] = [rest] if len(rest) else []
         self._size -= written
-        self._stick(not self._immediate and self._size >= GATHERED_BYTES)
+        self.stuck = not self._immediate and self._size >= GATHERED_BYTES
+        self._settle()
         if not self.stuck:
             self._tell()
 
     def refuse(self) -> None:
         """Take no more messages, and tell those who wait with one."""
         self.shut = self.refused = True
-        self._wake_senders()
-        if self._turns is not None:
-            self._turns.clear()
+        self._dismiss()
+        self._wake_room()
 
     def finish_by(self, deadline: float) -> None:
         """Whoever waits in `room`, and the drain task, wait no longer than to `deadline`, on Trio's clock."""
@@ -352,9 +310,8 @@ class Outgoing:
             self.failure = error
         self._waiting.clear()
         self._pong = None
-        self._wake_senders()
-        if self._turns is not None:
-            self._turns.clear()
+        self._dismiss()
+        self._wake_room()
         self._wake_emptied()
         if error is not None or self._lot is not None:
             # Whoever looks after the drain task sees that something is to be done.
@@ -422,10 +379,6 @@ class Outgoing:
             self._stuck_since = trio.current_time()
         self._wake_drain()
 
-    def _stick(self, stuck: bool) -> None:
-        self.stuck = stuck
-        self.blocked = stuck or (self._turns is not None and self._turns.taken)
-
     def _sealed(self, frame: bytes) -> bytes:
         assert self._seal is not None
         try:
@@ -439,15 +392,14 @@ class Outgoing:
         if self._pong is not None:
             pong, self._pong = self._pong, None
             self.put_pongs([pong])
-        if self._room is not None and not self.stuck:
-            self._wake_senders()
+        if not self.stuck:
+            if self._room is not None:
+                self._wake_room()
+            if self._turns is not None:
+                # It is the drain task that calls whose turn it is, so that nobody puts while another does.
+                self._wake_drain()
         if self._emptied is not None and not self._size:
             self._wake_emptied()
-
-    def _wake_senders(self) -> None:
-        if self._room is not None:
-            self._room.set()
-            self._room = None
 
     def _wake_emptied(self) -> None:
         if self._emptied is not None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 import trio
 
 from trioecho._protocol.frames import BINARY, CONTINUATION, LAST_FRAGMENT, TEXT, fragment_header
+from trioecho._websocket.prepared import TEXT_IS_TEXT, lesson
 
 if TYPE_CHECKING:
     from trioecho._websocket.connection import Connection
@@ -42,7 +43,9 @@ def pieces_of(value: object) -> Pieces:
     )
 
 
-async def send_in_pieces(connection: Connection, pieces: Pieces, gone: Callable[[], NoReturn]) -> None:
+async def send_in_pieces(
+    connection: Connection, pieces: Pieces, gone: Callable[[], NoReturn], *, text: bool | None = None
+) -> None:
     """`WebSocket.send` for `pieces`; `gone` raises what it raises where nothing can be sent any more."""
     outgoing = connection.outgoing
     opcode = size = 0
@@ -53,7 +56,7 @@ async def send_in_pieces(connection: Connection, pieces: Pieces, gone: Callable[
             piece = await _next(pieces)
             if piece is _NO_MORE:
                 break
-            kind, payload = _encoded(piece)
+            kind, payload = _encoded(piece, text)
             if not opcode:
                 opcode = kind
                 await outgoing.begin_turn()
@@ -105,21 +108,15 @@ async def _close(pieces: Pieces) -> None:
         pieces.close()
 
 
-def _encoded(piece: object) -> tuple[int, bytes]:
+def _encoded(piece: object, text: bool | None) -> tuple[int, bytes]:
     """Opcode and payload of a piece."""
     if isinstance(piece, str):
+        if text is False:
+            raise TypeError(TEXT_IS_TEXT)
         try:
             return TEXT, piece.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(unsendable(piece, error)) from None
+            raise ValueError(lesson(piece, error)) from None
     if isinstance(piece, (bytes, bytearray, memoryview)):
-        return BINARY, bytes(piece)
+        return TEXT if text else BINARY, bytes(piece)
     raise TypeError(f"a piece of a message is str or bytes, not {type(piece).__name__}")
-
-
-def unsendable(text: str, error: UnicodeEncodeError) -> str:
-    """The sentence for a text that UTF-8 cannot carry."""
-    return (
-        f"text is sent as UTF-8, which has no surrogates; received {text[error.start]!r} at index {error.start}: "
-        "send bytes, or replace it, as in text.encode('utf-8', 'replace').decode()"
-    )

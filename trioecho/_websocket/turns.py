@@ -1,54 +1,70 @@
-"""Whose turn it is to send a message, where one goes out in pieces.
+"""Whose turn it is to send: those who wait for room on one connection, in the order in which they came.
 
-The fragments of two messages may not be mixed (RFC 6455 §5.4), so whoever sends a message in pieces has the turn until
-the last of them is out, and other messages wait. Control frames go in between and ask nobody.
-
-The turn is handed from task to task in the order in which they asked, so that a task that sends one message in pieces
-after the other does not keep the others waiting for ever.
+Two kinds wait. A sender is a task that puts its message itself when it is called (`Sender`). A message for many waits
+without a task of its own: it is put for whoever has sent it (`Shared`), and may stand in many connections' queues at
+once. `Outgoing` keeps the queue, and calls the first when there is room; as long as anybody waits, whoever comes later
+waits behind.
 """
 
 from __future__ import annotations
 
+from collections import deque
+
 import trio
 
 
-class Turns:
-    """The tasks that want to send on one connection, one of which may."""
+class Sender:
+    """A task's place. `called` is set when it is the first and there is room, or there is no sense in waiting."""
 
-    __slots__ = ("_holder", "_lot")
+    __slots__ = ("called",)
 
     def __init__(self) -> None:
-        self._holder: trio.lowlevel.Task | None = None
-        self._lot = trio.lowlevel.ParkingLot()
+        self.called = trio.Event()
 
-    @property
-    def taken(self) -> bool:
-        """Whether some task has the turn."""
-        return self._holder is not None
 
-    async def take(self) -> bool:
-        """Wait for the turn, until `pass_on`. False if `clear` came first. No checkpoint if nobody has it.
+class Shared:
+    """A message that waits for room on one or more connections: the whole frame, and the `size` of its payload."""
 
-        Raises RuntimeError where the calling task has it already: it would wait for itself. Cancelled: another gets it.
-        """
-        task = trio.lowlevel.current_task()
-        if self._holder is task:
-            raise RuntimeError(
-                "this task is sending a message in pieces, and another message would wait for its end: "
-                "send it from another task, or when the pieces have ended"
-            )
-        if self._holder is None:
-            self._holder = task
-        else:
-            await self._lot.park()
-        return self._holder is task
+    __slots__ = ("frame", "given", "settled", "size", "waits")
 
-    def pass_on(self) -> None:
-        """Give the turn to the task that has waited longest, if the calling task has it."""
-        if self._holder is trio.lowlevel.current_task():
-            woken = self._lot.unpark()
-            self._holder = woken[0] if woken else None
+    def __init__(self, frame: bytes, size: int) -> None:
+        self.frame = frame
+        self.size = size
+        self.given = 0
+        """How many connections have taken it after all."""
+        self.waits = 0
+        """On how many it still waits."""
+        self.settled = trio.Event()
+        """Set when it waits nowhere any more."""
 
-    def clear(self) -> None:
-        """No message is sent any more: let the tasks that wait go on without the turn."""
-        self._lot.unpark_all()
+    def leave(self, *, given: bool) -> None:
+        """One connection has taken it, or has ended."""
+        self.given += given
+        self.waits -= 1
+        if not self.waits:
+            self.settled.set()
+
+
+class Turns(deque[Sender | Shared]):
+    """Who waits on one connection, the first in front."""
+
+    __slots__ = ()
+
+    def call(self) -> Shared | None:
+        """There is room for the first, and there is one: a sender is told, and stays until it has put its message; a
+        message leaves the queue and is returned."""
+        first = self[0]
+        if isinstance(first, Sender):
+            first.called.set()
+            return None
+        self.popleft()
+        return first
+
+    def dismiss(self) -> None:
+        """No message is taken any more, so nobody needs to wait."""
+        while self:
+            turn = self.popleft()
+            if isinstance(turn, Sender):
+                turn.called.set()
+            else:
+                turn.leave(given=False)

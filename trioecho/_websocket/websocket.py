@@ -21,8 +21,10 @@ from trioecho._protocol.frames import (
 from trioecho._websocket.exceptions import WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho._websocket.incoming import BURST
 from trioecho._websocket.logger import ConnectionLogger
+from trioecho._websocket.outgoing import LARGE
 from trioecho._websocket.parking import WOKEN, context
-from trioecho._websocket.pieces import pieces_of, send_in_pieces, unsendable
+from trioecho._websocket.pieces import pieces_of, send_in_pieces
+from trioecho._websocket.prepared import TEXT_IS_TEXT, Prepared, encoded, lesson, prepared
 
 if TYPE_CHECKING:
     from trioecho._http.messages import Request
@@ -165,8 +167,24 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         )
 
     @trio.lowlevel.enable_ki_protection
-    async def send(self, value: str | bytes | Iterable[str | bytes] | AsyncIterable[str | bytes]) -> None:
-        """Send one message: ``str`` as text, ``bytes``, ``bytearray`` or ``memoryview`` as binary.
+    async def send(
+        self,
+        value: str
+        | bytes
+        | bytearray
+        | memoryview
+        | Prepared
+        | Iterable[str | bytes]
+        | AsyncIterable[str | bytes],
+        *,
+        text: bool | None = None,
+    ) -> None:
+        """Send one message: ``str`` as text, ``bytes``, ``bytearray`` or ``memoryview`` as binary, or a
+        `trioecho.Prepared` one.
+
+        With ``text=True`` bytes go as a text message. They have to be UTF-8 already, and that is not checked: looking
+        costs what passing bytes is to save. A peer that is sent anything else has to fail the connection with 1007 (RFC
+        6455 §8.1).
 
         An iterable or async iterable of pieces, all ``str`` or all bytes, is sent as one message, a fragment for each
         piece as it comes (RFC 6455 §5.4). Each waits until the peer takes it, and other tasks' messages wait until the
@@ -178,27 +196,32 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         small messages gather and go out together, at the latest when the handler waits for anything at all. Not always
         a checkpoint: only when it has to wait, once every 256 messages, and when the task is cancelled. Cancelled: the
         message has not been sent, and the connection is as good as before. Returning means that the message is in order
-        behind the earlier ones, not that it arrived.
+        behind the earlier ones, not that it arrived. Those who wait go on in the order in which they came.
 
         After the peer's Close it goes on for answers that are owed, from every task, for `answer_timeout` after the
         Close and after each message taken since; at once no more where the peer has never sent a message.
 
         Raises `trio.BrokenResourceError` when the peer has vanished, or has closed and no answer is owed any more,
-        `trio.ClosedResourceError` after our own `aclose`, `TypeError` for anything but text, bytes or
-        pieces of one of them, `ValueError` for a text that UTF-8 cannot carry, or no piece at all, and `RuntimeError`
-        from within the iterable whose pieces are being sent.
+        `trio.ClosedResourceError` after our own `aclose`, `TypeError` for anything but text, bytes or pieces of one of
+        them, for ``text=False`` with a text and for any `text` with a prepared message, `ValueError` for a text that
+        UTF-8 cannot carry, or no piece at all, and `RuntimeError` from within the iterable whose pieces are being sent.
         """
         if isinstance(value, str):
+            if text is False:
+                raise TypeError(TEXT_IS_TEXT)
             try:
                 payload = value.encode()
             except UnicodeEncodeError as error:
-                raise ValueError(unsendable(value, error)) from None
+                raise ValueError(lesson(value, error)) from None
             opcode, headers = TEXT, TEXT_HEADERS
         elif isinstance(value, (bytes, bytearray, memoryview)):
             payload = bytes(value)
-            opcode, headers = BINARY, BINARY_HEADERS
+            opcode, headers = (TEXT, TEXT_HEADERS) if text else (BINARY, BINARY_HEADERS)
         else:
-            await send_in_pieces(self._connection, pieces_of(value), self._raise_gone)
+            if isinstance(value, Prepared):
+                await self._send_prepared(prepared(value, text))
+            else:
+                await send_in_pieces(self._connection, pieces_of(value), self._raise_gone, text=text)
             return
         size = len(payload)
         header = headers[size] if size < 126 else long_header(opcode, size)
@@ -236,8 +259,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             raise ValueError(f"the payload of a Ping has at most 125 bytes; this one has {len(payload)}")
         await trio.lowlevel.checkpoint()
         connection, outgoing = self._connection, self._outgoing
-        if outgoing.blocked:
-            await outgoing.room(for_message=True)
+        await outgoing.room()
         if self._closed or not connection.pongs_may_come:
             self._raise_gone()
         pings = connection.liveness.pings
@@ -250,6 +272,48 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if ping.seconds is None:
             self._raise_gone()
         return ping.seconds
+
+    async def _send_prepared(self, message: Prepared) -> None:
+        outgoing = self._outgoing
+        if not outgoing.messages % BURST or self._context["task"]._cancel_status.effectively_cancelled:
+            await trio.lowlevel.checkpoint()
+        if outgoing.blocked:
+            await outgoing.room(for_message=True)
+        self._put_prepared(message)
+
+    @trio.lowlevel.enable_ki_protection
+    def try_send(
+        self, value: str | bytes | bytearray | memoryview | Prepared, *, text: bool | None = None
+    ) -> bool:
+        """`send` without waiting: True if the message is in order behind the earlier ones, False if `send` would have
+        to wait for the peer to read, or behind others who wait; then nothing has been sent.
+
+        What is sent, and when it goes out, is as with `send`. It is no checkpoint and is not cancelled: whoever sends
+        much in this way has to let other tasks run.
+
+        Raises as `send` does.
+        """
+        message = prepared(value, text) if isinstance(value, Prepared) else encoded(value, text)
+        outgoing = self._outgoing
+        if outgoing.blocked and (not outgoing.shut or self._connection.owes_answers()):
+            return False
+        if isinstance(message, Prepared):
+            self._put_prepared(message)
+            return True
+        if outgoing.shut and not self._connection.owes_answers():
+            self._raise_gone()
+        outgoing.put_message(*message, self._messages)
+        if outgoing.broken:
+            self._raise_gone()
+        return True
+
+    def _put_prepared(self, message: Prepared) -> None:
+        outgoing = self._outgoing
+        if outgoing.shut and not self._connection.owes_answers():
+            self._raise_gone()
+        gather = message._size < LARGE and (self._messages or outgoing._batch.busy)
+        if not outgoing.put_frame(message._frame, message._size, gather):
+            self._raise_gone()
 
     async def aclose(self, code: int | None = 1000, reason: str = "") -> None:
         """Close: say `code` and `reason`, wait for the peer's Close, at most `close_timeout` seconds.
@@ -274,7 +338,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         try:
             size = len(reason.encode())
         except UnicodeEncodeError as error:
-            raise ValueError(unsendable(reason, error)) from None
+            raise ValueError(lesson(reason, error)) from None
         if size > 123:
             raise ValueError(f"close reason has {size} bytes of UTF-8; a Close frame has room for 123")
         ended = self._incoming.ending not in (None, PEER_CLOSED, SERVER_STOPPING)

@@ -4,6 +4,9 @@ A contender is a program that listens on 127.0.0.1 at a port the kernel chooses,
 it is ready, and echoes until it is ended. It echoes every WebSocket message at `/ws` whole and in order, without
 compression, with its library's own keep-alive defaults, and takes messages up to `MAX_MESSAGE_SIZE`. Started with
 `--certificate FILE` it speaks TLS with the key and chain in that PEM file.
+
+Those for broadcasts send every message that comes on any connection whole and in order to all connections, also to the
+one that it came on, instead of echoing it, and speak no TLS.
 """
 
 import ssl
