@@ -84,8 +84,8 @@ class Room(abc.ABC):
                 self._wake_drain()
 
     async def unstuck(self) -> None:
-        """For the task that has the turn: wait until a piece of its message may be put, or none may be any more. No
-        checkpoint if there is room."""
+        """Wait until the peer reads again, or no message is taken any more: for the task that has the turn, whose next
+        piece may be put then, and for a Ping. No checkpoint if there is room."""
         while self.stuck and not self.refused:
             await self._until_woken()
 

@@ -259,7 +259,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             raise ValueError(f"the payload of a Ping has at most 125 bytes; this one has {len(payload)}")
         await trio.lowlevel.checkpoint()
         connection, outgoing = self._connection, self._outgoing
-        await outgoing.room()
+        await outgoing.unstuck()
         if self._closed or not connection.pongs_may_come:
             self._raise_gone()
         pings = connection.liveness.pings
