@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,6 +16,17 @@ from trioecho import LiveServer, WebSocketOptions
 
 StartServer = Callable[..., LiveServer]
 OpenTab = Callable[..., Tab]
+
+
+def with_page(handler: Any, options: WebSocketOptions) -> trioecho.Routes:
+    """The sample with another handler, or several by path."""
+    handlers = handler if isinstance(handler, Mapping) else {options.path: handler}
+    routes: dict[str, list[trioecho.Route]] = {path: [each] for path, each in handlers.items()}
+    page = trioecho.sample_page()
+    for path in page.paths:
+        routes.setdefault(path, []).append(page)
+    routes.setdefault("/healthz", []).append(trioecho.HttpRoute(trioecho.healthz))
+    return routes
 
 
 @pytest.fixture(scope="package")
@@ -37,7 +48,8 @@ def start() -> Iterator[StartServer]:
     with ExitStack() as servers:
 
         def start(handler: Any = trioecho.echo, *, port: int = 0, **options: Any) -> LiveServer:
-            server = LiveServer(handler, port=port, options=WebSocketOptions(**options))
+            chosen = WebSocketOptions(**options)
+            server = LiveServer(with_page(handler, chosen), port=port, options=chosen)
             return servers.enter_context(server)
 
         yield start

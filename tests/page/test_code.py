@@ -69,7 +69,7 @@ def run_javascript(tab: Tab, code: str) -> list[str]:
 
 def facts(record: ConnectionRecord) -> tuple[object, ...]:
     """What two connections of the same conversation have in common."""
-    different = {"peer", "origin", "duration"}
+    different = {"id", "peer", "origin", "duration"}
     return tuple(value for name, value in record.as_dict().items() if name not in different)
 
 
