@@ -200,6 +200,17 @@ async def test_the_family_of_a_descriptor_is_found() -> None:
         assert os.listdir(directory) == ["s"]
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine that takes IPv4, too")
+async def test_a_descriptor_for_both_families_is_named_by_both() -> None:
+    """What systemd opens for ``ListenStream=5000``: one socket at ::, reached by IPv4 as well."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+        async with serving(at={"fd": both.fileno()}) as server:
+            assert server.hosts == ("::", "0.0.0.0")
+            assert {server.url, f"http://127.0.0.1:{server.port}"} <= set(server.urls)
+            await is_served_at("127.0.0.1", server.port)
+            await is_served_at("::1", server.port)
+
+
 async def test_a_descriptor_that_cannot_be_accepted_at_is_an_oserror() -> None:
     """A file, a datagram socket, a socket that does not listen, a number that nobody has: each is told."""
     with (

@@ -191,12 +191,15 @@ def _not_accepting(listening: socket.socket | trio.socket.SocketType) -> str:
 
 
 def addresses_of(listeners: Iterable[Listening]) -> tuple[tuple[str, int], ...]:
-    """Address and port of each listening TCP socket."""
-    return tuple(
-        one.socket.getsockname()[:2]
-        for one in listeners
-        if one.socket.family in (socket.AF_INET, socket.AF_INET6)
-    )
+    """Address and port of each listening TCP socket; of one at ``::`` that takes IPv4, too, as systemd's, both."""
+    found: list[tuple[str, int]] = []
+    for listening in (one.socket for one in listeners):
+        if listening.family in (socket.AF_INET, socket.AF_INET6):
+            host, port = listening.getsockname()[:2]
+            found.append((host, port))
+            if host == "::" and not listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+                found.append(("0.0.0.0", port))
+    return tuple(found)
 
 
 def paths_of(listeners: Iterable[Listening]) -> tuple[str, ...]:
