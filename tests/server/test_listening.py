@@ -159,6 +159,14 @@ async def test_a_free_port_is_free_at_every_address(monkeypatch: pytest.MonkeyPa
     assert len(asked) == 2
 
 
+async def test_an_address_under_two_names_is_listened_at_once() -> None:
+    """A name that stands for an address which is given as well is no port in use."""
+    async with serving(host=("127.0.0.1", "localhost")) as server:
+        assert server.hosts[0] == "127.0.0.1"
+        assert len(set(server.urls)) == len(server.urls)
+        await someone_else_is_served(server)
+
+
 async def test_the_backlog_is_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """`backlog` reaches listen(2), for TCP and for Unix sockets."""
     given: list[int] = []
