@@ -8,7 +8,8 @@ import socket
 import ssl
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -43,6 +44,13 @@ plain_tcp = pytest.mark.parametrize("way_of_reading", ["poller", "stream"], indi
 
 one_way = pytest.mark.parametrize("way_of_reading", ["poller"], indirect=True)
 """For tests of what has nothing to do with reading."""
+
+
+@pytest.fixture
+def unix_path() -> Iterator[str]:
+    """A free path for a Unix socket, in a directory of its own; shorter than those of `tmp_path` may be."""
+    with tempfile.TemporaryDirectory(prefix="t") as directory:
+        yield f"{directory}/s"
 
 
 def encrypted(server: trioecho.Server) -> bool:

@@ -10,8 +10,6 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from command_line import (
 )
 from command_line import certificate as certificate
 from server_process import PATIENCE
+from serving import unix_path as unix_path
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import unix_connect
 
@@ -150,13 +149,6 @@ def test_option_host_every_address(start_server: Start) -> None:
     assert server.url == f"http://127.0.0.1:{server.port}"
     assert echoes(f"ws://127.0.0.2:{server.port}/ws") == "hello"
     assert "listening on 0.0.0.0" in server.wait_for_log("every origin allowed")
-
-
-@pytest.fixture
-def unix_path() -> Iterator[str]:
-    """A free path, shorter than those of `tmp_path` may be."""
-    with tempfile.TemporaryDirectory(prefix="t") as directory:
-        yield f"{directory}/s"
 
 
 def echoes_at(path: str) -> str:

@@ -159,6 +159,14 @@ async def test_a_free_port_is_free_at_every_address(monkeypatch: pytest.MonkeyPa
     assert len(asked) == 2
 
 
+async def test_an_address_under_two_names_is_listened_at_once() -> None:
+    """A name that stands for an address which is given as well is no port in use."""
+    async with serving(host=("127.0.0.1", "localhost")) as server:
+        assert server.hosts[0] == "127.0.0.1"
+        assert len(set(server.urls)) == len(server.urls)
+        await someone_else_is_served(server)
+
+
 async def test_the_backlog_is_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """`backlog` reaches listen(2), for TCP and for Unix sockets."""
     given: list[int] = []
@@ -198,6 +206,17 @@ async def test_the_family_of_a_descriptor_is_found() -> None:
             assert (server.unix_paths, server.urls) == ((str(path),), ())
             await someone_else_is_served(server)
         assert os.listdir(directory) == ["s"]
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine that takes IPv4, too")
+async def test_a_descriptor_for_both_families_is_named_by_both() -> None:
+    """What systemd opens for ``ListenStream=5000``: one socket at ::, reached by IPv4 as well."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+        async with serving(at={"fd": both.fileno()}) as server:
+            assert server.hosts == ("::", "0.0.0.0")
+            assert {server.url, f"http://127.0.0.1:{server.port}"} <= set(server.urls)
+            await is_served_at("127.0.0.1", server.port)
+            await is_served_at("::1", server.port)
 
 
 async def test_a_descriptor_that_cannot_be_accepted_at_is_an_oserror() -> None:

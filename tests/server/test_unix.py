@@ -1,8 +1,7 @@
-"""Unix sockets: the file, who may connect, and that connections live and end there as they do over TCP."""
+"""Unix sockets to listen at: their files, who may connect, what they are called, and what is refused."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import functools
@@ -10,12 +9,10 @@ import grp
 import logging
 import os
 import pwd
-import shutil
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +20,9 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-import websockets
 from connecting import connect
-from serving import PATIENCE, connected, one_way, plain_tcp, serving, someone_else_is_served, until
+from serving import PATIENCE, connected, one_way, serving, someone_else_is_served, until
+from serving import unix_path as unix_path
 from serving import way_of_reading as way_of_reading
 
 import trioecho
@@ -38,13 +35,6 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="abstract names are L
 
 MUCH = 4_000_000
 """Bytes: more than the kernel holds for a Unix socket."""
-
-
-@pytest.fixture
-def path() -> Iterator[str]:
-    """A free path, shorter than those of `tmp_path` may be."""
-    with tempfile.TemporaryDirectory(prefix="t") as directory:
-        yield f"{directory}/s"
 
 
 def left_behind(path: str) -> None:
@@ -92,302 +82,40 @@ def bound_elsewhere(path: str) -> Iterator[Callable[[], None]]:
             go_on()
 
 
-async def quit_when(server: trioecho.Server, count: int) -> tuple[trioecho.ConnectionRecord, ...]:
-    """The records, once `count` connections have ended."""
-    await until(lambda: len(server.records) >= count)
-    return tuple(server.records)
-
-
-# How connections live and end there.
-
-
-async def test_an_echo_over_a_unix_socket(path: str) -> None:
-    """With and without TLS, on the poller and on Trio's streams: messages small and large, then Close both ways."""
-    async with serving(at={"unix": path}, max_message_size=MUCH) as server:
-        async with connect(server, max_message_size=MUCH) as ws:
-            for message in ("hello", b"", bytes(MUCH)):
-                await ws.send(message)
-                assert await ws.receive() == message
-        (record,) = await quit_when(server, 1)
-        assert (record.cause, record.clean, record.peer) == ("peer closed", True, f"unix:{path}")
-        await someone_else_is_served(server)
-
-
-async def test_the_server_closes_over_a_unix_socket(path: str) -> None:
-    """The handler's Close arrives with its code, behind what was sent before it, and the record is clean."""
-
-    async def leave(ws: trioecho.WebSocket) -> None:
-        await ws.send("last words")
-        await ws.aclose(4000, "enough")
-
-    async with serving(leave, at={"unix": path}) as server, connected(server) as client:
-        assert await client.receive() == "last words"
-        assert await client.receive_close() == (4000, "enough")
-        await client.close(4000)
-        assert await client.receive_rest() == []
-        (record,) = await quit_when(server, 1)
-        assert (record.cause, record.clean, record.closed_first) == ("application closed", True, "server")
-
-
-async def test_a_client_that_vanishes_is_noticed_after_its_messages(path: str) -> None:
-    """It sends three messages and hangs up without a word: the handler gets them, then the end."""
-    got: list[str | bytes] = []
-
-    async def take(ws: trioecho.WebSocket) -> None:
-        async for message in ws:
-            got.append(message)
-
-    async with serving(take, at={"unix": path}) as server:
-        async with connected(server) as client:
-            for message in ("one", "two", "three"):
-                await client.send(message)
-        (record,) = await quit_when(server, 1)
-        assert got == ["one", "two", "three"]
-        assert (record.cause, record.clean) == ("peer vanished", False)
-
-
-async def test_a_client_that_vanishes_while_nobody_reads_is_noticed(path: str) -> None:
-    """The handler is slow, reading has stopped, the client is killed: what it sent is delivered, and no loop spins."""
-    go = trio.Event()
-    got = 0
-
-    async def slow(ws: trioecho.WebSocket) -> None:
-        nonlocal got
-        await go.wait()
-        async for message in ws:
-            got += len(message)
-
-    async with serving(slow, at={"unix": path}, answer_timeout=10) as server:
-        async with connected(server) as client:
-            with trio.move_on_after(0.5):
-                while True:
-                    await client.send(bytes(50_000))
-        (ws,) = server.connections
-        await until(lambda: ws._connection.paused)
-        if sys.platform == "linux":
-            before = os.times()
-            await trio.sleep(0.3)
-            spent = os.times().user + os.times().system - before.user - before.system
-            assert spent < 0.15, "something spins"
-        go.set()
-        (record,) = await quit_when(server, 1)
-        assert got >= 50_000
-        assert record.cause == "peer vanished"
-
-
-@plain_tcp
-async def test_a_half_closed_unix_socket_still_gets_its_answers(path: str) -> None:
-    """A client that ends its direction (``nc -N``) reads the answers to what it said."""
-    async with serving(at={"unix": path}) as server, connected(server) as client:
-        await client.send("question")
-        stream = client.stream
-        assert isinstance(stream, trio.SocketStream)
-        await stream.send_eof()
-        assert await client.receive() == "question"
-        assert await client.receive_rest() == []
-        (record,) = await quit_when(server, 1)
-        assert (record.cause, record.messages_sent) == ("peer vanished", 1)
-
-
-async def test_backpressure_reaches_the_client_and_lets_go(path: str) -> None:
-    """A handler that does not read stops the client's sending; when it reads, every message is there, in order."""
-    go = trio.Event()
-    got: list[int] = []
-    sent = 0
-
-    async def slow(ws: trioecho.WebSocket) -> None:
-        await go.wait()
-        async for message in ws:
-            assert isinstance(message, bytes)
-            got.append(int.from_bytes(message[:4]))
-
-    async with serving(slow, at={"unix": path}) as server, connected(server) as client:
-        async with trio.open_nursery() as nursery:
-
-            async def send_all() -> None:
-                nonlocal sent
-                for number in range(200):
-                    await client.send(number.to_bytes(4) + bytes(60_000))
-                    sent += 1
-
-            nursery.start_soon(send_all)
-            (ws,) = server.connections
-            await until(lambda: ws._connection.paused)
-            before = -1
-            while before != sent:
-                before = sent
-                await trio.sleep(0.1)
-            assert sent < 200, "nothing has stopped the client"
-            go.set()
-        await client.close()
-        assert (await client.receive_close())[0] == 1000
-        assert got == list(range(200))
-
-
-async def test_a_client_that_does_not_read_is_dropped_after_send_timeout(path: str) -> None:
-    """Its answers fill the kernel; nothing moves for `send_timeout`: that is the end, and others are served."""
-
-    async def flood(ws: trioecho.WebSocket) -> None:
-        if ws.path == "/flood":
-            while True:
-                await ws.send(bytes(100_000))
-        await trioecho.echo(ws)
-
-    routes = {"/ws": trioecho.echo, "/flood": flood}
-    async with serving(routes, at={"unix": path}, send_timeout=0.3) as server:
-        async with connected(server, path="/flood"):
-            (record,) = await quit_when(server, 1)
-            assert (record.cause, record.clean) == ("send timeout", False)
-        await someone_else_is_served(server)
-
-
-async def test_a_slow_reader_is_not_dropped(path: str) -> None:
-    """It needs three times `send_timeout` for the message, but always takes some: all of it arrives."""
-
-    async def send_much(ws: trioecho.WebSocket) -> None:
-        await ws.receive()
-        await ws.send(bytes(MUCH))
-
-    async with serving(send_much, at={"unix": path}, send_timeout=0.4) as server, connected(server) as client:
-        await client.send("go")
-        left = MUCH
-        while left > 0:
-            await trio.sleep(0.1)
-            enough = left - MUCH // 12
-            while left > max(0, enough):
-                piece = await client.stream.receive_some(65_536)
-                assert piece, f"dropped with {left} bytes to go"
-                left -= len(piece)
-
-
-async def test_a_silent_client_is_found_by_keep_alive(path: str) -> None:
-    """One that answers no Ping is told 1011; one that does stays."""
-    async with serving(at={"unix": path}, keep_alive_interval=0.2, keep_alive_timeout=0.2) as server:
-        async with connect(server) as alive:
-            async with connected(server) as silent:
-                frames = await silent.receive_rest()
-                assert frames[-1].close == (1011, "keep-alive timeout")
-            await alive.send("still here")
-            assert await alive.receive() == "still here"
-
-
-async def test_a_stop_says_1001_and_removes_the_file_first(path: str) -> None:
-    """Who comes too late finds no file; who is connected hears 1001 and may answer."""
-    async with serving(at={"unix": path}) as server, connected(server) as client:
-        server.stop()
-        assert (await client.receive_close())[0] == 1001
-        with pytest.raises(FileNotFoundError):
-            await trio.open_unix_socket(path)
-        await client.close(1001)
-        assert await client.receive_rest() == []
-
-
-async def test_an_abort_waits_for_nobody(path: str) -> None:
-    """A client that reads nothing cannot hold it."""
-
-    async def flood(ws: trioecho.WebSocket) -> None:
-        while True:
-            await ws.send(bytes(100_000))
-
-    async with serving(flood, at={"unix": path}) as server, connected(server):
-        (ws,) = server.connections
-        await until(lambda: ws._connection.outgoing.blocked)
-        server.abort()
-        with trio.fail_after(5):
-            (record,) = await quit_when(server, 1)
-        assert record.cause == "server aborted"
-
-
-@one_way
-async def test_plain_http_is_answered(path: str) -> None:
-    """The sample page and its 404 come over a Unix socket as well; the log names it."""
-    async with serving(at={"unix": path}) as server, await trio.open_unix_socket(path) as stream:
-        await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        answer = b""
-        async for piece in stream:
-            answer += piece
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert server.urls == ()
-
-
-# Other people's clients.
-
-
-@one_way
-async def test_websockets_is_echoed_over_a_unix_socket(path: str) -> None:
-    """`websockets.unix_connect`, on asyncio."""
-
-    async def story() -> object:
-        async with websockets.unix_connect(path, uri="ws://localhost/ws") as ws:
-            await ws.send("x" * 300_000)
-            return await ws.recv()
-
-    async with serving(at={"unix": path}):
-        assert await trio.to_thread.run_sync(asyncio.run, story()) == "x" * 300_000
-
-
-@one_way
-async def test_aiohttp_is_echoed_over_a_unix_socket(path: str) -> None:
-    """`aiohttp.UnixConnector`."""
-    aiohttp = pytest.importorskip("aiohttp")
-
-    async def story() -> object:
-        async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=path)) as session,
-            session.ws_connect("http://localhost/ws") as ws,
-        ):
-            await ws.send_bytes(b"\x00" * 300_000)
-            return (await ws.receive()).data
-
-    async with serving(at={"unix": path}):
-        assert await trio.to_thread.run_sync(asyncio.run, story()) == b"\x00" * 300_000
-
-
-@one_way
-async def test_curl_reads_the_page_over_a_unix_socket(path: str) -> None:
-    """``curl --unix-socket``."""
-    if (curl := shutil.which("curl")) is None:
-        pytest.skip("no curl on this machine")
-    command = [curl, "-sS", "--max-time", "10", "--unix-socket", path, "http://localhost/healthz"]
-    async with serving(at={"unix": path}):
-        answer = await trio.run_process(command, capture_stdout=True, capture_stderr=True)
-    assert answer.stdout
-
-
 # What the server says of itself and of its peers.
 
 
 @one_way
-async def test_a_server_at_unix_sockets_only_has_paths_and_no_port(path: str) -> None:
+async def test_a_server_at_unix_sockets_only_has_paths_and_no_port(unix_path: str) -> None:
     """url, websocket_url and port would be lies; the sentence says what there is instead."""
-    async with serving(at={"unix": Path(path)}) as server:
-        assert (server.unix_paths, server.urls, server.hosts) == ((path,), (), ())
+    async with serving(at={"unix": Path(unix_path)}) as server:
+        assert (server.unix_paths, server.urls, server.hosts) == ((unix_path,), (), ())
         for name in ("url", "websocket_url", "port"):
-            with pytest.raises(RuntimeError, match=f"listens at unix:{path} and has no URL or port"):
+            with pytest.raises(RuntimeError, match=f"listens at unix:{unix_path} and has no URL or port"):
                 getattr(server, name)
 
 
 @one_way
 async def test_a_peer_at_a_unix_socket_is_called_by_its_path(
-    path: str, caplog: pytest.LogCaptureFixture
+    unix_path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By the client's own name, if it has bound one; what cannot be printed in it is escaped; else by the server's."""
     caplog.set_level(logging.INFO, "trioecho")
-    async with serving(at={"unix": path}) as server:
-        async with await trio.open_unix_socket(path) as unnamed:
+    async with serving(at={"unix": unix_path}) as server:
+        async with await trio.open_unix_socket(unix_path) as unnamed:
             client = RawClient(unnamed)
             await client.handshake()
             (ws,) = server.connections
-            assert ws.remote_address == f"unix:{path}"
+            assert ws.remote_address == f"unix:{unix_path}"
         named = trio.socket.socket(trio.socket.AF_UNIX)
-        forged = os.path.dirname(path) + "/forged\n2026 INFO\x1b[31m"
+        forged = os.path.dirname(unix_path) + "/forged\n2026 INFO\x1b[31m"
         await named.bind(forged)
-        await named.connect(path)
+        await named.connect(unix_path)
         async with trio.SocketStream(named) as stream:
             await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
             await stream.receive_some()
     (line,) = [line for line in caplog.messages if "refused" in line]
-    assert line.startswith(f"unix:{os.path.dirname(path)}/forged\\n2026 INFO\\x1b[31m refused: 400 ")
+    assert line.startswith(f"unix:{os.path.dirname(unix_path)}/forged\\n2026 INFO\\x1b[31m refused: 400 ")
 
 
 @linux
@@ -399,7 +127,8 @@ async def test_an_abstract_name_leaves_no_file() -> None:
         async with connect(server) as ws:
             await ws.send("hello")
             assert await ws.receive() == "hello"
-        (record,) = await quit_when(server, 1)
+        await until(lambda: server.records)
+        (record,) = server.records
         assert record.peer == f"unix:@{name[1:]}"
         with pytest.raises(OSError, match="in use") as refusal:
             await trioecho.serve(unix=name)
@@ -417,22 +146,22 @@ def test_a_name_is_shown_on_one_line() -> None:
 
 
 @one_way
-async def test_only_the_servers_user_may_connect_unless_told_otherwise(path: str) -> None:
+async def test_only_the_servers_user_may_connect_unless_told_otherwise(unix_path: str) -> None:
     """0600 whatever the umask, or the mode that was given."""
     umask = os.umask(0)
     try:
-        async with serving(at={"unix": path}):
-            assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        async with serving(at={"unix": unix_path}):
+            assert stat.S_IMODE(os.stat(unix_path).st_mode) == 0o600
         os.umask(0o077)
-        async with serving(at={"unix": UnixSocket(path, mode=0o660)}):
-            assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
+        async with serving(at={"unix": UnixSocket(unix_path, mode=0o660)}):
+            assert stat.S_IMODE(os.stat(unix_path).st_mode) == 0o660
     finally:
         os.umask(umask)
 
 
 @one_way
 async def test_nobody_can_connect_before_the_permissions_are_set(
-    path: str, monkeypatch: pytest.MonkeyPatch
+    unix_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is there with the umask's permissions for a moment; whoever connects in it is refused, even root."""
     tried: list[str] = []
@@ -447,106 +176,108 @@ async def test_nobody_can_connect_before_the_permissions_are_set(
         chmod(where, mode)
 
     monkeypatch.setattr(os, "chmod", try_then_chmod)
-    async with serving(at={"unix": path}):
+    async with serving(at={"unix": unix_path}):
         assert tried == ["refused"]
 
 
 @one_way
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-async def test_the_file_can_be_given_to_a_user_and_a_group(path: str) -> None:
+async def test_the_file_can_be_given_to_a_user_and_a_group(unix_path: str) -> None:
     """By name or by number."""
     user, group = pwd.getpwall()[1], grp.getgrall()[1]
-    async with serving(at={"unix": UnixSocket(path, owner=user.pw_name, group=group.gr_name)}):
-        found = os.stat(path)
+    async with serving(at={"unix": UnixSocket(unix_path, owner=user.pw_name, group=group.gr_name)}):
+        found = os.stat(unix_path)
         assert (found.st_uid, found.st_gid) == (user.pw_uid, group.gr_gid)
-    async with serving(at={"unix": UnixSocket(path, group=group.gr_gid)}):
-        found = os.stat(path)
+    async with serving(at={"unix": UnixSocket(unix_path, group=group.gr_gid)}):
+        found = os.stat(unix_path)
         assert (found.st_uid, found.st_gid) == (os.geteuid(), group.gr_gid)
 
 
 @one_way
-async def test_who_cannot_be_given_the_file_is_named(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_cannot_be_given_the_file_is_named(unix_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user that the machine does not have, and one that the system refuses; no file is left."""
     with pytest.raises(OSError, match="this machine has no user 'nobody-at-all'"):
-        await trioecho.serve(unix=UnixSocket(path, owner="nobody-at-all"))
+        await trioecho.serve(unix=UnixSocket(unix_path, owner="nobody-at-all"))
     with pytest.raises(OSError, match="this machine has no group 'nobody-at-all'"):
-        await trioecho.serve(unix=UnixSocket(path, group="nobody-at-all"))
+        await trioecho.serve(unix=UnixSocket(unix_path, group="nobody-at-all"))
 
     def forbidden(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "chown", forbidden)
     with pytest.raises(PermissionError, match="this user may not give it to user 1 and group 2") as refusal:
-        await trioecho.serve(unix=UnixSocket(path, owner=1, group=2))
-    assert refusal.value.filename == path
-    assert os.listdir(os.path.dirname(path)) == []
+        await trioecho.serve(unix=UnixSocket(unix_path, owner=1, group=2))
+    assert refusal.value.filename == unix_path
+    assert os.listdir(os.path.dirname(unix_path)) == []
 
 
 @one_way
-async def test_the_socket_of_a_dead_server_is_replaced(path: str) -> None:
+async def test_the_socket_of_a_dead_server_is_replaced(unix_path: str) -> None:
     """Nobody listens there: a new server takes the path, and its file is gone when it ends."""
-    left_behind(path)
-    async with serving(at={"unix": path}) as server:
+    left_behind(unix_path)
+    async with serving(at={"unix": unix_path}) as server:
         await someone_else_is_served(server)
-    assert os.listdir(os.path.dirname(path)) == []
+    assert os.listdir(os.path.dirname(unix_path)) == []
 
 
 @one_way
-async def test_a_server_that_was_killed_leaves_no_obstacle(path: str) -> None:
+async def test_a_server_that_was_killed_leaves_no_obstacle(unix_path: str) -> None:
     """SIGKILL leaves the file; the next server starts as if it were not there."""
-    killed_server(path)
-    assert os.listdir(os.path.dirname(path)) == ["s"]
-    async with serving(at={"unix": path}) as server:
+    killed_server(unix_path)
+    assert os.listdir(os.path.dirname(unix_path)) == ["s"]
+    async with serving(at={"unix": unix_path}) as server:
         await someone_else_is_served(server)
 
 
 @one_way
-async def test_the_socket_of_a_living_server_is_left_alone(path: str) -> None:
+async def test_the_socket_of_a_living_server_is_left_alone(unix_path: str) -> None:
     """EADDRINUSE, and the living one does not notice; one of another kind or with a full backlog lives, too."""
-    async with serving(at={"unix": path}) as server:
+    async with serving(at={"unix": unix_path}) as server:
         with pytest.raises(OSError, match="another server listens there") as refusal:
-            await trioecho.serve(unix=path)
-        assert (refusal.value.errno, refusal.value.filename) == (errno.EADDRINUSE, path)
+            await trioecho.serve(unix=unix_path)
+        assert (refusal.value.errno, refusal.value.filename) == (errno.EADDRINUSE, unix_path)
         await someone_else_is_served(server)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
-        datagrams.bind(path)
+        datagrams.bind(unix_path)
         with pytest.raises(OSError, match="another server listens there"):
-            await trioecho.serve(unix=path)
-    os.unlink(path)
+            await trioecho.serve(unix=unix_path)
+    os.unlink(unix_path)
     with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as waiting:
-        busy.bind(path)
+        busy.bind(unix_path)
         busy.listen(0)
-        waiting.connect(path)
+        waiting.connect(unix_path)
         with trio.fail_after(PATIENCE), pytest.raises(OSError, match="another server listens there"):
-            await trioecho.serve(unix=path)
+            await trioecho.serve(unix=unix_path)
 
 
 @one_way
-async def test_what_is_no_socket_is_left_alone(path: str) -> None:
+async def test_what_is_no_socket_is_left_alone(unix_path: str) -> None:
     """A file, a link to a dead socket, a directory: refused in one sentence, and still there."""
-    directory = os.path.dirname(path)
-    await trio.Path(path).write_text("precious")
+    directory = os.path.dirname(unix_path)
+    await trio.Path(unix_path).write_text("precious")
     left_behind(f"{directory}/dead")
     os.symlink("dead", f"{directory}/link")
-    for taken in (path, f"{directory}/link", directory):
+    for taken in (unix_path, f"{directory}/link", directory):
         with pytest.raises(FileExistsError, match="what is there is no socket; remove it, or choose another"):
             await trioecho.serve(unix=taken)
-    assert await trio.Path(path).read_text() == "precious"
+    assert await trio.Path(unix_path).read_text() == "precious"
     assert sorted(os.listdir(directory)) == ["dead", "link", "s"]
 
 
 @one_way
-async def test_a_missing_directory_is_told_with_the_path(path: str) -> None:
+async def test_a_missing_directory_is_told_with_the_path(unix_path: str) -> None:
     """The system's own words, and the path, which they lack."""
     with pytest.raises(FileNotFoundError) as refusal:
-        await trioecho.serve(unix=f"{path}/x")
-    assert refusal.value.filename == f"{path}/x"
+        await trioecho.serve(unix=f"{unix_path}/x")
+    assert refusal.value.filename == f"{unix_path}/x"
 
 
 @one_way
-async def test_no_permission_to_ask_is_no_proof_of_death(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_permission_to_ask_is_no_proof_of_death(
+    unix_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another user's socket, perhaps alive, that this user may not connect to, is left alone."""
-    left_behind(path)
+    left_behind(unix_path)
     plain = socket.socket
 
     class Forbidden(plain):
@@ -555,26 +286,28 @@ async def test_no_permission_to_ask_is_no_proof_of_death(path: str, monkeypatch:
 
     monkeypatch.setattr(unix.socket, "socket", Forbidden)
     with pytest.raises(PermissionError, match="this user may not ask whether anybody listens"):
-        await UnixSocket(path).listen()
-    assert os.listdir(os.path.dirname(path)) == ["s"]
+        await UnixSocket(unix_path).listen()
+    assert os.listdir(os.path.dirname(unix_path)) == ["s"]
 
 
 @one_way
-async def test_a_file_that_is_another_servers_is_not_removed(path: str) -> None:
+async def test_a_file_that_is_another_servers_is_not_removed(unix_path: str) -> None:
     """Somebody has removed ours and listens there: at our end it is left."""
-    async with serving(at={"unix": path}):
-        os.unlink(path)
+    async with serving(at={"unix": unix_path}):
+        os.unlink(unix_path)
         other = socket.socket(socket.AF_UNIX)
-        other.bind(path)
+        other.bind(unix_path)
         other.listen()
     with other:
-        assert os.listdir(os.path.dirname(path)) == ["s"]
+        assert os.listdir(os.path.dirname(unix_path)) == ["s"]
 
 
 @one_way
-async def test_a_file_is_removed_from_where_it_was_made(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_is_removed_from_where_it_was_made(
+    unix_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A relative path is of the directory in which the server started."""
-    directory = os.path.dirname(path)
+    directory = os.path.dirname(unix_path)
     monkeypatch.chdir(directory)
     async with serving(at={"unix": "s"}) as server:
         assert server.unix_paths == ("s",)
@@ -584,9 +317,9 @@ async def test_a_file_is_removed_from_where_it_was_made(path: str, monkeypatch: 
 
 
 @one_way
-async def test_servers_that_start_at_once_at_one_path_leave_one(path: str) -> None:
+async def test_servers_that_start_at_once_at_one_path_leave_one(unix_path: str) -> None:
     """A dead socket is there, and ten servers want its place: one gets it and is served, nine are told."""
-    left_behind(path)
+    left_behind(unix_path)
     won: list[trioecho.Server] = []
     lost: list[OSError] = []
     with trio.fail_after(PATIENCE):
@@ -599,7 +332,7 @@ async def test_servers_that_start_at_once_at_one_path_leave_one(path: str) -> No
                     lost.append(error)
 
             async def serve_there(task_status: trio.TaskStatus[trioecho.Server]) -> None:
-                await trioecho.serve(unix=path, task_status=task_status)
+                await trioecho.serve(unix=unix_path, task_status=task_status)
 
             for _ in range(10):
                 nursery.start_soon(start)
@@ -612,7 +345,9 @@ async def test_servers_that_start_at_once_at_one_path_leave_one(path: str) -> No
 
 
 @one_way
-async def test_a_server_that_is_starting_counts_as_alive(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_is_starting_counts_as_alive(
+    unix_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another process has bound and does not listen yet: who starts meanwhile waits, and then leaves it alone."""
     asked = trio.Event()
     refused: list[OSError] = []
@@ -624,12 +359,12 @@ async def test_a_server_that_is_starting_counts_as_alive(path: str, monkeypatch:
 
     async def start() -> None:
         with pytest.raises(OSError, match="another server listens there") as refusal:
-            await trioecho.serve(unix=path)
+            await trioecho.serve(unix=unix_path)
         refused.append(refusal.value)
 
     monkeypatch.setattr(unix, "TURN", PATIENCE)
     monkeypatch.setattr(unix.fcntl, "flock", flock_and_tell)
-    with trio.fail_after(PATIENCE), bound_elsewhere(path) as listen:
+    with trio.fail_after(PATIENCE), bound_elsewhere(unix_path) as listen:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(start)
             await asked.wait()
@@ -640,14 +375,14 @@ async def test_a_server_that_is_starting_counts_as_alive(path: str, monkeypatch:
 
 
 @one_way
-async def test_nobody_can_hold_a_start_for_long(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_can_hold_a_start_for_long(unix_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a directory that everybody can read, anybody can lock it; after a second the server starts all the same."""
     fcntl = pytest.importorskip("fcntl")
     monkeypatch.setattr(unix, "TURN", 0.1)
-    held = os.open(os.path.dirname(path), os.O_RDONLY)
+    held = os.open(os.path.dirname(unix_path), os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
-        async with serving(at={"unix": path}) as server:
+        async with serving(at={"unix": unix_path}) as server:
             await someone_else_is_served(server)
     finally:
         os.close(held)
@@ -710,9 +445,9 @@ def test_a_path_that_is_too_long_is_refused() -> None:
 
 
 @one_way
-async def test_the_longest_path_can_be_served(path: str) -> None:
+async def test_the_longest_path_can_be_served(unix_path: str) -> None:
     """What the check allows, the kernel takes."""
-    longest = f"{path}{'x' * (LONGEST_PATH - len(path))}"
+    longest = f"{unix_path}{'x' * (LONGEST_PATH - len(unix_path))}"
     async with serving(at={"unix": longest}) as server:
         await someone_else_is_served(server)
 

@@ -59,9 +59,10 @@ def warn_if_open_to_every_page(
 ) -> None:
     """Says it in the log when every web page can reach a server that asks for no origin.
 
-    `words` is how the user writes a setting: ``--host 127.0.0.1``.
+    `hosts` are the addresses of its TCP sockets: no page can reach a Unix socket. `words` is how the user writes a
+    setting: ``--host 127.0.0.1``.
     """
-    if not allowed_origins and not all(map(_is_loopback, hosts)):
+    if not allowed_origins and not all(ipaddress.ip_address(host).is_loopback for host in hosts):
         logger.warning(
             "listening on %s with every origin allowed: every web page may connect from the browser of anybody who "
             "can reach this server, and read what it answers; to let in your own pages only, add %s (or %s for this "
@@ -70,10 +71,3 @@ def warn_if_open_to_every_page(
             words("allowed_origins", "https://example.com"),
             words("host", "127.0.0.1"),
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost" or host.lower().endswith(".localhost")

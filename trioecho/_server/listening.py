@@ -128,21 +128,18 @@ async def _listen_tcp(
     hosts: tuple[str, ...] | None, port: int, backlog: int | None
 ) -> list[trio.SocketListener]:
     """Listen at every address of every host, on one port; 0 takes one that is free at all of them."""
+    addresses = EVERY_ADDRESS if hosts is None else await _addresses(hosts, port)
     for attempt in range(FREE_PORTS_TRIED):
         listeners: list[trio.SocketListener] = []
         try:
-            for name in EVERY_ADDRESS if hosts is None else hosts:
-                found = await trio.socket.getaddrinfo(
-                    name, port, type=trio.socket.SOCK_STREAM, flags=trio.socket.AI_PASSIVE
-                )
-                for address in dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found):
-                    # The free port of the first address is asked for at the others.
-                    chosen = listeners[0].socket.getsockname()[1] if listeners else port
-                    try:
-                        listeners += await trio.open_tcp_listeners(chosen, host=address, backlog=backlog)
-                    except OSError as error:
-                        if not (hosts is None and address == "::" and error.errno in NO_IPV6):
-                            raise
+            for address in addresses:
+                # The free port of the first address is asked for at the others.
+                chosen = listeners[0].socket.getsockname()[1] if listeners else port
+                try:
+                    listeners += await trio.open_tcp_listeners(chosen, host=address, backlog=backlog)
+                except OSError as error:
+                    if not (hosts is None and address == "::" and error.errno in NO_IPV6):
+                        raise
         except BaseException as error:
             for listener in listeners:
                 await trio.aclose_forcefully(listener)
@@ -152,6 +149,17 @@ async def _listen_tcp(
         else:
             return listeners
     raise AssertionError("the last attempt returns or raises")
+
+
+async def _addresses(hosts: tuple[str, ...], port: int) -> tuple[str, ...]:
+    """The addresses of all hosts, each once."""
+    found: dict[str, None] = {}
+    for name in hosts:
+        for *_, sockaddr in await trio.socket.getaddrinfo(
+            name, port, type=trio.socket.SOCK_STREAM, flags=trio.socket.AI_PASSIVE
+        ):
+            found[str(sockaddr[0])] = None
+    return tuple(found)
 
 
 def _inherited(fd: int) -> trio.SocketListener:
@@ -167,7 +175,12 @@ def _inherited(fd: int) -> trio.SocketListener:
         raise OSError(errno.EBADF, "this process has no such descriptor", name) from None
     if not is_socket:
         raise OSError(errno.ENOTSOCK, "it is no socket", name)
-    duplicate = socket.socket(fileno=os.dup(fd))
+    number = os.dup(fd)
+    try:
+        duplicate = socket.socket(fileno=number)
+    except OSError:
+        os.close(number)
+        raise
     try:
         if problem := _not_accepting(duplicate):
             raise OSError(errno.EINVAL, problem, name)
@@ -191,12 +204,15 @@ def _not_accepting(listening: socket.socket | trio.socket.SocketType) -> str:
 
 
 def addresses_of(listeners: Iterable[Listening]) -> tuple[tuple[str, int], ...]:
-    """Address and port of each listening TCP socket."""
-    return tuple(
-        one.socket.getsockname()[:2]
-        for one in listeners
-        if one.socket.family in (socket.AF_INET, socket.AF_INET6)
-    )
+    """Address and port of each listening TCP socket; of one at ``::`` that takes IPv4, too, as systemd's, both."""
+    found: list[tuple[str, int]] = []
+    for listening in (one.socket for one in listeners):
+        if listening.family in (socket.AF_INET, socket.AF_INET6):
+            host, port = listening.getsockname()[:2]
+            found.append((host, port))
+            if host == "::" and not listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+                found.append(("0.0.0.0", port))
+    return tuple(found)
 
 
 def paths_of(listeners: Iterable[Listening]) -> tuple[str, ...]:

@@ -104,15 +104,12 @@ class UnixSocket:
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         made: _File | None = None
         try:
-            if self.abstract:
-                bound.bind(self.path)
-            else:
-                async with _turn(os.path.dirname(self.path) or "."):
-                    self._bind(bound)
+            directory = os.path.dirname(self.path) or "."
+            async with contextlib.nullcontext() if self.abstract else _turn(directory):
+                self._bind(bound)
+                if not self.abstract:
                     made = _File.at(self.path)
                     self._hand_over()
-                    bound.listen(MOST_BACKLOG if backlog is None else backlog)
-            if self.abstract:
                 bound.listen(MOST_BACKLOG if backlog is None else backlog)
             return UnixListener(bound, self.path, made)
         except BaseException as error:
@@ -127,7 +124,7 @@ class UnixSocket:
         try:
             bound.bind(self.path)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
+            if error.errno != errno.EADDRINUSE or self.abstract:
                 raise
             _remove_stale(self.path)
             bound.bind(self.path)

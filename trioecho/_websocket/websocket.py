@@ -459,7 +459,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
 
     @property
     def remote_address(self) -> str:
-        """The client's address and port, ``"127.0.0.1:41234"``."""
+        """The client's address and port, ``"127.0.0.1:41234"``; over a Unix socket ``"unix:/run/app.sock"``."""
         return self._connection.record.peer
 
     @property

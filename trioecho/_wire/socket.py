@@ -1,4 +1,8 @@
-"""Plain TCP on the poller: the kernel is asked directly, and only when it has something."""
+"""Plain TCP on the poller: the kernel is asked directly, and only when it has something.
+
+Unix sockets go the same way. There the kernel knows at once when the peer is gone (EPOLLHUP), what is in flight is what
+the peer's program has not read, and there is no keep-alive, for no cable can be cut.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +136,10 @@ def unread(tcp: trio.SocketStream) -> bool:
 
 
 def in_flight(tcp: trio.SocketStream) -> int:
-    """Bytes in the kernel that the peer's has not acknowledged (Linux: SIOCOUTQ); 0 where that cannot be asked."""
+    """Bytes in the kernel that the peer's has not acknowledged (Linux: SIOCOUTQ); 0 where that cannot be asked.
+
+    Of a Unix socket, memory that holds what the peer has not read: more than the bytes, and 0 when there are none.
+    """
     if not _HAS_OUTQ:
         return 0
     try:
@@ -166,7 +173,8 @@ def keep_alive(tcp: trio.SocketStream, interval: float, timeout: float) -> None:
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, min(127, max(1, int(timeout // between))))
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     except (OSError, AttributeError):
-        # The connection has gone, or this platform's TCP has no such thing: then `send_timeout` is what is left.
+        # The connection has gone, it is a Unix socket, or this platform's TCP has no such thing: then `send_timeout` is
+        # what is left.
         pass
 
 

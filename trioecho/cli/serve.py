@@ -119,7 +119,7 @@ log = functools.partial(option, section="Log (on standard error)")
     "--unix",
     metavar="PATH",
     show_default="none",
-    help="Unix socket to listen on, instead of TCP unless --host or --port is given, too. The socket of a dead server "
+    help="Unix socket to listen on, instead of TCP unless a host or port is given, too. The socket of a dead server "
     "is replaced. @name is an abstract name (Linux).",
 )
 @where(
@@ -133,8 +133,8 @@ log = functools.partial(option, section="Log (on standard error)")
     "--fd",
     type=whole_number(0, 2**31 - 1),
     show_default="none",
-    help="Listening socket that this process was started with, such as 3 from systemd, instead of TCP unless --host "
-    "or --port is given, too.",
+    help="Listening socket that this process was started with, such as 3 from systemd, instead of TCP unless a host "
+    "or port is given, too.",
 )
 @where(
     "--backlog",
