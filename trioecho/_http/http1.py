@@ -72,6 +72,8 @@ class Http1:
         "_received",
         "_scheme",
         "_search",
+        "_sending",
+        "_sent",
         "_stream",
         "_tls",
         "answered",
@@ -94,8 +96,9 @@ class Http1:
         self._received = bytearray()
         # The client has ended its side of TCP.
         self._ended = False
-        self._filling = False
+        self._filling = self._sending = False
         self._filled = trio.lowlevel.ParkingLot()
+        self._sent = trio.lowlevel.ParkingLot()
         self._drained = trio.lowlevel.ParkingLot()
         self._search = HeadSearch()
         self._head: RequestHead | None = None
@@ -193,7 +196,7 @@ class Http1:
             length = announced_length(response)
             head_only = head_only or (self._head is not None and self._head.method == "HEAD")
             old = self._head is None or self._head.http_version < "1.1"
-            close = self._is_last() or (old and length is None)
+            close = self._is_last()
             head = response_head(response, length, chunked=length is None and not old, close=close)
             self.answered = True
             if head_only or response.status in WITHOUT_CONTENT:
@@ -266,7 +269,7 @@ class Http1:
             return True
         body = self._body
         if body is None or body.ended:
-            return self._ended and not self._received
+            return False
         # A client that waits for a 100 that never came may send the body, or not (RFC 9110 §10.1.1).
         return self._awaits_continue or (body.left is not None and body.left > MOST_REST)
 
@@ -334,6 +337,10 @@ class Http1:
             await self._send(b"0\r\n\r\n")
 
     async def _send(self, *parts: bytes) -> None:
+        while self._sending:
+            # A task that has asked for the body is saying that it may come.
+            await self._sent.park()
+        self._sending = True
         try:
             if sum(map(len, parts)) <= _JOINED_BYTES:
                 await self._stream.send_all(b"".join(parts))
@@ -342,6 +349,10 @@ class Http1:
                     await self._stream.send_all(part)
         except trio.BrokenResourceError as error:
             raise ClientGone(self, str(error)) from error
+        finally:
+            self._sending = False
+            if self._sent:
+                self._sent.unpark_all()
 
     async def _fill(self, most: int) -> None:
         """Wait until something has arrived, at most `most` bytes, or the peer has ended TCP: `_ended`.
