@@ -511,6 +511,21 @@ async def test_after_the_answer_no_100_is_said():
     assert heard.endswith(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
 
 
+async def test_a_request_that_somebody_keeps_has_no_part_in_the_next():
+    """Its body stays at its end, whatever comes, and nobody is told to go on by it."""
+    ours, peer = memory_stream_pair()
+    http = Http1(ours)
+    await peer.send_all(POST + EXPECTING)
+    first = await http.receive()
+    assert await first.body() == b"hello"
+    await http.respond(Response())
+    await peer.receive_some()
+    await http.receive()
+    assert await first.body() == b""
+    await http.respond(Response())
+    assert statuses(await peer.receive_some()) == [200]
+
+
 async def test_a_response_waits_for_the_100_that_is_on_its_way():
     """A task that asks for the body, and a function that answers meanwhile, do not write into each other."""
     ours, peer = trio.testing.lockstep_stream_pair()

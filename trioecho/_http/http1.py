@@ -139,9 +139,9 @@ class Http1:
         reusable. RuntimeError as from `begin`. A checkpoint at every read. Cancelled: answer that it took too long, or
         close the stream.
         """
+        self._check_order()
         if not self._search.begun(self._received) and not await self.begin():
             raise ClientGone(self, "the peer closed the connection before sending a request")
-        self._check_order()
         self.answered = self.reusable = False
         self._head = self._body = None
         self._awaits_continue = False
@@ -276,6 +276,8 @@ class Http1:
     async def _receive_body(self, body: Body) -> bytes:
         """The next piece of a body; b"" at its end. See `Request.stream`."""
         await trio.lowlevel.checkpoint()
+        if body.ended:
+            return b""
         if self._awaits_continue:
             await self._say_continue()
         try:
