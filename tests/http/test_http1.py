@@ -511,6 +511,48 @@ async def test_after_the_answer_no_100_is_said():
     assert heard.endswith(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
 
 
+async def test_a_request_that_somebody_keeps_has_no_part_in_the_next():
+    """Its body stays at its end, whatever comes, and nobody is told to go on by it."""
+    ours, peer = memory_stream_pair()
+    http = Http1(ours)
+    await peer.send_all(POST + EXPECTING)
+    first = await http.receive()
+    assert await first.body() == b"hello"
+    await http.respond(Response())
+    await peer.receive_some()
+    await http.receive()
+    assert await first.body() == b""
+    await http.respond(Response())
+    assert statuses(await peer.receive_some()) == [200]
+
+
+async def test_a_response_waits_for_the_100_that_is_on_its_way():
+    """A task that asks for the body, and a function that answers meanwhile, do not write into each other."""
+    ours, peer = trio.testing.lockstep_stream_pair()
+    bodies: list[bytes] = []
+    heard = b""
+
+    async def read(request: Request) -> None:
+        bodies.append(await request.body())
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            http = Http1(ours)
+            nursery.start_soon(peer.send_all, EXPECTING)
+            request = await http.receive()
+            nursery.start_soon(read, request)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(http.respond, Response("early"))
+            await wait_all_tasks_blocked()
+            while not heard.endswith(b"early"):
+                heard += await peer.receive_some()
+            await peer.send_all(b"hello")
+    assert statuses(heard) == [100, 200]
+    assert heard.startswith(CONTINUE)
+    assert bodies == [b"hello"]
+    assert http.reusable
+
+
 async def test_http_1_0_is_never_told_to_continue():
     """It would not know what that is (RFC 9110 §10.1.1)."""
     heard = await said(EXPECTING.replace(b"1.1", b"1.0") + b"hello", half_close=False)

@@ -357,11 +357,12 @@ async def test_a_host_that_is_one_is_accepted(host):
 async def test_http_1_2_is_read_as_http_1_1():
     """A higher minor version is understood as the highest known one (RFC 9110 §2.5), its Host is needed too."""
     assert (await outcome([HEAD.replace(b"HTTP/1.1", b"HTTP/1.2")]))[2] == "1.2"
-    assert await outcome([b"GET / HTTP/1.2\r\n\r\n"]) == (
-        400,
-        f"{INVALID}Missing mandatory Host: header.",
-        (),
-    )
+    for target in (b"/", b"http://a/"):
+        assert await outcome([b"GET " + target + b" HTTP/1.2\r\n\r\n"]) == (
+            400,
+            f"{INVALID}Missing mandatory Host: header.",
+            (),
+        )
     assert (await outcome([b"GET / HTTP/1.0\r\n\r\n"]))[0] == "GET"
 
 

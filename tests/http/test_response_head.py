@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import h11
 import pytest
 
+from trioecho._http.fields import Headers, Query
 from trioecho._http.messages import Response, answer_to
 from trioecho._http.refusals import Refused
 from trioecho._http.response_head import announced_length, response_head
@@ -92,6 +93,15 @@ def test_a_length_that_is_none_is_refused(lengths):
     response = Response(stream(), headers=[("Content-Length", length) for length in lengths])
     with pytest.raises(ValueError, match="one number of bytes"):
         announced_length(response)
+
+
+def test_received_values_are_no_header_fields():
+    """A query may hold a line's end, decoded: sent as a header it would be one of the client's making."""
+    query = Query.parse("X=a%0D%0ASet-Cookie:%20b")
+    for make in (Response, lambda headers: Refused(400, headers=headers)):
+        with pytest.raises(ValueError, match="printable characters"):
+            make(headers=query)
+    assert Response(headers=Headers([("A", "1"), ("A", "2")])).headers == (("A", "1"), ("A", "2"))
 
 
 def test_a_refused_version_is_told_what_to_upgrade_to():

@@ -104,7 +104,7 @@ class ChunkedBody(Body):
         pieces: list[bytes] = []
         size = position = 0
         try:
-            while size < PIECE_BYTES and not self.ended:
+            while not self.ended:
                 if self._left > 2:
                     piece = bytes(received[position : position + min(self._left - 2, PIECE_BYTES - size)])
                     pieces.append(piece)

@@ -76,6 +76,8 @@ class Http1:
         "_scheme",
         "_search",
         "_send_timeout",
+        "_sending",
+        "_sent",
         "_stream",
         "_tls",
         "answered",
@@ -101,8 +103,9 @@ class Http1:
         self._received = bytearray()
         # The client has ended its side of TCP.
         self._ended = False
-        self._filling = False
+        self._filling = self._sending = False
         self._filled = trio.lowlevel.ParkingLot()
+        self._sent = trio.lowlevel.ParkingLot()
         self._drained = trio.lowlevel.ParkingLot()
         self._search = HeadSearch()
         self._head: RequestHead | None = None
@@ -145,9 +148,9 @@ class Http1:
         reusable. RuntimeError as from `begin`. A checkpoint at every read. Cancelled: answer that it took too long, or
         close the stream.
         """
+        self._check_order()
         if not self._search.begun(self._received) and not await self.begin():
             raise ClientGone(self, "the peer closed the connection before sending a request")
-        self._check_order()
         self.answered = self.reusable = False
         self.body_bytes = 0
         self._head = self._body = None
@@ -203,7 +206,7 @@ class Http1:
             length = announced_length(response)
             head_only = head_only or (self._head is not None and self._head.method == "HEAD")
             old = self._head is None or self._head.http_version < "1.1"
-            close = self._is_last() or (old and length is None)
+            close = self._is_last()
             head = response_head(response, length, chunked=length is None and not old, close=close)
             self.answered = True
             if head_only or response.status in WITHOUT_CONTENT:
@@ -278,13 +281,15 @@ class Http1:
             return True
         body = self._body
         if body is None or body.ended:
-            return self._ended and not self._received
+            return False
         # A client that waits for a 100 that never came may send the body, or not (RFC 9110 §10.1.1).
         return self._awaits_continue or (body.left is not None and body.left > MOST_REST)
 
     async def _receive_body(self, body: Body) -> bytes:
         """The next piece of a body; b"" at its end. See `Request.stream`."""
         await trio.lowlevel.checkpoint()
+        if body.ended:
+            return b""
         if self._awaits_continue:
             await self._say_continue()
         try:
@@ -348,18 +353,23 @@ class Http1:
 
     async def _send(self, *parts: bytes) -> None:
         """Hand bytes to the stream, each stretch of 64 KiB in its own time."""
-        if sum(map(len, parts)) <= _JOINED_BYTES:
-            await self._send_stretch(b"".join(parts))
-            return
-        for part in parts:
-            if len(part) <= _JOINED_BYTES:
-                await self._send_stretch(part)
-                continue
-            whole = memoryview(part)
-            for start in range(0, len(part), _JOINED_BYTES):
-                await self._send_stretch(whole[start : start + _JOINED_BYTES])
+        while self._sending:
+            # A task that has asked for the body is saying that it may come.
+            await self._sent.park()
+        self._sending = True
+        try:
+            if sum(map(len, parts)) <= _JOINED_BYTES:
+                parts = (b"".join(parts),)
+            for part in parts:
+                whole = memoryview(part)
+                for start in range(0, len(part), _JOINED_BYTES):
+                    await self._send_stretch(whole[start : start + _JOINED_BYTES])
+        finally:
+            self._sending = False
+            if self._sent:
+                self._sent.unpark_all()
 
-    async def _send_stretch(self, stretch: bytes | memoryview) -> None:
+    async def _send_stretch(self, stretch: memoryview) -> None:
         try:
             with trio.move_on_after(self._send_timeout) as scope:
                 await self._stream.send_all(stretch)

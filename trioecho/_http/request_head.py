@@ -115,28 +115,28 @@ def parse_head(head: bytes) -> RequestHead:
         raise Refused(505, f"This server speaks HTTP/1.1; received HTTP/{version}.")
     check_host(head)
     # raw_items: iterating over h11's headers themselves takes three times as long.
-    fields = [
-        (name.decode("ascii").lower(), value.decode("latin-1")) for name, value in request.headers.raw_items()
-    ]
-    if version > "1.1" and not any(name == "host" for name, _ in fields):
+    lines = [name.lower() + b":" + value for name, value in request.headers.raw_items()]
+    if version > "1.1" and not any(line.startswith(b"host:") for line in lines):
         # h11 asks for it in HTTP/1.1 only.
         raise Refused(400, "The request is not valid HTTP/1.1: Missing mandatory Host: header.")
     if not request.target.startswith(b"/"):
         absolute = _SCHEME_AND_AUTHORITY.match(request.target.decode("ascii"))
         if absolute is not None:
-            _name_host(fields, absolute[1])
-    path, target = path_and_target(request.target)
+            _name_host(lines, absolute[1].encode("ascii"))
+    fields = b"\n".join(lines).decode("latin-1")
     length: int | None = 0
     if framed:
-        if version < "1.1" and any(name == "transfer-encoding" for name, _ in fields):
+        lengths = _values(fields, "content-length")
+        length = int(lengths[0]) if lengths else None
+        if length is None and version < "1.1":
             # RFC 9112 §6.1: it "MUST be treated as if the framing is faulty".
             raise Refused(400, f"HTTP/{version} has no Transfer-Encoding; received one.")
-        length = next((int(value) for name, value in fields if name == "content-length"), None)
+    path, target = path_and_target(request.target)
     return RequestHead(
         request.method.decode("ascii"),
         path,
         target,
-        "\n".join([f"{name}:{value}" for name, value in fields]),
+        fields,
         version,
         length,
         version > "1.0" and not _lists(fields, "connection", "close"),
@@ -167,22 +167,23 @@ def path_and_target(target: bytes) -> tuple[str, str]:
     return path, text
 
 
-def _name_host(fields: list[tuple[str, str]], host: str) -> None:
+def _name_host(lines: list[bytes], host: bytes) -> None:
     """Let Host be what the absolute form of the target names; the one received must be ignored (RFC 9112 §3.2.2)."""
-    for index, (name, _) in enumerate(fields):
-        if name == "host":
-            fields[index] = (name, host)
-            return
-    fields.append(("host", host))
+    kept = [line for line in lines if not line.startswith(b"host:")]
+    lines[:] = [b"host:" + host, *kept]
 
 
-def _lists(fields: list[tuple[str, str]], name: str, element: str) -> bool:
+def _values(fields: str, name: str) -> list[str]:
+    """The values of a header, one for each of its lines."""
+    return [rest.partition("\n")[0] for rest in f"\n{fields}".split(f"\n{name}:")[1:]]
+
+
+def _lists(fields: str, name: str, element: str) -> bool:
     """Whether a header, on one line or several, lists the element, in any case."""
-    for each, value in fields:
-        if each == name:
-            lowered = value.lower()
-            if lowered == element or element in {part.strip(" \t") for part in set(lowered.split(","))}:
-                return True
+    for value in _values(fields, name):
+        lowered = value.lower()
+        if lowered == element or element in {part.strip(" \t") for part in lowered.split(",")}:
+            return True
     return False
 
 
