@@ -137,7 +137,7 @@ async def test_a_cancelled_receive_loses_nothing_of_a_message_in_pieces() -> Non
 
 async def test_leaving_early_throws_the_rest_away_and_the_next_message_comes() -> None:
     """What has come and what is still coming; counted only if nothing of it was read."""
-    async with held() as (ws, client, _), trio.open_nursery() as nursery:
+    async with held() as (ws, client, _):
         for read in (True, False):
             await begin(client, b"begin")
             async with ws.receive_stream() as stream:
@@ -150,10 +150,30 @@ async def test_leaving_early_throws_the_rest_away_and_the_next_message_comes() -
                 await client.send_frame(CONTINUATION, b"end")
                 await client.send("next")
 
-            nursery.start_soon(go_on)
-            assert await ws.receive() == "next"
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(go_on)
+                assert await ws.receive() == "next"
             assert ws.record.messages_discarded == (0 if read else 1)
         assert ws.record.messages_received == 4
+
+
+async def test_leaving_early_reads_on_by_itself() -> None:
+    """Though reading was paused, and nobody asks for another message: the Close behind the rest is noticed."""
+    async with held() as (ws, client, _), trio.open_nursery() as nursery:
+
+        async def upload() -> None:
+            await begin(client, CHUNK, BINARY)
+            for _ in range(200):
+                await client.send_frame(CONTINUATION, CHUNK, fin=False)
+            await client.send_frame(CONTINUATION)
+            await client.close(4000)
+
+        nursery.start_soon(upload)
+        async with ws.receive_stream():
+            await trio.testing.wait_all_tasks_blocked(0.1)
+        with trio.fail_after(10):
+            await ws.closing.wait()
+        assert ws.record.messages_discarded == 1
 
 
 async def test_an_exception_in_the_block_goes_on() -> None:

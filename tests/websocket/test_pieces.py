@@ -138,21 +138,73 @@ async def test_who_sends_piece_by_piece_again_and_again_lets_others_in() -> None
         nursery.cancel_scope.cancel()
 
 
+async def test_who_has_waited_comes_before_who_has_just_sent() -> None:
+    """Also where the next message of the one that had the turn is a whole one."""
+    steps = Steps()
+    async with held() as (ws, client, _), trio.open_nursery() as nursery:
+
+        async def send_two() -> None:
+            await ws.send(steps.pieces())  # type: ignore[arg-type]
+            await ws.send("third")
+
+        nursery.start_soon(send_two)
+        await steps.step("first")
+        nursery.start_soon(ws.send, "second")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        steps.end()
+        assert [await client.receive() for _ in range(3)] == ["first", "second", "third"]
+
+
+async def test_who_waits_for_a_turn_is_told_when_nothing_is_sent_any_more() -> None:
+    """At once, though the message that is under way may be stuck in its iterator for long."""
+    steps = Steps()
+    async with held(close_timeout=60) as (ws, _, _), trio.open_nursery() as nursery:
+        nursery.start_soon(ws.send, steps.pieces())
+        await steps.step("first")
+        told = trio.Event()
+
+        async def wait_behind(message: object) -> None:
+            with pytest.raises(trioecho.WebSocketClosed):
+                await ws.send(message)  # type: ignore[arg-type]
+            told.set()
+
+        for message in ("second", ["second"]):
+            told = trio.Event()
+            nursery.start_soon(wait_behind, message)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            if message == "second":
+                nursery.start_soon(ws.aclose, 4000)
+            with trio.fail_after(5):
+                await told.wait()
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_message_from_within_its_own_pieces_is_refused() -> None:
     """It would wait for itself: RuntimeError; before the first piece nothing is under way, and it is sent."""
+    begun = trio.Event()
 
     async with held() as (ws, client, _):
 
         async def pieces() -> AsyncIterator[str]:
             await ws.send("first")
             yield "a"
+            # Another task waits for its turn.
+            begun.set()
+            await trio.testing.wait_all_tasks_blocked(0.01)
             for message in ("x", ["x"]):
                 with pytest.raises(RuntimeError, match="send it from another task"):
                     await ws.send(message)
             yield "b"
 
-        await ws.send(pieces())
-        assert [await client.receive(), await client.receive()] == ["first", "ab"]
+        async with trio.open_nursery() as nursery:
+
+            async def send_another() -> None:
+                await begun.wait()
+                await ws.send("another")
+
+            nursery.start_soon(send_another)
+            await ws.send(pieces())
+        assert [await client.receive() for _ in range(3)] == ["first", "ab", "another"]
 
 
 async def test_each_piece_waits_for_room() -> None:

@@ -77,6 +77,20 @@ def test_a_message_is_whole_when_its_last_piece_is_there(cut: int) -> None:
     assert inbox.take_message() == ("grün€", 8)
 
 
+def test_only_what_has_no_end_yet_is_held() -> None:
+    """Pieces of a message whose end is there do not count for the one behind it."""
+    inbox = incoming()
+    for chunk in (frame(BINARY, bytes(2000), fin=False), frame(CONTINUATION, bytes(2000)), BEGIN):
+        inbox.feed(chunk, 1.0)
+    assert (inbox.whole, inbox.held) == (1, 3)
+    inbox.take()
+    assert (inbox.whole, inbox.held) == (1, 3)
+    inbox.take()
+    assert (inbox.whole, inbox.held) == (0, 3)
+    inbox.take()
+    assert (inbox.whole, inbox.held) == (0, 0)
+
+
 def test_what_dribbles_in_is_joined() -> None:
     """Not an object per byte: neither within a frame, nor in frames of a byte, nor with Pings between them."""
     dribbles = [
@@ -84,7 +98,7 @@ def test_what_dribbles_in_is_joined() -> None:
         [frame(CONTINUATION if number else TEXT, b"x", fin=False) for number in range(9000)],
         [frame(TEXT, fin=False), (frame(CONTINUATION, b"x", fin=False) + frame(PING)) * 4000],
     ]
-    for chunks in dribbles:
+    for chunks, size in zip(dribbles, (30_000, 9000, 4000), strict=True):
         inbox = incoming()
         tracemalloc.start()
         try:
@@ -94,6 +108,7 @@ def test_what_dribbles_in_is_joined() -> None:
             held, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
+        assert size - 10 <= inbox.held <= size
         assert len(inbox.messages) <= inbox.held / SMALL + 1
         assert held < 2 * inbox.held + 20_000
 

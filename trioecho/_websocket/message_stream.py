@@ -156,7 +156,8 @@ class MessageStream:
         incoming.reading = False
         if not self._finished:
             incoming.skip_message()
-        if incoming.head is None:
+        if incoming.head is None and incoming.ending is None:
+            # Nothing waits, so the client need not either.
             websocket._connection.caught_up()
 
     def __aiter__(self) -> MessageStream:
