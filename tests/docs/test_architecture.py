@@ -64,8 +64,6 @@ WITHOUT_TESTS: set[str] = {
     "_http/tokens.py",
     "_process/announcement.py",
     "_process/signals.py",
-    "_protocol/endings.py",
-    "_protocol/frames.py",
     "_server/service.py",
     "_websocket/connection.py",
     "_wire/choice.py",
