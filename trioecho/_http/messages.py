@@ -149,15 +149,14 @@ class Request:
             self._state = {}
         return self._state
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    def stream(self) -> AsyncIterator[bytes]:
         """Iterate over the body as it arrives, in pieces of at most 64 KiB, without a limit of their sum.
 
         Each piece is a checkpoint. Raises `Refused` (400, 408, 413) where the body breaks off, is not HTTP, or comes
-        too slowly, and `trio.BrokenResourceError` when the client is gone; both may pass. Cancelled: the rest can
-        still be read.
+        too slowly, and `trio.BrokenResourceError` when the client is gone; both may pass. Cancelled, or left early:
+        the rest can still be read.
         """
-        while self._receive is not None and (piece := await self._receive()):
-            yield piece
+        return _Pieces(self._receive)
 
     async def body(self) -> bytes:
         """Read the whole body; b"" where there is none.
@@ -173,6 +172,23 @@ class Request:
                 raise Refused(413, f"A body may have {self.max_body_size} bytes; received more.")
             pieces.append(piece)
         return b"".join(pieces)
+
+
+class _Pieces:
+    """A request's body as it arrives. No generator: Trio warns of one that is left before its end."""
+
+    __slots__ = ("_receive",)
+
+    def __init__(self, receive: Callable[[], Awaitable[bytes]] | None) -> None:
+        self._receive = receive
+
+    def __aiter__(self) -> _Pieces:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._receive is None or not (piece := await self._receive()):
+            raise StopAsyncIteration
+        return piece
 
 
 class Accept:
