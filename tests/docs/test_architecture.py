@@ -56,10 +56,6 @@ WITHOUT_TESTS: set[str] = {
     "client/address.py",
     "client/refusals.py",
     "client/transport.py",
-    "_websocket/connection.py",
-    "_wire/choice.py",
-    "_wire/socket.py",
-    "_wire/stream.py",
 }
 """Source files that have no file of tests, each with the reason in a comment."""
 
