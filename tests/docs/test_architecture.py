@@ -53,9 +53,6 @@ WITHOUT_TESTS: set[str] = {
     "cli/parameters.py",
     "cli/terminal.py",
     "cli/tls.py",
-    "client/address.py",
-    "client/refusals.py",
-    "client/transport.py",
 }
 """Source files that have no file of tests, each with the reason in a comment."""
 
