@@ -48,12 +48,7 @@ TESTS = Path(__file__).parents[1]
 OF_BEHAVIOUR = {"benchmark", "docs", "page", "promises"}
 """The folders of tests that follow a promise, a page or a document, and no source file."""
 
-WITHOUT_TESTS: set[str] = {
-    "cli/destination.py",
-    "cli/parameters.py",
-    "cli/terminal.py",
-    "cli/tls.py",
-}
+WITHOUT_TESTS: set[str] = set()
 """Source files that have no file of tests, each with the reason in a comment."""
 
 WITHOUT_SOURCE: set[str] = set()
