@@ -15,7 +15,7 @@ from wsproto.events import AcceptConnection
 from wsproto.events import Request as WsprotoRequest
 
 from trioecho._http.messages import Request
-from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.refusals import Refused
 from trioecho._http.request_head import parse_head, path_and_target
 from trioecho._http.upgrade import (
     accepting_response,
@@ -587,19 +587,3 @@ def test_every_key_of_16_bytes_is_accepted(key):
 def test_a_key_of_another_length_is_refused(length):
     """A key must have 16 bytes."""
     assert refused(request({"Sec-WebSocket-Key": base64.b64encode(os.urandom(length)).decode()}))[0] == 400
-
-
-@given(st.text())
-def test_a_quoted_value_is_printable_and_no_html(value):
-    """Whatever was received, its quotation is a short piece of printable ASCII without angle brackets."""
-    shown = quoted(value)
-    assert shown.isascii()
-    assert shown.isprintable()
-    assert not {"<", ">"} & set(shown)
-    assert len(shown) < 1_100
-
-
-def test_a_long_list_names_five():
-    """Of many values five are named, and the others counted."""
-    assert listed(["a", "b"]) == "'a', 'b'"
-    assert listed([str(number) for number in range(9)]) == "'0', '1', '2', '3', '4' and 4 more"

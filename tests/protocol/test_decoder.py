@@ -16,19 +16,14 @@ from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 from trioecho._protocol.decoder import FrameDecoder
 from trioecho._protocol.frames import (
     BINARY,
-    BINARY_HEADERS,
     CLOSE,
     CONTINUATION,
     PING,
     PONG,
     TEXT,
-    TEXT_HEADERS,
     FrameError,
-    close_code_allowed,
     encode_frame,
-    long_header,
     parse_close,
-    shortened_reason,
 )
 
 KEY = b"\x37\xfa\x21\x3d"
@@ -590,51 +585,3 @@ def test_a_broken_frame_is_told_what_is_wrong_with_it(data: bytes, reason: str) 
     assert reason in caught.value.reason
     assert str(caught.value) == f"1002 {caught.value.reason}"
     assert len(caught.value.reason.encode()) <= 123
-
-
-@pytest.mark.parametrize(
-    ("payload", "meaning"),
-    [
-        (b"", (1005, "")),
-        (b"\x03\xe8", (1000, "")),
-        (b"\x03\xf6bad gateway", (1014, "bad gateway")),
-        (b"\x13\x87" + "gruß".encode(), (4999, "gruß")),
-    ],
-)
-def test_a_close_means_its_code_and_reason(payload: bytes, meaning: tuple[int, str]) -> None:
-    """An empty one means 1005 (RFC 6455 §7.1.5)."""
-    assert parse_close(payload) == meaning
-
-
-@pytest.mark.parametrize("payload", [b"\x03", b"\x03\xed", b"\x00\x00", b"\x03\xe8\xff"])
-def test_a_broken_close_is_refused(payload: bytes) -> None:
-    """One byte, a code that may not be sent: 1002; a reason that is not UTF-8: 1007."""
-    with pytest.raises(FrameError) as caught:
-        parse_close(payload)
-    assert caught.value.close_code == (1007 if payload.endswith(b"\xff") else 1002)
-
-
-def test_the_close_codes_are_those_of_aspnet() -> None:
-    """1000-1003, 1007-1014, 3000-4999."""
-    allowed = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
-    assert {code for code in range(65_536) if close_code_allowed(code)} == allowed
-
-
-# What a server sends.
-
-
-@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
-def test_headers_are_those_of_the_encoder(size: int) -> None:
-    """The ready-made headers and the long ones say what `encode_frame` says."""
-    for opcode, headers in ((TEXT, TEXT_HEADERS), (BINARY, BINARY_HEADERS)):
-        header = headers[size] if size < 126 else long_header(opcode, size)
-        assert header + bytes(size) == encode_frame(opcode, bytes(size))
-
-
-@given(st.text(max_size=200))
-def test_a_shortened_reason_fits_and_is_a_beginning(reason: str) -> None:
-    """At most 123 bytes, cut between characters, and no shorter than it must be."""
-    short = shortened_reason(reason)
-    assert reason.startswith(short)
-    assert len(short.encode()) <= 123
-    assert short == reason or len((short + reason[len(short)]).encode()) > 123

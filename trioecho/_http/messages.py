@@ -157,8 +157,8 @@ class Request:
         """Iterate over the body as it arrives, in pieces of at most 64 KiB, without a limit of their sum.
 
         Each piece is a checkpoint. Raises `Refused` (400, 408, 413) where the body breaks off, is not HTTP, or comes
-        too slowly, and `trio.BrokenResourceError` when the client is gone; both may pass. Cancelled: the rest can
-        still be read.
+        too slowly, and `trio.BrokenResourceError` when the client is gone; both may pass. Cancelled, or left early:
+        the rest can still be read.
         """
         return _Pieces(self._receive)
 
@@ -195,6 +195,23 @@ class _Pieces:
     async def __anext__(self) -> bytes:
         piece = b"" if self._receive is None else await self._receive()
         if not piece:
+            raise StopAsyncIteration
+        return piece
+
+
+class _Pieces:
+    """A request's body as it arrives. No generator: Trio warns of one that is left before its end."""
+
+    __slots__ = ("_receive",)
+
+    def __init__(self, receive: Callable[[], Awaitable[bytes]] | None) -> None:
+        self._receive = receive
+
+    def __aiter__(self) -> _Pieces:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._receive is None or not (piece := await self._receive()):
             raise StopAsyncIteration
         return piece
 

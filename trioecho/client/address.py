@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from trioecho._http.hosts import is_authority
 from trioecho._http.tokens import TOKEN
 
 DEFAULT_PORTS = {"ws": 80, "wss": 443}
@@ -44,8 +45,9 @@ class Address:
 
     @property
     def host_field(self) -> str:
-        """What the Host header says: the port only where it is not the scheme's own (RFC 6455 §4.1)."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """What the Host header says: the port only where it is not the scheme's own (RFC 6455 §4.1), and no zone of an
+        address, which means nothing to the server (RFC 6874 §4)."""
+        host = f"[{self.host.partition('%')[0]}]" if ":" in self.host else self.host
         usual = DEFAULT_PORTS["wss" if self.secure else "ws"]
         return host if self.port == usual else f"{host}:{self.port}"
 
@@ -84,10 +86,13 @@ def parse_url(url: str) -> Address:
     if odd is not None:
         raise ValueError(f"{url!r} contains {odd!r}; percent-encode it")
     try:
-        host = host.encode("idna").decode("ascii")
+        name = host.encode("idna").decode("ascii")
     except UnicodeError:
-        raise ValueError(f"{host!r} is no name of a host; write one such as example.com or [::1]") from None
-    return Address(scheme == "wss", host, DEFAULT_PORTS[scheme] if port is None else port, target)
+        name = ""
+    address = Address(scheme == "wss", name, DEFAULT_PORTS[scheme] if port is None else port, target)
+    if not name or not is_authority(address.host_field):
+        raise ValueError(f"{host!r} is no name of a host; write one such as example.com or [::1]")
+    return address
 
 
 def _odd_character(target: str) -> str | None:

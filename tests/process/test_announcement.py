@@ -1,0 +1,117 @@
+"""What a starting server writes on standard output, and when it warns."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import pytest
+from serving import one_way, serving
+from serving import way_of_reading as way_of_reading
+
+from trioecho._process.announcement import announce, warn_if_open_to_every_page
+
+pytestmark = one_way
+
+
+async def test_the_ready_lines_name_each_address_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first line has both URLs, each further address a line of its own; nothing else is written."""
+    async with serving(host=("127.0.0.2", "127.0.0.3")) as server:
+        announce(server)
+        out, err = capsys.readouterr()
+        assert out.splitlines() == [
+            f"trioecho serves {server.url} and {server.websocket_url} (Ctrl-C stops it)",
+            f"and http://127.0.0.3:{server.port}",
+        ]
+        assert err == ""
+
+
+class Recording(io.TextIOBase):
+    """A standard output that takes down each call."""
+
+    encoding = "ascii"
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def write(self, text: str) -> int:
+        text.encode(self.encoding)
+        self.calls.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self.calls.append("flushed")
+
+
+async def test_the_lines_come_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one write, and flushed: who reads a pipe to the first line has the others too."""
+    output = Recording()
+    monkeypatch.setattr(sys, "stdout", output)
+    async with serving(host=("127.0.0.2", "127.0.0.3")) as server:
+        announce(server)
+    assert [call.count("\n") for call in output.calls] == [2, 0]
+    assert output.calls[-1] == "flushed"
+
+
+async def test_without_standard_output_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nobody to tell, and that is no failure."""
+    async with serving() as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", None)
+            announce(server)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[TextIO]:
+    """A file that takes nothing."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this platform has no /dev/full")
+    with open("/dev/full", "w") as full:
+        yield full
+
+
+async def test_a_full_disk_is_told_and_does_not_come_back(
+    full_disk: TextIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OSError, once: what could not be written is not tried again when the interpreter ends."""
+    async with serving() as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", full_disk)
+            with pytest.raises(OSError, match="No space left on device"):
+                announce(server)
+    full_disk.flush()
+    assert os.fstat(full_disk.fileno()).st_rdev == os.stat(os.devnull).st_rdev
+
+
+def as_typed(name: str, value: Any) -> str:
+    return f"--{name} {value}"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "origins", "warned"),
+    [
+        (["127.0.0.1"], (), False),
+        (["127.8.8.8", "::1"], (), False),
+        (["localhost", "LOCALHOST", "app.localhost"], (), False),
+        (["0.0.0.0"], (), True),
+        (["127.0.0.1", "::"], (), True),
+        (["192.0.2.1"], (), True),
+        (["localhost.example.com"], (), True),
+        (["0.0.0.0"], ("https://client.com",), False),
+    ],
+)
+def test_whoever_can_be_reached_by_every_page_is_warned(
+    hosts: list[str], origins: tuple[str, ...], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One address beyond loopback suffices; a list of origins is what is asked for, in the user's own words."""
+    caplog.set_level(logging.DEBUG, "trioecho")
+    warn_if_open_to_every_page(hosts, origins, as_typed)
+    assert [entry.levelname for entry in caplog.records] == ["WARNING"] * warned
+    for entry in caplog.records:
+        message = entry.getMessage()
+        assert message.startswith(f"listening on {' '.join(hosts)} with every origin allowed: ")
+        assert "add --allowed_origins https://example.com (or --host 127.0.0.1 for" in message
