@@ -190,7 +190,14 @@ def test_each_file_of_tests_has_its_source_file() -> None:
     """A file that was renamed or deleted takes its tests along."""
     tests = {file.relative_to(TESTS).as_posix() for file in TESTS.rglob("test_*.py")}
     followed = {test for test in tests if test.split("/")[0] not in OF_BEHAVIOUR}
-    assert followed - set(sources_to_test()) == WITHOUT_SOURCE
+    sources = {test.removesuffix(".py") for test in sources_to_test()}
+    # Where a file of tests grows too long, the second one's name begins with the first one's: test_files_streamed.py.
+    lone = {
+        test
+        for test in followed
+        if not any(test == f"{each}.py" or test.startswith(f"{each}_") for each in sources)
+    }
+    assert lone == WITHOUT_SOURCE
 
 
 class Names(ast.NodeVisitor):

@@ -182,24 +182,6 @@ class Request:
 
 
 class _Pieces:
-    """The pieces of a body. No generator: it may be left at any time, and has nothing to clean up."""
-
-    __slots__ = ("_receive",)
-
-    def __init__(self, receive: Callable[[], Awaitable[bytes]] | None) -> None:
-        self._receive = receive
-
-    def __aiter__(self) -> _Pieces:
-        return self
-
-    async def __anext__(self) -> bytes:
-        piece = b"" if self._receive is None else await self._receive()
-        if not piece:
-            raise StopAsyncIteration
-        return piece
-
-
-class _Pieces:
     """A request's body as it arrives. No generator: Trio warns of one that is left before its end."""
 
     __slots__ = ("_receive",)
