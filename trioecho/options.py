@@ -95,9 +95,10 @@ class WebSocketOptions:
     stream_messages (default False):
         Messages are handed on while they arrive, so that a handler can take one piece by piece with
         `WebSocket.receive_stream`, larger than memory should hold; `receive` puts the pieces of one together, up
-        to `max_message_size`. Neither that nor `max_fragments` limits what is taken piece by piece, but the
-        `max_size` that `receive_stream` is given. Off by default, because a message that is put together while
-        it arrives costs less, and is refused as soon as its first frame says that it is too long.
+        to `max_message_size`. What is taken piece by piece has no limit but the `max_size` that `receive_stream`
+        is given, and `max_fragments` counts for neither, because fragments take no memory here. Off by default,
+        because a message that is put together while it arrives costs less, and is refused as soon as a frame says
+        that it will be too long.
     max_connections (default None: no limit):
         How many connections may be open at once. One more is refused with 503 and Retry-After, after
         everything else about it was found right. None by default, because the right number depends on the

@@ -9,6 +9,7 @@ import trio
 
 from trioecho._protocol.endings import SERVER_STOPPING
 from trioecho._websocket.exceptions import WebSocketBroken, WebSocketEnded
+from trioecho._websocket.incoming import BURST
 from trioecho._websocket.streaming_incoming import StreamingIncoming
 from trioecho._websocket.websocket import WebSocket
 
@@ -46,10 +47,16 @@ class StreamingWebSocket(WebSocket):
 
     @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> str | bytes:  # type: ignore[override, unused-ignore]
-        """As `WebSocket.__anext__`, always a checkpoint; a message that arrives in pieces is put together first."""
+        """As `WebSocket.__anext__`; a message that arrives in pieces is put together first."""
         incoming = self._streaming
         self._refuse_second()
-        await trio.lowlevel.checkpoint()
+        if (
+            not incoming.whole % BURST
+            or incoming.careful
+            or self._context["task"]._cancel_status.effectively_cancelled
+        ) and (incoming.whole or self._closed or incoming.ending is not None):
+            # Where it has to wait, that is a checkpoint.
+            await trio.lowlevel.checkpoint()
         most = incoming.max_message_size
         while not incoming.whole:
             if self._closed:
