@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from collections.abc import AsyncIterator
 
@@ -12,7 +13,7 @@ import trio.testing
 from serving import connected, serving, until
 
 import trioecho
-from trioecho._wire.poller import BUSY, GONE, READABLE, Poller
+from trioecho._wire.poller import BUSY, GONE, QUIET_ROUNDS, READABLE, Poller
 from trioecho.testing import TEXT, RawClient
 
 pytestmark = pytest.mark.skipif(not Poller.available, reason="this platform has no epoll")
@@ -193,3 +194,43 @@ async def test_a_paused_socket_is_only_called_for_its_loss() -> None:
             told.clear()
             await trio.testing.wait_all_tasks_blocked(0.01)
             assert told == []
+
+
+async def test_lone_messages_pay_for_one_quiet_round_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Staying awake for an answer that never comes so soon is learnt from: later wakes are short ones."""
+    polls: list[int] = []
+
+    class CountedPoll:
+        """Epoll, counting the looks at it."""
+
+        def __init__(self, epoll: select.epoll) -> None:
+            self._epoll = epoll
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._epoll, name)
+
+        def poll(self, timeout: float) -> list[tuple[int, int]]:
+            polls.append(1)
+            return self._epoll.poll(timeout)
+
+    poller = Poller()
+    poller._epoll = CountedPoll(poller._epoll)  # type: ignore[assignment]
+    ours, theirs = socket.socketpair()
+    looks = []
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            poller.watch(ours.fileno(), lambda _events, _now: ours.recv(1))
+            nursery.start_soon(poller.run)
+            for _ in range(5):
+                await trio.sleep(0.002)
+                await until(lambda: not poller.awake)
+                polls.clear()
+                theirs.send(b"x")
+                await until(lambda: polls and not poller.awake)
+                looks.append(len(polls))
+            poller.stop()
+    poller.close()
+    ours.close()
+    theirs.close()
+    assert looks[0] == 1 + QUIET_ROUNDS
+    assert looks[-1] == 2

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trioecho._protocol import endings
-from trioecho._protocol.closing import CLOSING, Awaits, Ours, Theirs
+from trioecho._protocol.closing import CLOSING, Awaits, Ours, Sends, Theirs
 from trioecho._protocol.endings import Ending, Farewell
 from trioecho._protocol.frames import CLOSE, encode_frame, shortened_reason
 from trioecho._protocol.record import ConnectionRecord, summary
@@ -185,7 +185,8 @@ class ClosingHandshake(abc.ABC):
             self.notify()
 
     async def _shake(self, ending: Ending) -> None:
-        if self._ours is Ours.OPEN and ending.farewell is not Farewell.SILENT:
+        may_send = CLOSING[self._ours, self._theirs].sends is not Sends.NOTHING
+        if may_send and ending.farewell is not Farewell.SILENT:
             self._say_close(*self._code_and_reason(ending))
         self.incoming.throw_away()
         # Where it was `close` that began this, no more time is given than it gave. Nor to who was too slow before.

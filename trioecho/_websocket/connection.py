@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trioecho._protocol import endings
-from trioecho._protocol.closing import CLOSING, Delivers, Ours, Theirs
+from trioecho._protocol.closing import CLOSING, Delivers, Ours, Sends, Theirs
 from trioecho._protocol.endings import Ending
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
@@ -262,7 +262,7 @@ class Connection(ClosingHandshake):
         incoming = self.incoming
         if pings := incoming.take_pings():
             incoming.message_at = now
-            if self._ours is Ours.OPEN:
+            if CLOSING[self._ours, self._theirs].sends is not Sends.NOTHING:
                 self.outgoing.put_pongs(pings)
                 self._look_at_outgoing()
         if pongs := incoming.take_pongs():
@@ -363,7 +363,7 @@ class Connection(ClosingHandshake):
 
     def owes_answers(self) -> bool:
         """For `WebSocket.send`, when the peer has closed: whether a message is still taken."""
-        if self.outgoing.refused:
+        if self.outgoing.refused or CLOSING[self._ours, self._theirs].sends is Sends.NOTHING:
             self._look_at_outgoing()
             return False
         if trio.current_time() < self._answers_until:

@@ -38,7 +38,6 @@ class SocketWire(Wire):
     __slots__ = ("_fd", "_kept_alive", "_stream", "_tcp", "_unwatched", "batch", "peer")
 
     batch: Poller
-    secure = False
     seal: Callable[[bytes], bytes] | None = None
     immediate = True
 

@@ -33,7 +33,6 @@ class StreamWire(Wire):
         "_stream",
         "_tcp",
         "peer",
-        "secure",
     )
 
     batch = Alone()
@@ -51,7 +50,6 @@ class StreamWire(Wire):
         self._resumed = trio.Event()
         self._scope = trio.CancelScope(shield=True)
         self.peer = peer
-        self.secure = isinstance(stream, trio.SSLStream)
 
     def start(self, nursery: trio.Nursery, readable: Readable) -> None:
         self._readable = readable

@@ -144,7 +144,6 @@ class TlsWire(SocketWire):
 
     __slots__ = ("_begun", "_paused", "_readable", "_tls", "seal")
 
-    secure = True
 
     def __init__(self, stream: TlsStream, poller: Poller, peer: str) -> None:
         super().__init__(stream, stream.transport_stream, poller, peer)

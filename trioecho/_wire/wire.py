@@ -45,8 +45,6 @@ class Wire(abc.ABC):
 
     peer: str
     """The other end: address and port, or what the stream says of itself."""
-    secure: bool
-    """Whether the bytes go through TLS."""
     batch: Batch
     """With whom it writes."""
     seal: Callable[[bytes], bytes] | None
