@@ -386,8 +386,7 @@ async def test_many_slow_clients_share_one_frame() -> None:
     """Each that takes a part of it keeps a view of the rest, not a copy."""
     message = Prepared(bytes(30_000_000))
     async with serving(hold) as server, contextlib.AsyncExitStack() as stack:
-        for _ in range(5):
-            await stack.enter_async_context(joined(server))
+        clients = [(await stack.enter_async_context(joined(server)))[0] for _ in range(5)]
         with memory_within(5_000_000):
             assert await broadcast(server.connections, message) == 5
             await trio.testing.wait_all_tasks_blocked(0.02)
@@ -397,6 +396,11 @@ async def test_many_slow_clients_share_one_frame() -> None:
                 for ws in server.connections:
                     nursery.start_soon(ws.aclose)
                 await trio.testing.wait_all_tasks_blocked(0.02)
+                for client in clients:
+                    for _ in range(50):
+                        await client.stream.receive_some(100_000)
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                assert all(ws._outgoing.size > 1_000_000 for ws in server.connections)
                 nursery.cancel_scope.cancel()
         server.abort()
 

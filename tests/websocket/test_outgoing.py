@@ -262,6 +262,22 @@ async def test_those_who_wait_go_on_in_the_order_in_which_they_came(kind: str) -
 
 
 @both
+async def test_there_is_room_when_what_waited_has_gone(kind: str) -> None:
+    """Not when a part of it has: a peer that reads a little at a time is not given more on top of it."""
+    async with line(kind) as it:
+        out, shared = it.outgoing, Shared(b"shared", 6)
+        ahead = await it.blocked()
+        out.put_later(shared)
+        for _ in range(5):
+            await it.read(1_000_000)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert (shared.waits, out.blocked, out.messages) == (1, True, 1)
+        await it.read(len(ahead) - 5_000_000)
+        assert await it.read(6) == b"shared"
+        assert (shared.waits, shared.given) == (0, 1)
+
+
+@both
 async def test_a_turn_ends_with_the_connection(kind: str) -> None:
     """Whoever waits with a message need not, when none is taken any more; it is not counted as skipped."""
     async with line(kind) as it:

@@ -48,7 +48,7 @@ async def broadcast(
         `broadcast` returns when they have taken it or have ended, or after `timeout` seconds (None: any time). Who has
         not taken it by then is skipped, and its record counts that.
 
-    Everything that need not wait is written before any other task runs, about 5 µs for each connection, and with
+    Everything that need not wait is written before any other task runs, 5 to 10 µs for each connection, and with
     "skip" and "close" that is all. Always a checkpoint: cancelled before, nothing has been sent; nothing cancels it
     while it writes. Cancelled while it waits ("wait"): the others have the message, and who has not taken it is
     skipped.

@@ -219,7 +219,9 @@ class Outgoing(Room):
             self._settle()
             self._wake_drain()
         elif waiting and not self.stuck:
-            data = waiting[0] if len(waiting) == 1 else b"".join(waiting)
+            if len(waiting) > 1 and len(waiting[0]) < LARGE:
+                waiting[:] = [b"".join(waiting)]
+            data = waiting[0]
             try:
                 written = self._write(self._sink, data)  # type: ignore[arg-type]
             except BlockingIOError:
@@ -227,7 +229,7 @@ class Outgoing(Room):
             except (OSError, MemoryError) as error:
                 self.break_off(error)
                 return
-            if written == len(data):
+            if written == self._size:
                 self._size = 0
                 waiting.clear()
                 self._tell()
@@ -371,9 +373,12 @@ class Outgoing(Room):
         self._sent_messages, self._sent_bytes = self.messages, self.payload_bytes
 
     def _left_over(self, data: bytes | memoryview, written: int) -> None:
-        """The wire has taken `written` bytes of `data`, and will not take more now."""
-        self._waiting[:] = [memoryview(data)[written:]]
-        self._size = len(data) - written
+        """The wire has taken `written` bytes of `data`, the first that waits, and will not take more now."""
+        if not self._waiting:
+            self._waiting.append(data)
+            self._size = len(data)
+        self._waiting[0:1] = [memoryview(data)[written:]] if written < len(data) else []
+        self._size -= written
         if not self.stuck:
             self.stuck = self.blocked = True
             self._stuck_since = trio.current_time()
