@@ -193,3 +193,37 @@ async def test_the_request_stays_with_its_websocket() -> None:
             assert await client.receive() == (
                 "GET /rooms/ü {'room': 'ü'} ('1', '2') {'c': 'd'} localhost 1.1 http localhost"
             )
+
+
+async def test_a_token_among_the_subprotocols_is_never_agreed_on(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever chooses does not see it, and it is in no line of the log."""
+    caplog.set_level(logging.DEBUG)
+    seen: list[tuple[str, ...]] = []
+
+    def first(request: Request, offered: tuple[str, ...]) -> str | None:
+        seen.append(offered)
+        return offered[0] if offered else None
+
+    async def whoami(ws: trioecho.WebSocket) -> None:
+        await ws.send(ws.request.state["user"])
+
+    routes = {
+        "/ws": WebSocketRoute(whoami, admit=trioecho.bearer({"ann": "s3cret"}), subprotocols=first),
+        "/echoes": WebSocketRoute(
+            whoami, admit=trioecho.bearer({"ann": "s3cret"}), subprotocols=["bearer.s3cret"]
+        ),
+    }
+    async with serving(routes) as server:
+        async with connected(server, headers="Sec-WebSocket-Protocol: bearer.s3cret, chat\r\n") as client:
+            assert b"Sec-WebSocket-Protocol: chat" in client.response
+            assert await client.receive() == "ann"
+        for target in ("/ws?access_token=s3cret", "/echoes"):
+            headers = "" if "?" in target else "Sec-WebSocket-Protocol: bearer.s3cret\r\n"
+            async with connected(server, path=target, headers=headers) as client:
+                assert b"Sec-WebSocket-Protocol" not in client.response
+                assert await client.receive() == "ann"
+        async with plain_http(server) as client:
+            assert (await knock(client, "/ws?access_token=wr0ng")).status == 401
+    assert seen == [("chat",), ()]
+    assert "s3cret" not in caplog.text
+    assert "wr0ng" not in caplog.text

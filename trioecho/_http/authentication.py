@@ -165,6 +165,7 @@ def bearer(
         if not user:
             raise refused(401, "The token is not valid, or not any more.", "invalid_token")
         request.state["user"] = user
+        request.token_prefix = subprotocol_prefix
 
     return admit
 

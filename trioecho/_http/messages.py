@@ -69,6 +69,7 @@ class Request:
         "scheme",
         "target",
         "tls",
+        "token_prefix",
     )
 
     def __init__(
@@ -103,6 +104,8 @@ class Request:
         self.path_params = _NO_PARAMS
         self.max_body_size = MAX_BODY_SIZE
         self.nursery: trio.Nursery | None = None
+        # Subprotocols that begin so carry a token: `bearer` sets it, and none of them is agreed on.
+        self.token_prefix: str | None = None
         self._receive = receive
 
     def __repr__(self) -> str:

@@ -84,6 +84,9 @@ def _no_websocket(request: Request, service: Service) -> str:
 def _subprotocol(
     request: Request, route: OpenRoute, offered: tuple[str, ...], accept: Accept | None
 ) -> str | None:
+    if request.token_prefix is not None:
+        # The 101 would say it aloud.
+        offered = tuple([each for each in offered if not each.startswith(request.token_prefix)])
     if accept is not None and accept.subprotocol is not None:
         chosen: str | None = accept.subprotocol
     elif route.choose is None:
@@ -97,10 +100,10 @@ def _subprotocol(
             logger.exception("choosing a subprotocol by %s failed", name_of(route.choose))
             raise Refused(500, "The server could not choose a subprotocol.") from None
     if chosen is not None and chosen not in offered:
+        # What was chosen is not told: it may be a token.
         logger.error(
-            "the subprotocol %r was chosen for %r, whose client offered %s",
-            chosen,
-            request.path,
+            "a subprotocol was chosen at %s that its client had not offered; it offered %s",
+            quoted(request.path),
             listed(offered) or "none",
         )
         raise Refused(500, "The server chose a subprotocol that was not offered.")
