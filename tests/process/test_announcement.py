@@ -33,13 +33,16 @@ async def test_the_ready_lines_name_each_address_once(capsys: pytest.CaptureFixt
 class Recording(io.TextIOBase):
     """A standard output that takes down each call."""
 
-    encoding = "ascii"
-
-    def __init__(self) -> None:
+    def __init__(self, encoding: str | None) -> None:
+        self._encoding = encoding
         self.calls: list[str] = []
 
+    @property
+    def encoding(self) -> str | None:  # type: ignore[override]
+        return self._encoding
+
     def write(self, text: str) -> int:
-        text.encode(self.encoding)
+        text.encode(self._encoding or "utf-8")
         self.calls.append(text)
         return len(text)
 
@@ -47,11 +50,12 @@ class Recording(io.TextIOBase):
         self.calls.append("flushed")
 
 
-async def test_the_lines_come_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one write, and flushed: who reads a pipe to the first line has the others too."""
-    output = Recording()
+@pytest.mark.parametrize("encoding", ["ascii", None])
+async def test_the_lines_come_all_at_once(encoding: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one write, and flushed: who reads a pipe to the first line has the others too. In any encoding, or none."""
+    output = Recording(encoding)
     monkeypatch.setattr(sys, "stdout", output)
-    async with serving(host=("127.0.0.2", "127.0.0.3")) as server:
+    async with serving(host=("127.0.0.2", "127.0.0.3"), path="/über") as server:
         announce(server)
     assert [call.count("\n") for call in output.calls] == [2, 0]
     assert output.calls[-1] == "flushed"
