@@ -13,6 +13,7 @@ import pytest
 from serving import one_way, serving
 from serving import way_of_reading as way_of_reading
 
+from trioecho import echo
 from trioecho._process.announcement import announce, warn_if_open_to_every_page
 
 pytestmark = one_way
@@ -100,11 +101,9 @@ def as_typed(name: str, value: Any) -> str:
     [
         (["127.0.0.1"], (), False),
         (["127.8.8.8", "::1"], (), False),
-        (["localhost", "LOCALHOST", "app.localhost"], (), False),
         (["0.0.0.0"], (), True),
         (["127.0.0.1", "::"], (), True),
         (["192.0.2.1"], (), True),
-        (["localhost.example.com"], (), True),
         (["0.0.0.0"], ("https://client.com",), False),
     ],
 )
@@ -119,3 +118,13 @@ def test_whoever_can_be_reached_by_every_page_is_warned(
         message = entry.getMessage()
         assert message.startswith(f"listening on {' '.join(hosts)} with every origin allowed: ")
         assert "add --allowed_origins https://example.com (or --host 127.0.0.1 for" in message
+
+
+async def test_a_service_of_websockets_alone_names_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no page to open, so each address is named by the URL of the first WebSocket."""
+    async with serving({"/chat": echo}, host=("127.0.0.2", "127.0.0.3")) as server:
+        announce(server)
+    assert capsys.readouterr().out.splitlines() == [
+        f"trioecho serves ws://127.0.0.2:{server.port}/chat (Ctrl-C stops it)",
+        f"and ws://127.0.0.3:{server.port}/chat",
+    ]
