@@ -29,6 +29,7 @@ DOCUMENTS = (
     "tests/README.md",
     "tests/promises/README.md",
     "tests/benchmark/README.md",
+    "tests/examples/README.md",
     "notebooks/README.md",
 )
 CODE = [
@@ -83,7 +84,7 @@ def test_there_is_code() -> None:
 def test_the_readme_is_two_screens() -> None:
     """The README is read in one go: what is longer has a document of its own, to which it leads."""
     assert len(README.splitlines()) <= MOST_LINES
-    for guide in (*GUIDES, "tests/promises/README.md", "tests/benchmark/README.md", "notebooks/README.md"):
+    for guide in (*GUIDES, *(each for each in DOCUMENTS if each.endswith("/README.md"))):
         assert f"]({guide}" in README, guide
 
 
