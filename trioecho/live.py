@@ -96,7 +96,7 @@ class LiveServer:
             else _starting_at.setdefault(self._place, threading.Lock())
         )
         self._thread: _ServerThread | None = None
-        self._forgotten: weakref.finalize[[], LiveServer] | None = None
+        self._let_go: Callable[[], object] | None = None
 
     def start(self) -> Self:
         """Starts the server and returns when it accepts connections; returns the LiveServer itself.
@@ -116,10 +116,12 @@ class LiveServer:
             thread = _ServerThread(self._serve, self._place)
             thread.start()
             self._thread = thread
-            if self._forgotten is not None:
-                self._forgotten.detach()
-            self._forgotten = weakref.finalize(self, thread.abandon)
-            self._forgotten.atexit = False
+            if self._let_go is not None:
+                self._let_go()
+            finalizer = weakref.finalize(self, thread.abandon)
+            finalizer.atexit = False
+            # Once another one is started, this one need not be ended when this object is forgotten.
+            self._let_go = finalizer.detach
         return self
 
     def stop(self, *, timeout: float = 10.0) -> None:

@@ -13,17 +13,15 @@ import inspect
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+from trioecho._http.messages import Request
 from trioecho._http.refusals import Refused
 from trioecho._http.tokens import TOKEN
 
-if TYPE_CHECKING:
-    from trioecho._http.messages import Request
-
-Authenticate: TypeAlias = "Callable[[Request], Awaitable[None]]"
-BasicCheck: TypeAlias = "Callable[[str, str], object] | Mapping[str, str] | str"
-BearerCheck: TypeAlias = "Callable[[str], object] | Mapping[str, str] | str"
+Authenticate: TypeAlias = Callable[[Request], Awaitable[None]]
+BasicCheck: TypeAlias = Callable[[str, str], object] | Mapping[str, str] | str
+BearerCheck: TypeAlias = Callable[[str], object] | Mapping[str, str] | str
 
 # RFC 6750 §2.1: b64token.
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")

@@ -29,12 +29,12 @@ class Cors:
     ``"https://*.client.com"``, ``"null"``, ``"self"``; or ``["*"]`` for every page, without credentials only. Each page
     is told its own origin, never the others.
 
-    credentials: whether requests may carry cookies and HTTP authentication. Every listed page then acts for its
+    - `credentials`: whether requests may carry cookies and HTTP authentication. Every listed page then acts for its
         visitor.
-    headers: names of headers that pages may send, beyond those that they always may, such as ``["Authorization",
+    - `headers`: names of headers that pages may send, beyond those that they always may, such as ``["Authorization",
         "Content-Type"]`` (which is needed for JSON). ``["*"]``, without credentials only, is any but Authorization.
-    expose: names of headers of the response that pages may read, beyond Content-Type and a few more.
-    max_age: seconds for which a browser need not ask again; browsers themselves have limits of hours. 0: each time.
+    - `expose`: names of headers of the response that pages may read, beyond Content-Type and a few more.
+    - `max_age`: seconds for which a browser need not ask again; browsers themselves have limits of hours. 0: each time.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """

@@ -41,16 +41,16 @@ class Request:
 
     Nothing of it but the TCP address is more than what the client says.
 
-    method: "GET", as sent.
-    path: decoded, without the query: "/rooms/über". A percent-encoded slash stays encoded.
-    path_params: what the route's ``{name}`` parameters stand for, decoded; empty where it has none.
-    target: the path with the query, as sent, in origin form: "/rooms/%C3%BCber?since=3".
-    client: the peer's address and port; None for what has none, such as a Unix socket.
-    scheme: "https" if the server itself does TLS, else "http".
-    tls: what TLS has agreed on, or None.
-    http_version: "1.1".
-    nursery: for an `HttpRoute`, what is started in it is cancelled when the response has been sent, or the exchange has
-        failed. None for a handshake: a WebSocket has a nursery of its own.
+    - `method`: "GET", as sent.
+    - `path`: decoded, without the query: "/rooms/über". A percent-encoded slash stays encoded.
+    - `path_params`: what the route's ``{name}`` parameters stand for, decoded; empty where it has none.
+    - `target`: the path with the query, as sent, in origin form: "/rooms/%C3%BCber?since=3".
+    - `client`: the peer's address and port; None for what has none, such as a Unix socket.
+    - `scheme`: "https" if the server itself does TLS, else "http".
+    - `tls`: what TLS has agreed on, or None.
+    - `http_version`: "1.1".
+    - `nursery`: for an `HttpRoute`, what is started in it is cancelled when the response has been sent, or the exchange
+        has failed. None for a handshake: a WebSocket has a nursery of its own.
     """
 
     __slots__ = (

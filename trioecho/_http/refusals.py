@@ -14,7 +14,7 @@ LONGEST_QUOTE = 100
 
 _MOST_NAMED = 5
 
-HeadersLike: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
+HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 """What a caller may give as header fields: a mapping, or pairs where a name comes several times."""
 
 

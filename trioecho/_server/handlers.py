@@ -5,16 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import trio
 
 from trioecho._websocket.handlers import name_of
+from trioecho._websocket.websocket import WebSocket
 
-if TYPE_CHECKING:
-    from trioecho._websocket.websocket import WebSocket
-
-Handler: TypeAlias = "Callable[[WebSocket], Awaitable[Any]]"
+Handler: TypeAlias = Callable[[WebSocket], Awaitable[Any]]
 """An async function of one `WebSocket`, or whatever else returns something that can be awaited when it is called with
 one; what comes of that is ignored."""
 

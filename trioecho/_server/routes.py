@@ -23,13 +23,13 @@ from trioecho._http.tokens import TOKEN
 from trioecho._server.handlers import Handler, checked_function, checked_handler, echo
 from trioecho.options import WebSocketOptions, checked_path
 
-Admit: TypeAlias = "Callable[[Request], Awaitable[Accept | None] | Accept | None]"
+Admit: TypeAlias = Callable[[Request], Awaitable[Accept | None] | Accept | None]
 """Decides on a request before anything else answers it: raises `Refused`, or returns None or `Accept`."""
 
-Respond: TypeAlias = "Callable[[Request], Awaitable[Response] | Response]"
+Respond: TypeAlias = Callable[[Request], Awaitable[Response] | Response]
 """An async function from a request to its response. It may raise `Refused`."""
 
-Choose: TypeAlias = "Callable[[Request, tuple[str, ...]], str | None]"
+Choose: TypeAlias = Callable[[Request, tuple[str, ...]], str | None]
 """Chooses among the subprotocols that a client offers, in its order; None for none of them."""
 
 SERVERS_OWN = ("path", "handshake_timeout", "allowed_hosts")
@@ -153,10 +153,10 @@ class RawRoute:
         return f"RawRoute({self.function!r})"
 
 
-Route: TypeAlias = "Handler | WebSocketRoute | HttpRoute | RawRoute | Files | SamplePage"
+Route: TypeAlias = Handler | WebSocketRoute | HttpRoute | RawRoute | Files | SamplePage
 """What may stand at a path: a bare async function is a handler of WebSockets."""
 
-Routes: TypeAlias = "Mapping[str, Route | Sequence[Route]]"
+Routes: TypeAlias = Mapping[str, Route | Sequence[Route]]
 """Paths with what stands there. Several routes at one path are given in a list: a WebSocket beside HTTP, or functions
 for several methods."""
 

@@ -54,17 +54,17 @@ async def serve(
 
     Where it listens, at ``127.0.0.1`` port 5000 if nothing is given:
 
-    host, port:
+    - `host`, `port`:
         An address or name, or several, or None for every address of the machine, IPv4 and IPv6; ``0.0.0.0`` is every
         IPv4 address, ``::`` every IPv6 address and no other. `port` 0 takes one that is free at all of them.
-    unix:
+    - `unix`:
         A Unix socket: its path, which only the server's own user can use then, or a `UnixSocket` with more to say.
-    fd:
+    - `fd`:
         A listening TCP or Unix stream socket that this process was started with, such as 3 from systemd. The server
         uses a duplicate: closing the number, or calling it anew, stays the caller's. It is made non-blocking.
-    listeners:
+    - `listeners`:
         Ready `trio.SocketListener` objects. The server owns them from here on and closes them, however it ends.
-    backlog:
+    - `backlog`:
         How many connections may wait to be accepted (listen(2)), for `host` and `unix`; None is as many as the system
         allows.
 

@@ -38,12 +38,12 @@ async def broadcast(
 
     A connection is slow when `WebSocket.send` would have to wait on it: the peer has not read what was sent before.
 
-    ``slow="skip"``
+    - ``slow="skip"``:
         It is not sent the message, which its record counts in `messages_skipped`.
-    ``slow="close"``
+    - ``slow="close"``:
         It is not sent the message, likewise, and is closed with 1008 "too slow", its handler cancelled. That is not
         waited for.
-    ``slow="wait"``
+    - ``slow="wait"``:
         The message is sent to the others, and waits for those who are slow, ahead of whatever is sent to them later;
         `broadcast` returns when they have taken it or have ended, or after `timeout` seconds (None: any time). Who has
         not taken it by then is skipped, and its record counts that.
