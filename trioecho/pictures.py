@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+__all__ = ["conversation", "frames", "timelines"]
+
 FLAGS, LENGTH, MASK, CODE, PAYLOAD = "#f4b183", "#ffe08a", "#9dc3e6", "#f8c6d8", "#a9d8a0"
 """The colours of a frame's parts."""
 

@@ -36,6 +36,15 @@ class Cors:
     - `expose`: names of headers of the response that pages may read, beyond Content-Type and a few more.
     - `max_age`: seconds for which a browser need not ask again; browsers themselves have limits of hours. 0: each time.
 
+    Example:
+
+        cors = trioecho.Cors(["https://client.com"], headers=["Content-Type"], max_age=3600)
+
+        async def save(request: trioecho.Request) -> trioecho.Response:
+            return trioecho.Response.json({"saved": len(await request.body())})
+
+        routes = {"/notes": trioecho.HttpRoute(save, ["GET", "POST"], cors=cors)}
+
     Raises TypeError or ValueError with one sentence for what will not do.
     """
 

@@ -100,6 +100,20 @@ class EventStream(Response):
 
     `headers` are added; Content-Type, Cache-Control and X-Accel-Buffering are the stream's own.
 
+    Example:
+
+        async def news(request: trioecho.Request) -> trioecho.EventStream:
+            async def events():
+                number = int(trioecho.last_event_id(request) or 0)
+                while True:
+                    number += 1
+                    yield trioecho.Event(f"news, number {number}", id=str(number))
+                    await trio.sleep(60)
+
+            return trioecho.EventStream(events())
+
+        routes = {"/news": trioecho.HttpRoute(news)}
+
     Raises TypeError or ValueError with one sentence for what will not do.
     """
 

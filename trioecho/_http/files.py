@@ -65,6 +65,15 @@ class Files:
     - `content_types`: types by the ending of a name, such as ``{".obj": "model/obj"}``, before those that trioecho
         knows. What is in neither is application/octet-stream, and browsers are told not to guess (``nosniff``).
 
+    Example:
+
+        from pathlib import Path
+
+        Path("site").mkdir()
+        Path("site", "index.html").write_text("<!doctype html><title>Hello</title>")
+        files = trioecho.Files("site", cache_control="max-age=60")
+        routes = {"/": files, "/{path:path}": files, "/ws": trioecho.echo}
+
     Nothing outside the directory is served: not by ``..``, a percent-encoded slash or a backslash, and not by a
     symbolic link that leads out. A link that leads to a file within is followed. Names that begin with a dot are not
     found, wherever they stand in the path; for ``/.well-known/`` give a `Files` of that directory. What is no regular

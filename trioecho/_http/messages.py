@@ -29,7 +29,16 @@ _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 @dataclass(frozen=True, slots=True)
 class Tls:
     """What TLS has agreed on: the version ("TLSv1.3"), the protocol (ALPN; None for none), and the client's
-    certificate as `ssl.SSLSocket.getpeercert` describes it, or None."""
+    certificate as `ssl.SSLSocket.getpeercert` describes it, or None.
+
+    Example:
+
+        async def how(request: trioecho.Request) -> trioecho.Response:
+            tls: trioecho.Tls | None = request.tls
+            return trioecho.Response("in plain text" if tls is None else tls.version)
+
+        routes = {"/how": trioecho.HttpRoute(how)}
+    """
 
     version: str
     alpn: str | None = None
@@ -207,6 +216,13 @@ class Accept:
     `subprotocol` is the one to agree on; it has to be among those that the client offered. None leaves the choice to
     the route. `headers` are added to the 101, such as ``[("Set-Cookie", "session=...; HttpOnly")]``; those that make
     the handshake (Upgrade, Connection, Sec-WebSocket-...) are the server's own.
+
+    Example:
+
+        async def admit(request: trioecho.Request) -> trioecho.Accept:
+            return trioecho.Accept(headers={"Set-Cookie": "seen=1; HttpOnly; SameSite=Strict"})
+
+        routes = {"/ws": trioecho.WebSocketRoute(trioecho.echo, admit=admit)}
 
     Raises TypeError or ValueError with one sentence for what cannot be sent.
     """

@@ -103,6 +103,12 @@ def sample_page(endpoint: str | None = None) -> SamplePage:
     where the first is for those who leave out the slash, and is sent on to the second.
 
     `endpoint` is the path of the WebSocket that it offers to connect to; by default, the first one of its server.
+
+    Example:
+
+        page = trioecho.sample_page("/echo")
+        routes = {"/echo": trioecho.echo, "/demo": page, "/demo/{path:path}": page}
+
     Raises TypeError or ValueError with one sentence for what is no path.
     """
     return SamplePage(endpoint)

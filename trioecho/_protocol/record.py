@@ -18,6 +18,18 @@ class ConnectionRecord:
 
     While the connection lives the counters are brought up to date whenever `WebSocket.record` is read; once it has
     ended, nothing in the record changes any more. Bytes are payload bytes of data messages, without frame headers.
+
+    Example:
+
+        from trioecho.testing import open_client
+
+        async def main() -> None:
+            async with open_client(trioecho.echo) as client:
+                await client.send("hello")
+                await client.close(1000)
+            record: trioecho.ConnectionRecord = client.record
+            assert (record.cause, record.code_received) == ("peer closed", 1000)
+            assert (record.messages_received, record.bytes_received) == (1, 5)
     """
 
     peer: str

@@ -140,6 +140,13 @@ class RawRoute:
     for a WebSocket, come here; the server's `allowed_hosts` and, for a WebSocket, its `allowed_origins` have been
     judged.
 
+    Example:
+
+        async def teapot(request: trioecho.Request, stream: trio.abc.Stream) -> None:
+            await stream.send_all(b"HTTP/1.1 418 I'm a teapot\\r\\nContent-Length: 0\\r\\n\\r\\n")
+
+        routes = {"/tea": trioecho.RawRoute(teapot)}
+
     Raises TypeError with one sentence for what is no such function.
     """
 

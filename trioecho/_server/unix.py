@@ -61,6 +61,17 @@ class UnixSocket:
         Whose the file is, as a name or a number; None leaves what the system gives. Giving it to another user takes
         root; to a group, membership.
 
+    Example:
+
+        import functools
+
+        async def main() -> None:
+            socket = trioecho.UnixSocket("echo.sock", mode=0o660)
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(functools.partial(trioecho.serve, unix=socket))
+                print("listening at", server.unix_paths)
+                server.stop()
+
     Raises TypeError or ValueError with one sentence for what cannot be right. That a user or group exists is only
     looked at by `serve`, which raises OSError.
     """

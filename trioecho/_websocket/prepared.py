@@ -20,6 +20,13 @@ class Prepared:
     It never changes, also where the `bytearray` that it was made from does. Any number of connections may be sent it,
     at the same time and in any thread's Trio run. What is sent is one frame, without a mask (§5.1).
 
+    Example:
+
+        WELCOME = trioecho.Prepared("Welcome. " * 1000)
+
+        async def handler(ws: trioecho.WebSocket) -> None:
+            await ws.send(WELCOME)
+
     Raises `TypeError` for anything but text or bytes, and for ``text=False`` with a text; `ValueError` for a text that
     UTF-8 cannot carry.
     """
