@@ -185,7 +185,6 @@ def yielding(ws: trioecho.WebSocket) -> Iterator[str]:
         (yielding, "the handler yielding contains 'yield'; a handler sends with 'await ws.send(...)'"),
         (functools.partial(yielding), "the handler yielding contains 'yield'"),
         (3, "a handler is an async function of one WebSocket, not int"),
-        (None, "a handler is an async function of one WebSocket, not NoneType"),
         ({"/ws": generating}, "the handler generating contains 'yield'"),
     ],
 )
@@ -577,3 +576,33 @@ async def test_a_reset_in_any_phase_disturbs_nobody(caplog: pytest.LogCaptureFix
             reset(client)
             await someone_else_is_served(server)
     assert not [entry for entry in caplog.records if entry.exc_info]
+
+
+async def test_the_log_tells_of_each_connection_that_opens_if_it_is_asked_to(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """At DEBUG, with the path, the origin and the subprotocol, before anything else of it, and with its id as a field;
+    one that is refused does not open."""
+    caplog.set_level(logging.DEBUG, "trioecho")
+    async with serving(
+        trioecho.echo, subprotocols=["chat.v1"], allowed_origins=["https://client.com"]
+    ) as server:
+        with pytest.raises(AssertionError):
+            async with connected(server, headers="Origin: https://evil.example\r\n"):
+                pass
+        fields = "Origin: https://client.com\r\nSec-WebSocket-Protocol: chat.v1\r\n"
+        async with connected(server, headers=fields) as client:
+            (ws,) = server.connections
+            await client.send("hello")
+            assert await client.receive() == "hello"
+    (line,) = [entry for entry in caplog.records if " opened" in entry.getMessage()]
+    assert line.levelno == logging.DEBUG
+    assert line.getMessage() == (
+        f"{ws.id} {ws.record.peer} /ws opened; subprotocol chat.v1; origin https://client.com"
+    )
+    assert line.__dict__["connection"] == ws.id
+    assert caplog.records.index(line) < min(
+        index
+        for index, entry in enumerate(caplog.records)
+        if entry.getMessage().startswith(f"{ws.id} ") and entry is not line
+    )

@@ -69,6 +69,17 @@ class ConnectionRecord:
     error: str | None = None
     """The type and text of what went wrong, if something did."""
 
+    @property
+    def opened(self) -> str:
+        """How the connection began, as one line: the id, who, where, and the subprotocol and origin where there are
+        any. It is logged at DEBUG, and as safe as the line of the end."""
+        parts = [f"{self._who} opened"]
+        if self.subprotocol is not None:
+            parts.append(f"subprotocol {shown(self.subprotocol)}")
+        if self.origin is not None:
+            parts.append(f"origin {shown(self.origin)}")
+        return "; ".join(parts)
+
     def as_dict(self) -> dict[str, Any]:
         """All fields, as plain values that JSON can hold.
 
@@ -88,8 +99,7 @@ class ConnectionRecord:
         another line or a command to the terminal.
         """
         first = f", {self.closed_first} first" if self.closed_first else ""
-        name = f"{self.id} " if self.id else ""
-        parts = [f"{name}{shown(self.peer)} {shown(self.path)} {self.cause or 'open'}{first}"]
+        parts = [f"{self._who} {self.cause or 'open'}{first}"]
         if self.cause is not None:
             parts.append(self._closes())
             if not self.clean:
@@ -112,6 +122,11 @@ class ConnectionRecord:
         if self.error is not None:
             parts.append(f"error {shown(self.error)}")
         return "; ".join(parts)
+
+    @property
+    def _who(self) -> str:
+        name = f"{self.id} " if self.id else ""
+        return f"{name}{shown(self.peer)} {shown(self.path)}"
 
     def _closes(self) -> str:
         sent = _close(self.code_sent, self.reason_sent)

@@ -164,6 +164,8 @@ def _take_place(
     websocket = websocket_of(connection, request, service.server)
     service.connections[connection] = websocket
     admission.route.connected += 1
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug("%s", record.opened, extra={"connection": record.id})
     return connection, websocket
 
 
