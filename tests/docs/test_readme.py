@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_the_code_runs(
     document: str, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each Python block runs as it stands, and what it calls a test passes; a server that would run for ever is
-    spoken to instead."""
+    spoken to instead. What the routes of the guide answer is looked at in test_guide.py."""
     monkeypatch.setattr(trioecho, "run", speak_to)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(block, document, "exec"), namespace)
@@ -70,9 +71,12 @@ def test_the_code_runs(
 
 
 def speak_to(handler: Any) -> None:
-    with trioecho.LiveServer(handler) as live, connect(live.websocket_url, proxy=None) as ws:
-        ws.send("hello")
-        assert ws.recv(PATIENCE) == "HELLO"
+    with trioecho.LiveServer(handler) as live:
+        if isinstance(handler, Mapping):
+            return
+        with connect(live.websocket_url, proxy=None) as ws:
+            ws.send("hello")
+            assert ws.recv(PATIENCE) == "HELLO"
 
 
 def test_there_is_code() -> None:
