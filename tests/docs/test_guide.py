@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,16 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., trio
     (tmp_path / "static" / ".secret").write_text("hidden")
     monkeypatch.chdir(tmp_path)
     return lambda section, number=0: trioecho.LiveServer(routes_of(section, number))
+
+
+def test_the_tables_are_complete() -> None:
+    """Whatever a handler can do with a WebSocket, and all that a route can be given, is named."""
+    section = GUIDE.split("## What a handler holds\n")[1].split("\n## A chat")[0]
+    members = [name for name in dir(trioecho.WebSocket) if not name.startswith("_")]
+    assert [name for name in members if not re.search(rf"\b{name}\b", section)] == []
+    for kind in (trioecho.WebSocketRoute, trioecho.HttpRoute):
+        (row,) = re.findall(rf"^\| `{kind.__name__}\((.*?)\)`", GUIDE, re.MULTILINE)
+        assert re.findall(r"\w+", row) == list(inspect.signature(kind).parameters)
 
 
 def test_routes(serve: Callable[..., trioecho.LiveServer]) -> None:
