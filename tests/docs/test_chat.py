@@ -28,7 +28,7 @@ MOST_LINES = 59
 
 ADA, GRACE = "engine-1843", "moth-1947"
 
-LARGE, MANY = 2**18, 12
+LARGE, MANY = 2**18, 6
 """Characters of a message, and how many such are said: far more than is buffered for a client that does not read."""
 
 ON_A_FREE_PORT = "import functools, runpy, sys, trioecho\n" + (
