@@ -168,7 +168,7 @@ class LiveServer:
 
     @property
     def url(self) -> str:
-        """The page's URL, ``http://127.0.0.1:41234``."""
+        """The server's URL, ``http://127.0.0.1:41234``, where the sample has its page."""
         return self.server.url
 
     @property

@@ -18,6 +18,7 @@ from serving import PATIENCE, one_way, open_stream, plain_tcp, serving, way_of_r
 import trioecho
 from trioecho._http.messages import Tls
 from trioecho._server.requests import client_of, tls_of
+from trioecho._server.routes import RouteTable
 from trioecho._server.serve import serve_connection
 from trioecho._server.service import Service
 from trioecho._wire.tls import TlsStream
@@ -110,7 +111,8 @@ async def test_who_is_saying_something_keeps_his_time() -> None:
 @one_way
 async def test_a_silent_connection_of_a_stopping_service_is_not_awaited() -> None:
     """One that was accepted in the moment of the stop is not waited for either."""
-    service = Service({"/ws": trioecho.echo}, trioecho.WebSocketOptions())
+    options = trioecho.WebSocketOptions()
+    service = Service(RouteTable(trioecho.echo, options), options)
     service.stop(trio.current_time() + PATIENCE)
     client_stream, server_stream = trio.testing.memory_stream_pair()
     with trio.fail_after(PATIENCE / 2):

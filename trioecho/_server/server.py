@@ -40,12 +40,15 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where the page is: ``"http://127.0.0.1:5000"``. RuntimeError if the server listens at Unix sockets only."""
+        """The first address, where the sample has its page: ``"http://127.0.0.1:5000"``.
+
+        RuntimeError if the server listens at Unix sockets only.
+        """
         return f"http{'s' if self._encrypted else ''}://{self._authority}"
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Every URL at which the page can be opened, `url` first; a wildcard address stands for all it covers.
+        """Every URL at which the server can be reached, `url` first; a wildcard address stands for all it covers.
 
         Empty if the server listens at Unix sockets only.
         """
