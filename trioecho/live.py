@@ -32,6 +32,7 @@ from typing import Self, TypeAlias, TypeVar
 
 import trio
 
+from trioecho._protocol.counted import counted
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.listening import NOT_GIVEN, Host, ListenAt, NotGiven, Unix
 from trioecho._server.routes import Route, Routes
@@ -194,7 +195,9 @@ class LiveServer:
         deadline = time.monotonic() + timeout
         while len(records := self.records) < count:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(records)} connections have ended in {timeout:g} s, not {count}")
+                raise TimeoutError(
+                    f"{len(records)} of {counted(count, 'connection')} ended within {timeout:g} s"
+                )
             time.sleep(0.005)
         return records
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trioecho._protocol.counted import counted
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -80,7 +82,7 @@ def _parts(sender: str, data: bytes) -> Iterator[_Part]:
     if len(data) != start + size:
         raise ValueError(f"{sender}: {len(data)} bytes are not one whole frame, which has {start + size}")
     yield _Part(data[:1], FLAGS, ("final" if data[0] & 0x80 else "more\nfollows") + f",\n{opcode}")
-    amount = f"{size} byte{'s' * (size != 1)}"
+    amount = counted(size, "byte")
     yield _Part(data[1 : 2 + size_bytes], LENGTH, ("masked" if masked else "unmasked") + f",\n{amount}")
     payload = data[start:]
     if masked:

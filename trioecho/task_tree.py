@@ -35,6 +35,8 @@ from dataclasses import dataclass
 import trio
 import trio.testing
 
+from trioecho._protocol.counted import counted
+
 __all__ = ["FOLDED", "LIBRARIES", "BlockSnapshot", "TaskSnapshot", "settled_snapshot", "snapshot"]
 
 LIBRARIES = ("trio", "trioecho", "trio_websocket", "outcome", "contextlib", "asyncio")
@@ -150,9 +152,7 @@ class TaskSnapshot:
         if folded:
             shown = [(block, tasks) for block, tasks in shown if tasks or block.deadline != math.inf]
         branches = [_block_lines(shown, fold)] if shown else []
-        branches += [
-            iter([f"({n} task{'s' * (n > 1)} of {package})"]) for package, n in sorted(hidden.items())
-        ]
+        branches += [iter([f"({counted(n, 'task')} of {package})"]) for package, n in sorted(hidden.items())]
         yield from _indented(branches)
 
 

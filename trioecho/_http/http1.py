@@ -26,6 +26,7 @@ from trioecho._http.messages import Request, Response, Tls
 from trioecho._http.refusals import Refused
 from trioecho._http.request_head import MAX_HEAD_BYTES, HeadSearch, RequestHead, parse_head
 from trioecho._http.response_head import WITHOUT_CONTENT, announced_length, response_head
+from trioecho._protocol.counted import counted
 
 READ_AHEAD: Final = 65_536
 """Bytes that are kept of what arrives before it is asked for. The rest waits in the kernel, and in the client."""
@@ -160,7 +161,8 @@ class Http1:
             if self._ended:
                 raise Refused(
                     400,
-                    f"A request head ends with a blank line; received {len(self._received)} bytes without one.",
+                    "A request head ends with a blank line; "
+                    f"received {counted(len(self._received), 'byte')} without one.",
                 )
             await self._fill(MAX_HEAD_BYTES)
         self._took()
@@ -315,7 +317,7 @@ class Http1:
             raise Refused(
                 408,
                 f"A body has to come with {LEAST_BODY_RATE} bytes per second; "
-                f"after {body.taken} bytes too little came for {BODY_GRACE:g} seconds.",
+                f"after {counted(body.taken, 'byte')} too little came for {BODY_GRACE:g} seconds.",
             )
 
     async def _say_continue(self) -> None:
@@ -347,7 +349,9 @@ class Http1:
             else:
                 await self._send(piece)
         if length is not None and sent < length:
-            raise ValueError(f"the response has a Content-Length of {length}; its body has {sent} bytes")
+            raise ValueError(
+                f"the response has a Content-Length of {length}; its body has {counted(sent, 'byte')}"
+            )
         if chunked:
             await self._send(b"0\r\n\r\n")
 
@@ -376,7 +380,9 @@ class Http1:
         except trio.BrokenResourceError as error:
             raise ClientGone(self, str(error)) from error
         if scope.cancelled_caught:
-            raise ClientGone(self, f"the client took less than 64 KiB in {self._send_timeout:g} seconds")
+            raise ClientGone(
+                self, f"the client took less than 64 KiB in {counted(self._send_timeout, 'second')}"
+            )
 
     async def _fill(self, most: int) -> None:
         """Wait until something has arrived, at most `most` bytes, or the peer has ended TCP: `_ended`.

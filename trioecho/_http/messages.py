@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trioecho._http.fields import Headers, Query, checked_fields, parse_cookies
 from trioecho._http.refusals import HeadersLike, Refused
 from trioecho._http.tokens import TOKEN
+from trioecho._protocol.counted import counted
 
 if TYPE_CHECKING:
     import trio
@@ -183,12 +184,14 @@ class Request:
         announced = self.headers.get("content-length", "") if self._receive is not None else ""
         if announced.isdecimal() and int(announced) > self.max_body_size:
             # Before the client is told to send it.
-            raise Refused(413, f"A body may have {self.max_body_size} bytes; {announced} were announced.")
+            raise Refused(
+                413, f"A body may have {counted(self.max_body_size, 'byte')}; {announced} were announced."
+            )
         # Not a list of pieces: a client may send any number of very small ones.
         whole = bytearray()
         async for piece in self.stream():
             if len(whole) + len(piece) > self.max_body_size:
-                raise Refused(413, f"A body may have {self.max_body_size} bytes; received more.")
+                raise Refused(413, f"A body may have {counted(self.max_body_size, 'byte')}; received more.")
             whole += piece
         return bytes(whole)
 

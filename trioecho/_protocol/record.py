@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from trioecho._protocol.counted import counted
 from trioecho._protocol.untrusted import in_quotes, shown
 
 LONGEST_IN_JSON = 500
@@ -110,11 +111,9 @@ class ConnectionRecord:
         )
         parts.append(f"{self.duration:.3f} s")
         if self.messages_discarded:
-            plural = "" if self.messages_discarded == 1 else "s"
-            parts.append(f"{self.messages_discarded} message{plural} discarded")
+            parts.append(f"{counted(self.messages_discarded, 'message')} discarded")
         if self.messages_skipped:
-            plural = "" if self.messages_skipped == 1 else "s"
-            parts.append(f"{self.messages_skipped} message{plural} skipped")
+            parts.append(f"{counted(self.messages_skipped, 'message')} skipped")
         if self.handler_cancelled:
             parts.append("handler cancelled")
         if self.origin is not None:

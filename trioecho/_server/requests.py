@@ -16,6 +16,7 @@ from trioecho._http.http1 import Http1
 from trioecho._http.messages import Request, answer_to
 from trioecho._http.refusals import Refused
 from trioecho._http.upgrade import check_host, check_origin, wants_websocket
+from trioecho._protocol.counted import counted
 from trioecho._server.admission import Admission, admit_websocket
 from trioecho._server.exchange import exchange
 from trioecho._server.handlers import call
@@ -103,8 +104,8 @@ async def receive_requests(transport: trio.abc.Stream, service: Service) -> Acce
 def _too_late(request: Request | None, service: Service) -> Refused:
     seconds = service.options.handshake_timeout
     if request is None:
-        return Refused(408, f"No complete request came within {seconds:g} seconds.")
-    return Refused(503, f"The server did not decide on this request within {seconds:g} seconds.")
+        return Refused(408, f"No complete request came within {counted(seconds, 'second')}.")
+    return Refused(503, f"The server did not decide on this request within {counted(seconds, 'second')}.")
 
 
 async def _refuse(

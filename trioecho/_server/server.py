@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import trio
 
+from trioecho._protocol.counted import counted
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.addresses import authority, urls
 from trioecho._server.listening import Listening, addresses_of, paths_of
@@ -28,7 +29,7 @@ class Server:
         self._accepting = trio.CancelScope()
 
     def __repr__(self) -> str:
-        return f"<trioecho.Server with {len(self.connections)} connections>"
+        return f"<trioecho.Server with {counted(len(self.connections), 'connection')}>"
 
     @property
     def port(self) -> int:

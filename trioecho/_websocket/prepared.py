@@ -6,6 +6,7 @@ connection whose extension makes another frame of the same message.
 
 from __future__ import annotations
 
+from trioecho._protocol.counted import counted
 from trioecho._protocol.frames import BINARY, BINARY_HEADERS, TEXT, TEXT_HEADERS, long_header
 
 
@@ -51,7 +52,7 @@ class Prepared:
         raise AttributeError(f"a Prepared message never changes; {name} cannot be deleted")
 
     def __repr__(self) -> str:
-        return f"<trioecho.Prepared {'text' if self._text else 'binary'}, {self._size} bytes>"
+        return f"<trioecho.Prepared {'text' if self._text else 'binary'}, {counted(self._size, 'byte')}>"
 
     @property
     def size(self) -> int:

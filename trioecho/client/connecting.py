@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 
 import trio
 
+from trioecho._protocol.counted import counted
 from trioecho.client.address import Address, HandshakeRequest, handshake_request, parse_url
 from trioecho.client.websocket import WebSocket
 
@@ -94,7 +95,9 @@ async def _connection(
     close_timeout: float,
 ) -> AsyncIterator[WebSocket]:
     deadline = trio.current_time() + connect_timeout
-    with _in_time(deadline, f"no connection to {address.host_field} within {connect_timeout:g} seconds"):
+    with _in_time(
+        deadline, f"no connection to {address.host_field} within {counted(connect_timeout, 'second')}"
+    ):
         stream = await _open_stream(address, ssl_context, unix)
     ws = WebSocket(stream, max_message_size=max_message_size, close_timeout=close_timeout)
     # What leaves the block is kept, and raised outside of the nursery, which would make a group of it.
@@ -104,11 +107,13 @@ async def _connection(
             nursery.start_soon(ws.live, request)
             try:
                 try:
-                    with _in_time(deadline, f"no answer to the handshake within {connect_timeout:g} seconds"):
+                    with _in_time(
+                        deadline, f"no answer to the handshake within {counted(connect_timeout, 'second')}"
+                    ):
                         await ws.opened()
                 except trio.TooSlowError:
                     raise ws.refusal_so_far() or trio.TooSlowError(
-                        f"no answer to the handshake within {connect_timeout:g} seconds"
+                        f"no answer to the handshake within {counted(connect_timeout, 'second')}"
                     ) from None
                 yield ws
             except BaseException as error:
