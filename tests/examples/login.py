@@ -3,7 +3,7 @@
 Shows an `HttpRoute` that takes a POST, `admit`, which is asked first and tells the handler who it is, and a page.
 
 Start it with ``python login.py``, open http://127.0.0.1:5000, and log in with any name and the password ``sesame``.
-Without the cookie there is no WebSocket: ``python -m trioecho check ws://127.0.0.1:5000/ws`` tells of a 401.
+Without the cookie there is no WebSocket: ``python -m trioecho check ws://127.0.0.1:5000/ws`` tells of a 403.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def login(request: Request) -> Response:
 async def admit(request: Request) -> None:
     token = request.cookies.get("session", "")
     if token not in users:
-        raise Refused(401, "Log in first.")
+        raise Refused(403, "Log in first.")
     request.state["user"] = users[token]
 
 

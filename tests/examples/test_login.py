@@ -48,12 +48,12 @@ def test_who_has_logged_in_is_known_to_the_handler(start_server: Start) -> None:
 
 @pytest.mark.parametrize("cookie", [None, "session=", "session=guessed", "other=1"])
 def test_without_the_cookie_there_is_no_websocket(start_server: Start, cookie: str | None) -> None:
-    """Nor with one that the server has not given out: 401, with a sentence."""
+    """Nor with one that the server has not given out: 403, with a sentence."""
     server = start_server("0", command=LOGIN)
     headers = {} if cookie is None else {"Cookie": cookie}
     with pytest.raises(InvalidStatus) as refusal:
         connect(server.websocket_url, additional_headers=headers, proxy=None)
-    assert refusal.value.response.status_code == 401
+    assert refusal.value.response.status_code == 403
     assert refusal.value.response.body == b"Log in first.\n"
 
 
