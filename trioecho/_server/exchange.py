@@ -30,6 +30,7 @@ from trioecho._protocol.record import summary
 from trioecho._protocol.untrusted import shown
 from trioecho._server.admission import ask
 from trioecho._server.handlers import call
+from trioecho._server.outcomes import outcome_of
 from trioecho._server.routes import Endpoint, HttpRoute
 from trioecho._server.service import Service
 from trioecho._websocket.handlers import name_of
@@ -104,7 +105,7 @@ async def _answer(http: Http1, request: Request, service: Service, line: Exchang
         if route is not None:
             request.max_body_size = route.max_body_size
             if route.admit is not None:
-                await ask(route.admit, request)
+                await ask(route.admit, request, http)
     except Refused as refused:
         response = answer_to(refused)
     if response is not None:
@@ -135,45 +136,32 @@ async def _run(
             await _send(http, request, service, line, route, response)
             nursery.cancel_scope.cancel()
     except BaseException as error:
-        failure = _judge(error, http)
+        outcome = outcome_of(error, http)
     else:
         return None
     finally:
         request.nursery = None
-    if isinstance(failure, Refused):
-        return failure
-    if isinstance(failure, Exception) and not isinstance(failure, ClientGone):
-        line.error = summary(failure)
-        logger.error(
-            "%s failed at %s %s, for %s",
-            name_of(route.function),
-            request.method,
-            shown(line.path),
-            line.peer,
-            exc_info=failure,
-        )
-        return Refused(500, "The server failed to answer this request.")
     try:
-        raise failure
+        if outcome.failed is not None:
+            line.error = summary(outcome.failed)
+            logger.error(
+                "%s failed at %s %s, for %s",
+                name_of(route.function),
+                request.method,
+                shown(line.path),
+                line.peer,
+                exc_info=outcome.failed,
+            )
+        elif outcome.refused is not None and http.answered:
+            line.error = f"refused too late: {summary(outcome.refused)}"
+        if outcome.passing is not None:
+            raise outcome.passing
+        if outcome.gone is not None:
+            raise outcome.gone
+        return outcome.refused or Refused(500, "The server failed to answer this request.")
     finally:
-        del failure
-
-
-def _judge(error: BaseException, http: Http1) -> BaseException:
-    """Return what of `error` counts: what has to pass, KeyboardInterrupt and Cancelled; that the client went; a
-    refusal; else all of it."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    passing, rest = error.split((KeyboardInterrupt, trio.Cancelled))
-    if passing is not None:
-        return passing
-    assert rest is not None
-    gone = rest.split(lambda each: isinstance(each, ClientGone) and each.http is http)[0]
-    found: BaseException = gone or rest.split(Refused)[0] or rest
-    if found is not rest:
-        while isinstance(found, BaseExceptionGroup):
-            found = found.exceptions[0]
-    return found
+        # The traceback of what it holds holds this frame.
+        del outcome
 
 
 async def _send(

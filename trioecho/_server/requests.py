@@ -19,6 +19,7 @@ from trioecho._http.upgrade import check_host, check_origin, wants_websocket
 from trioecho._server.admission import Admission, admit_websocket
 from trioecho._server.exchange import exchange
 from trioecho._server.handlers import call
+from trioecho._server.outcomes import outcome_of
 from trioecho._server.peers import address, client_of, tls_of
 from trioecho._server.raw import RawStream
 from trioecho._server.routes import RawRoute
@@ -79,7 +80,8 @@ async def receive_requests(transport: trio.abc.Stream, service: Service) -> Acce
                     elif endpoint is not None and endpoint.raw is not None:
                         check_host(request, service.options)
             except Refused as refused:
-                refusal = refused
+                # Its traceback would hold this frame, which holds it.
+                refusal = refused.with_traceback(None)
         if http is None or (not begun and (service.stopping or not fresh)):
             # Nobody has said anything that an answer could be for.
             return None
@@ -126,7 +128,29 @@ async def _hand_over(
     try:
         with service.phase(math.inf):
             await call(route.function, request, stream)
-    except* (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
-        logger.debug("%s: the connection was lost: %s", peer, gone.exceptions[0])
-    except* Exception as failed:
-        logger.error("%s failed, for %s", name_of(route.function), peer, exc_info=failed)
+    except BaseException as error:
+        outcome = outcome_of(error, None)
+    else:
+        return
+    try:
+        failed = outcome.failed or outcome.refused
+        if failed is not None and (lost := _lost(failed)) is None:
+            logger.error("%s failed, for %s", name_of(route.function), peer, exc_info=failed)
+        elif failed is not None:
+            logger.debug("%s: the connection was lost: %s", peer, lost)
+        if outcome.passing is not None:
+            raise outcome.passing
+    finally:
+        # The traceback of what they hold holds this frame.
+        del outcome, failed
+
+
+def _lost(error: BaseException) -> BaseException | None:
+    """Return what says that the connection was lost, where that is all that `error` says."""
+    while isinstance(error, BaseExceptionGroup):
+        kinds = (trio.BrokenResourceError, trio.ClosedResourceError)
+        found, rest = error.split(kinds)
+        if found is None or rest is not None:
+            return None
+        error = found.exceptions[0]
+    return error if isinstance(error, (trio.BrokenResourceError, trio.ClosedResourceError)) else None
