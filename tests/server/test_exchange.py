@@ -338,3 +338,15 @@ async def test_cors_is_added_to_every_answer_of_its_route() -> None:
         assert (await client.ask("/plain", headers=(origin,)))["access-control-allow-origin"] is None
         answer = await client.ask("/", headers=(("Origin", "https://b.com"),))
         assert (answer.status, answer["access-control-allow-origin"]) == (200, None)
+
+
+@one_way
+async def test_a_preflight_is_told_the_methods_of_its_route_only() -> None:
+    """A browser that was told of another's would use them without asking."""
+    routes: trioecho.Routes = {
+        "/": [HttpRoute(hello, cors=Cors(["https://a.com"])), HttpRoute(hello, ["DELETE"])]
+    }
+    headers = (("Origin", "https://a.com"), ("Access-Control-Request-Method", "GET"))
+    async with serving(routes) as server, plain_http(server) as client:
+        answer = await client.ask("/", "OPTIONS", headers=headers)
+        assert answer["access-control-allow-methods"] == "GET, HEAD"

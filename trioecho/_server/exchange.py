@@ -211,7 +211,9 @@ def _automatic(request: Request, endpoint: Endpoint | None) -> Response:
     asked = request.headers.get("access-control-request-method", "")
     route = endpoint.http.get(asked)
     if route is not None and route.cors is not None:
-        preflight = route.cors.preflight(request, tuple(endpoint.http))
+        # Of this route only: a browser that is told of others asks no further before it uses them.
+        methods = [method for method, each in endpoint.http.items() if each is route]
+        preflight = route.cors.preflight(request, methods)
         if preflight is not None:
             return preflight
     return Response(status=204, headers={"Allow": ", ".join(endpoint.methods)})

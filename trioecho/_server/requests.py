@@ -16,6 +16,7 @@ from trioecho._http.http1 import Http1
 from trioecho._http.messages import Request, answer_to
 from trioecho._http.refusals import Refused
 from trioecho._http.upgrade import check_host, check_origin, wants_websocket
+from trioecho._protocol.untrusted import told
 from trioecho._server.admission import Admission, admit_websocket
 from trioecho._server.exchange import exchange
 from trioecho._server.handlers import call
@@ -114,7 +115,7 @@ async def _refuse(
 ) -> None:
     """Answer what is no request, or no handshake that is accepted, and have the connection closed: what follows it may
     be frames."""
-    logger.info("%s refused: %d %s", peer, refused.status, refused.sentence)
+    logger.info("%s refused: %d %s", peer, refused.status, told(refused.sentence))
     http.close_after = True
     with service.phase(service.options.close_timeout):
         head_only = request is not None and request.method == "HEAD"
