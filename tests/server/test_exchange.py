@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -24,7 +25,7 @@ from serving import (
 )
 
 import trioecho
-from trioecho import HttpRoute, Refused, Request, Response, echo
+from trioecho import Files, HttpRoute, Refused, Request, Response, echo
 from trioecho._http.cors import Cors
 from trioecho.testing import RawClient
 
@@ -350,3 +351,43 @@ async def test_a_preflight_is_told_the_methods_of_its_route_only() -> None:
     async with serving(routes) as server, plain_http(server) as client:
         answer = await client.ask("/", "OPTIONS", headers=headers)
         assert answer["access-control-allow-methods"] == "GET, HEAD"
+
+
+@plain_tcp
+async def test_a_client_that_has_said_all_gets_the_whole_of_a_file(tmp_path: Path) -> None:
+    """A stream of a known length ends by itself, so who has ended his side of TCP is waiting for it."""
+    (tmp_path / "large").write_bytes(b"x" * 1_000_000)
+    async with serving({"/{path:path}": Files(tmp_path)}) as server, plain_http(server) as client:
+        await client.send("/large")
+        assert isinstance(client.stream, trio.SocketStream)
+        await client.stream.send_eof()
+        assert len((await client.answer()).body) == 1_000_000
+
+
+@one_way
+async def test_a_stop_does_not_wait_for_who_has_his_answer() -> None:
+    """It came with Connection: close while the server was stopping; the client does not close."""
+    begun, go = trio.Event(), trio.Event()
+
+    async def slow(request: Request) -> Response:
+        begun.set()
+        await go.wait()
+        return Response("done")
+
+    async with trio.open_nursery() as nursery:
+        ended = trio.Event()
+
+        async def serve_here(task_status: trio.TaskStatus[trioecho.Server]) -> None:
+            await trioecho.serve(HttpRoute(slow), port=0, task_status=task_status)
+            ended.set()
+
+        server = await nursery.start(serve_here)
+        async with plain_http(server) as client:
+            await client.send("/ws")
+            await begun.wait()
+            server.stop(timeout=1000)
+            go.set()
+            assert (await client.answer())["connection"] == "close"
+            # close_timeout is five seconds.
+            with trio.fail_after(3):
+                await ended.wait()

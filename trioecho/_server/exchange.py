@@ -4,7 +4,8 @@
     │ the route's function, then its response, sent piece by piece     │
     │ what the function has started; cancelled when all has been sent  │
     │ the watch: ends everything here when the client goes, while a    │
-    │ response streams, or with `while_client_stays` from the start    │
+    │ response of unknown length streams, or with `while_client_stays` │
+    │ from the start                                                   │
     └──────────────────────────────────────────────────────────────────┘
     the line in the log; the rest of the request is read, for the next one
 
@@ -25,6 +26,7 @@ import trio
 from trioecho._http.http1 import ClientGone, Http1
 from trioecho._http.messages import Request, Response, answer_to
 from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.response_head import announced_length
 from trioecho._http.upgrade import check_host
 from trioecho._protocol.record import summary
 from trioecho._protocol.untrusted import shown
@@ -131,7 +133,7 @@ async def _run(
                 raise TypeError(
                     f"a route's function returns trioecho.Response(...); it returned {response!r}"
                 )
-            if not isinstance(response.body, bytes) and not route.while_client_stays:
+            if announced_length(response) is None and not route.while_client_stays:
                 nursery.start_soon(http.watch)
             await _send(http, request, service, line, route, response)
             nursery.cancel_scope.cancel()

@@ -99,12 +99,16 @@ async def receive_requests(transport: trio.abc.Stream, service: Service) -> Acce
         if not http.reusable or service.stopping:
             break
     with service.phase(service.options.close_timeout, courtesy=True):
+        if isinstance(transport, TlsStream):
+            await transport.say_end()
         await await_hang_up(transport)
     return None
 
 
 def _too_late(request: Request | None, service: Service) -> Refused:
     seconds = service.options.handshake_timeout
+    if trio.current_time() >= service.deadline:
+        return Refused(503, "This server has stopped.")
     if request is None:
         return Refused(408, f"No complete request came within {seconds:g} seconds.")
     return Refused(503, f"The server did not decide on this request within {seconds:g} seconds.")

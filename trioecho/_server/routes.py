@@ -87,8 +87,8 @@ class HttpRoute:
     takes; HEAD comes with GET, and OPTIONS is answered by the server unless it is listed. `admit` is an async function
     of the request that is asked first: it raises `Refused` or returns None. `cors` says which pages of other origins
     may read the answers. `max_body_size` bounds `Request.body`, in bytes. With `while_client_stays` the function is
-    cancelled as soon as the client has gone, even before it has returned a response; a response that streams ends so in
-    any case.
+    cancelled as soon as the client has gone, even before it has returned a response; a response that streams without a
+    Content-Length ends so in any case.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """
