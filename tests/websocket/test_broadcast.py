@@ -457,3 +457,16 @@ async def test_a_single_websocket_is_no_iterable_of_them() -> None:
         with pytest.raises(TypeError, match="you gave one of type NoneType"):
             await broadcast([ws, None], "hello")  # type: ignore[list-item]
         assert ws.record.messages_sent == 0
+
+
+@one_way
+async def test_a_websocket_of_another_run_gets_a_lesson() -> None:
+    """Two threads would write at once."""
+    async with serving(hold) as server, joined(server):
+
+        async def elsewhere() -> None:
+            with pytest.raises(RuntimeError, match="a WebSocket belongs to the Trio run of its server"):
+                await broadcast(server.connections, "hello")
+
+        await trio.to_thread.run_sync(trio.run, elsewhere)
+        assert await broadcast(server.connections, "hello") == 1

@@ -43,8 +43,8 @@ class WebSocketRoute:
     `WebSocketOptions`. Its `max_connections` counts the connections of this route; the server's counts all. `path`,
     `handshake_timeout` and `allowed_hosts` are the server's alone. `admit` is an async function of the `Request`, run
     before the 101 under `handshake_timeout`: it raises `Refused`, or returns None or `Accept`. `subprotocols` are those
-    that the handler speaks, the preferred one first, or a function of the request and the tuple of those offered that
-    returns one of them or None.
+    that the handler speaks, the preferred one first, or a function, not async, of the request and the tuple of those
+    offered that returns one of them or None.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """
@@ -64,7 +64,11 @@ class WebSocketRoute:
         if admit is not None:
             checked_function(admit, "admit is an async function", "request")
         self.admit = admit
-        if subprotocols is not None and not callable(subprotocols):
+        if callable(subprotocols):
+            checked_function(
+                subprotocols, "subprotocols is a list, or a function", "request, offered", plain=True
+            )
+        elif subprotocols is not None:
             subprotocols = WebSocketOptions(subprotocols=subprotocols).subprotocols  # type: ignore[arg-type]
         self.subprotocols = subprotocols
 

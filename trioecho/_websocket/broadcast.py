@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 import trio
 
+from trioecho._websocket.parking import context
 from trioecho._websocket.prepared import Prepared, prepared
 from trioecho._websocket.turns import Shared
 from trioecho._websocket.websocket import WebSocket
@@ -54,8 +55,9 @@ async def broadcast(
     skipped.
 
     Raises `TypeError` and `ValueError` as `WebSocket.send` does for the message, `TypeError` for connections that are
-    none, `ValueError` for another `slow`, for a `timeout` that is no number of seconds or that nothing waits for. Never
-    for what happens to a connection: each handler learns that from its own.
+    none, `RuntimeError` for those of a server in another Trio run, `ValueError` for another `slow`, for a `timeout`
+    that is no number of seconds or that nothing waits for. Never for what happens to a connection: each handler learns
+    that from its own.
     """
     frame = prepared(message, text)
     limit = _limit(slow, timeout)
@@ -124,4 +126,11 @@ def _taken_from(connections: Iterable[WebSocket]) -> list[WebSocket]:
     for kind in set(map(type, websockets)):
         if not issubclass(kind, WebSocket):
             raise TypeError(f"connections are WebSockets; you gave one of type {kind.__name__}")
+    here = context()
+    for ws in websockets:
+        if ws._context is not here:
+            raise RuntimeError(
+                "a WebSocket belongs to the Trio run of its server; you gave one of another: call broadcast there, "
+                "such as with trio.from_thread.run"
+            )
     return websockets
