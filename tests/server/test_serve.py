@@ -187,7 +187,7 @@ def yielding(ws: trioecho.WebSocket) -> Iterator[str]:
         (yielding, "the handler yielding contains 'yield'; a handler sends with 'await ws.send(...)'"),
         (functools.partial(yielding), "the handler yielding contains 'yield'"),
         (3, "a handler is an async function of one WebSocket, not int"),
-        (None, "a handler is an async function of one WebSocket, not NoneType"),
+        ({"/ws": None}, "a handler is an async function of one WebSocket, not NoneType"),
         ({"/ws": generating}, "the handler generating contains 'yield'"),
     ],
 )
