@@ -51,7 +51,7 @@ class ServerProcess:
 
     @property
     def port(self) -> int:
-        return int(self.url.rpartition(":")[2].rstrip("/"))
+        return int(self._in_banner(r"://[^/ ]+:(\d+)").rpartition(":")[2])
 
     def _in_banner(self, pattern: str) -> str:
         found = re.search(pattern, self.banner)

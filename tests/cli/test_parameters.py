@@ -53,6 +53,8 @@ def test_what_is_no_time_is_told_with_an_example(value: str) -> None:
 @given(st.integers(), st.integers(0, 5))
 def test_a_whole_number_is_one_between_its_bounds(value: int, least: int) -> None:
     """Both included."""
+    assert whole_number(least, 10)("10") == 10
+    assert whole_number(1)("9" * 15) == 999_999_999_999_999
     if least <= value <= 10:
         assert whole_number(least, 10)(str(value)) == value
     else:

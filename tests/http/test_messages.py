@@ -202,6 +202,7 @@ def test_json_is_compact_and_utf_8() -> None:
     assert response.status == 201
     assert response.headers == (("X-A", "1"), ("Content-Type", "application/json"))
     assert repr(response) == "<trioecho.Response 201>"
+    assert Response.json(None).status == 200
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from serving import one_way, serving
 from serving import way_of_reading as way_of_reading
 
+from trioecho import echo
 from trioecho._process.announcement import announce, warn_if_open_to_every_page
 
 pytestmark = one_way
@@ -33,13 +34,16 @@ async def test_the_ready_lines_name_each_address_once(capsys: pytest.CaptureFixt
 class Recording(io.TextIOBase):
     """A standard output that takes down each call."""
 
-    encoding = "ascii"
-
-    def __init__(self) -> None:
+    def __init__(self, encoding: str | None) -> None:
+        self._encoding = encoding
         self.calls: list[str] = []
 
+    @property
+    def encoding(self) -> str | None:  # type: ignore[override]
+        return self._encoding
+
     def write(self, text: str) -> int:
-        text.encode(self.encoding)
+        text.encode(self._encoding or "utf-8")
         self.calls.append(text)
         return len(text)
 
@@ -47,11 +51,12 @@ class Recording(io.TextIOBase):
         self.calls.append("flushed")
 
 
-async def test_the_lines_come_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one write, and flushed: who reads a pipe to the first line has the others too."""
-    output = Recording()
+@pytest.mark.parametrize("encoding", ["ascii", None])
+async def test_the_lines_come_all_at_once(encoding: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one write, and flushed: who reads a pipe to the first line has the others too. In any encoding, or none."""
+    output = Recording(encoding)
     monkeypatch.setattr(sys, "stdout", output)
-    async with serving(host=("127.0.0.2", "127.0.0.3")) as server:
+    async with serving(host=("127.0.0.2", "127.0.0.3"), path="/über") as server:
         announce(server)
     assert [call.count("\n") for call in output.calls] == [2, 0]
     assert output.calls[-1] == "flushed"
@@ -96,11 +101,9 @@ def as_typed(name: str, value: Any) -> str:
     [
         (["127.0.0.1"], (), False),
         (["127.8.8.8", "::1"], (), False),
-        (["localhost", "LOCALHOST", "app.localhost"], (), False),
         (["0.0.0.0"], (), True),
         (["127.0.0.1", "::"], (), True),
         (["192.0.2.1"], (), True),
-        (["localhost.example.com"], (), True),
         (["0.0.0.0"], ("https://client.com",), False),
     ],
 )
@@ -115,3 +118,13 @@ def test_whoever_can_be_reached_by_every_page_is_warned(
         message = entry.getMessage()
         assert message.startswith(f"listening on {' '.join(hosts)} with every origin allowed: ")
         assert "add --allowed_origins https://example.com (or --host 127.0.0.1 for" in message
+
+
+async def test_a_service_of_websockets_alone_names_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no page to open, so each address is named by the URL of the first WebSocket."""
+    async with serving({"/chat": echo}, host=("127.0.0.2", "127.0.0.3")) as server:
+        announce(server)
+    assert capsys.readouterr().out.splitlines() == [
+        f"trioecho serves ws://127.0.0.2:{server.port}/chat (Ctrl-C stops it)",
+        f"and ws://127.0.0.3:{server.port}/chat",
+    ]

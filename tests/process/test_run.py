@@ -55,9 +55,9 @@ def ended(*command: str, stdout: Any = subprocess.PIPE) -> tuple[int, str]:
 
 
 def test_a_handler_of_ones_own_is_served_with_the_ready_line(start_server: Start) -> None:
-    """The first line of the output names both URLs, and the handler is there."""
+    """The first line of the output names its URL, that of the WebSocket where nothing else is served."""
     server = start_server(command=LIBRARY)
-    assert server.banner == f"trioecho serves {server.url} and {server.websocket_url} (Ctrl-C stops it)\n"
+    assert server.banner == f"trioecho serves {server.websocket_url} (Ctrl-C stops it)\n"
     with client(server) as ws:
         ws.send("hello")
         assert ws.recv(PATIENCE) == "HELLO"

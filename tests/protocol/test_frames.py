@@ -118,6 +118,7 @@ def test_the_close_codes_are_those_of_aspnet() -> None:
 def test_headers_are_those_of_the_encoder(size: int) -> None:
     """The ready-made headers and the long ones say what `encode_frame` says."""
     for opcode, headers in ((TEXT, TEXT_HEADERS), (BINARY, BINARY_HEADERS)):
+        assert len(headers) == 126
         header = headers[size] if size < 126 else long_header(opcode, size)
         assert header + bytes(size) == encode_frame(opcode, bytes(size))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from serving import (
 import trioecho
 from trioecho import Files, HttpRoute, Refused, Request, Response, echo
 from trioecho._http.cors import Cors
+from trioecho._process.logs import JsonFormatter
 from trioecho.testing import RawClient
 
 __all__ = ["way_of_reading"]
@@ -271,6 +273,9 @@ async def test_each_exchange_has_one_line_without_its_query(caplog: pytest.LogCa
     assert " GET / 200; 11 B; 0." in lines[0]
     assert len(lines[1]) < 300
     assert " POST /shout 200; 3 B; " in lines[2]
+    access = [record for record in caplog.records if record.name == "trioecho.access"]
+    fields = json.loads(JsonFormatter().format(access[0]))["exchange"]
+    assert (fields["method"], fields["path"], fields["status"], fields["body_bytes"]) == ("GET", "/", 200, 11)
 
 
 async def test_an_idle_connection_is_closed_without_a_word(autojump_clock: trio.testing.MockClock) -> None:

@@ -39,7 +39,7 @@ class Batch:
 
 
 class MemoryWire(Wire):
-    """Takes everything that is written; gives what `arrive` brings."""
+    """Takes what is written as long as there is `room`; gives what `arrive` brings."""
 
     seal: Callable[[bytes], bytes] | None = None
     immediate = True
@@ -48,6 +48,7 @@ class MemoryWire(Wire):
         self.peer = "a test"
         self.batch = Batch()
         self.written = b""
+        self.room = 1_000_000
         self.arrived: deque[bytes | Exception] = deque()
         self.readable: Readable | None = None
         self.told: list[str] = []
@@ -76,14 +77,19 @@ class MemoryWire(Wire):
         return MemoryWire._write, self
 
     def _write(self, data: bytes) -> int:
-        self.written += data
-        return len(data)
+        if not self.room:
+            raise BlockingIOError
+        taken = data[: self.room]
+        self.written += taken
+        self.room -= len(taken)
+        return len(taken)
 
     def write_large(self, header: bytes, payload: bytes) -> int:
         return self._write(header + payload)
 
     async def send(self, data: memoryview) -> int:
-        await trio.lowlevel.checkpoint()
+        while not self.room:
+            await trio.sleep(1)
         return self._write(bytes(data))
 
     def pause(self, *, lost: bool) -> None:
@@ -301,6 +307,31 @@ async def test_answers_are_owed_for_their_time_only(autojump_clock: Clock) -> No
         assert not life.connection.owes_answers()
 
 
+async def test_what_the_wire_does_not_take_at_once_is_written_when_it_does(autojump_clock: Clock) -> None:
+    """By a task that runs only then; nothing of it is lost, and the Close stands behind it."""
+    life = Life()
+    life.wire.room = 10
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.run, leave)
+        await trio.testing.wait_all_tasks_blocked()
+        assert life.wire.written == OPENING[:10]
+        life.wire.room = 1000
+        await trio.sleep(2)
+        assert life.said == encode_frame(CLOSE, b"\x03\xe8")
+        life.wire.arrive(GOODBYE)
+
+
+async def test_whoever_asks_is_told_that_the_end_has_come(autojump_clock: Clock) -> None:
+    """As soon as the peer has closed, whether anybody receives or not."""
+    async with living(stay) as life:
+        closing = life.connection.closing
+        life.wire.arrive(text("waits"))
+        assert not closing.is_set()
+        life.wire.arrive(GOODBYE)
+        assert closing.is_set()
+        life.connection.abort()
+
+
 # What ends the handler.
 
 
@@ -329,6 +360,17 @@ async def test_an_abort_waits_for_nobody(autojump_clock: Clock) -> None:
     assert life.cancelled
     assert life.said == encode_frame(CLOSE, b"\x03\xe9server is stopping")
     assert (life.record.cause, life.record.clean) == ("server aborted", False)
+
+
+async def test_an_abort_cuts_a_closing_handshake_short(autojump_clock: Clock) -> None:
+    """Whose Close the peer has not answered: it gets half a second more."""
+    async with living(leave, close_timeout=60) as life:
+        await trio.sleep(1)
+        before = trio.current_time()
+        life.connection.abort()
+        await life.ended.wait()
+        assert trio.current_time() - before <= 0.5
+    assert (life.record.cause, life.record.clean) == ("handler returned", False)
 
 
 async def test_a_cancellation_from_outside_says_goodbye_and_goes_on(autojump_clock: Clock) -> None:

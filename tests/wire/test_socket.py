@@ -194,7 +194,8 @@ async def test_what_the_peer_still_sends_is_thrown_away_until_it_hangs_up(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(await_hang_up, tcp)
         await trio.testing.wait_all_tasks_blocked()
-        assert theirs.recv(100, socket.MSG_WAITALL) == b"the last word"
+        assert theirs.recv(13, socket.MSG_WAITALL) == b"the last word"
+        assert theirs.recv(1) == b"", "it was not told that this was all"
         theirs.close()
     assert not unread(tcp) or await tcp.receive_some() == b""
 

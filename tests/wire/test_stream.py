@@ -156,8 +156,11 @@ async def test_what_a_stream_cannot_tell_it_does_not_guess() -> None:
         assert (end.wire.in_flight(), end.wire.error(), end.wire.unread()) == (0, None, False)
         end.wire.keep_alive(20.0, 9.0)
         await end.wire.half_close()
-        await trio.testing.wait_all_tasks_blocked()
         assert await end.other_end.receive_some() == b""
+        end.wire.stop()
+        await end.wire.close()
+        with pytest.raises(trio.BrokenResourceError):
+            await end.other_end.send_all(b"to nobody")
 
 
 async def test_paused_it_reads_nothing_more_than_what_it_has_begun() -> None:

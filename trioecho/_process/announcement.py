@@ -20,13 +20,15 @@ def announce(server: Server) -> None:
     """Writes the ready lines to standard output, all at once; OSError if it takes none.
 
     The first has the server's URL, where it answers plain HTTP, and that of the first WebSocket; or, where there is no
-    TCP, the first Unix socket. Each further line is one more address at which it can be reached. Without any standard
-    output it says nothing.
+    TCP, the first Unix socket. Each further line is one more address at which the first of these can be reached.
+    Without any standard output it says nothing.
     """
     if sys.stdout is None:
         return
-    places = [*server.urls, *(f"unix:{shown(path)}" for path in server.unix_paths)]
-    first = " and ".join(_main_urls(server)) if server.urls else places[0]
+    places = [*_urls(server), *(f"unix:{shown(path)}" for path in server.unix_paths)]
+    first = places[0]
+    if server.urls and server.answers_http and server.has_websockets:
+        first += f" and {server.websocket_url}"
     lines = [f"trioecho serves {first} (Ctrl-C stops it)"]
     lines += [f"and {place}" for place in places[1:]]
     text = "".join(f"{line}\n" for line in lines)
@@ -39,9 +41,12 @@ def announce(server: Server) -> None:
         raise
 
 
-def _main_urls(server: Server) -> list[str]:
-    urls = [server.url] if server.answers_http or not server.has_websockets else []
-    return [*urls, server.websocket_url] if server.has_websockets else urls
+def _urls(server: Server) -> list[str]:
+    """The URL of each address: the server's, or, where there is nothing but WebSockets, that of the first of them."""
+    if not server.urls or server.answers_http or not server.has_websockets:
+        return [*server.urls]
+    path = server.websocket_url.removeprefix(f"ws{server.url.removeprefix('http')}")
+    return [f"ws{url.removeprefix('http')}{path}" for url in server.urls]
 
 
 def _give_up_standard_output() -> None:

@@ -15,6 +15,7 @@ import time
 from datetime import UTC, datetime
 
 from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.exchange import Exchange
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 LOG_FORMATS = ("text", "json")
@@ -53,7 +54,8 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: ``ts`` (RFC 3339, UTC), ``level``, ``logger``, ``message``.
 
     ``connection`` is the id of the connection where the line is about one, ``record`` holds the fields of its record
-    where it has ended, and ``exception`` the traceback as one string where there is one.
+    where it has ended, ``exchange`` those of a plain HTTP exchange, and ``exception`` the traceback as one string where
+    there is one.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -70,6 +72,9 @@ class JsonFormatter(logging.Formatter):
         ended = getattr(record, "record", None)
         if isinstance(ended, ConnectionRecord):
             line["record"] = ended.as_dict()
+        exchange = getattr(record, "exchange", None)
+        if isinstance(exchange, Exchange):
+            line["exchange"] = exchange.as_dict()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
