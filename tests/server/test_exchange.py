@@ -396,3 +396,23 @@ async def test_a_stop_does_not_wait_for_who_has_his_answer() -> None:
             # close_timeout is five seconds.
             with trio.fail_after(3):
                 await ended.wait()
+
+
+@one_way
+async def test_a_stop_does_not_wait_for_the_rest_of_a_body() -> None:
+    """The request has its answer, and what is left would only be dropped."""
+    async with trio.open_nursery() as nursery:
+        ended = trio.Event()
+
+        async def serve_here(task_status: trio.TaskStatus[trioecho.Server]) -> None:
+            await trioecho.serve(HttpRoute(hello, ["POST"]), port=0, task_status=task_status)
+            ended.set()
+
+        server = await nursery.start(serve_here)
+        async with plain_http(server) as client:
+            await client.send("/ws", "POST", headers=(("Content-Length", "10"),))
+            assert (await client.answer()).status == 200
+            server.stop(timeout=1000)
+            # close_timeout is five seconds.
+            with trio.fail_after(3):
+                await ended.wait()

@@ -57,8 +57,8 @@ class Exchange:
     error: str | None = None
 
     def as_dict(self) -> Mapping[str, Any]:
-        """All fields, as plain values that JSON can hold; a path of more than 500 characters is cut."""
-        return asdict(self) | {"path": self.path[:500]}
+        """All fields, as plain values that JSON can hold; a path or method of more than 500 characters is cut."""
+        return asdict(self) | {"path": self.path[:500], "method": self.method[:500]}
 
     def __str__(self) -> str:
         parts = [
@@ -93,7 +93,7 @@ async def exchange(http: Http1, request: Request, service: Service, peer: str) -
         if not http.answered:
             line.status = None
         access_logger.info("%s", line, extra={"exchange": line})
-    with service.phase(service.options.close_timeout):
+    with service.phase(service.options.close_timeout, courtesy=True):
         await http.take_rest()
 
 
