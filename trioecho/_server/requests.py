@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from dataclasses import dataclass
 
 import trio
@@ -30,6 +31,9 @@ from trioecho._wire.socket import await_hang_up
 from trioecho._wire.tls import TlsStream
 
 logger = logging.getLogger("trioecho")
+
+# Of what is no request nobody can tell where in it a password or a token stands. The client itself is told all of it.
+_QUOTED = re.compile(r"""[;:] (received|illegal header|Illegal header)[^'"]*['"].*""", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,8 @@ async def _refuse(
 ) -> None:
     """Answer what is no request, or no handshake that is accepted, and have the connection closed: what follows it may
     be frames."""
-    logger.info("%s refused: %d %s", peer, refused.status, told(refused.sentence))
+    sentence = refused.sentence if request is not None else _QUOTED.sub(".", refused.sentence)
+    logger.info("%s refused: %d %s", peer, refused.status, told(sentence))
     http.close_after = True
     with service.phase(service.options.close_timeout):
         head_only = request is not None and request.method == "HEAD"

@@ -55,13 +55,18 @@ async def broadcast(
     skipped.
 
     Raises `TypeError` and `ValueError` as `WebSocket.send` does for the message, `TypeError` for connections that are
-    none, `RuntimeError` for those of a server in another Trio run, `ValueError` for another `slow`, for a `timeout`
-    that is no number of seconds or that nothing waits for. Never for what happens to a connection: each handler learns
-    that from its own.
+    none, `RuntimeError` for those of a server in another Trio run and, with "wait", from within the pieces of a message
+    that is being sent to one of them, `ValueError` for another `slow`, for a `timeout` that is no number of seconds or
+    that nothing waits for. Never for what happens to a connection: each handler learns that from its own.
     """
     frame = prepared(message, text)
     limit = _limit(slow, timeout)
     websockets = _taken_from(connections)
+    if slow == "wait" and any(ws._outgoing.held_here for ws in websockets):
+        raise RuntimeError(
+            "this task is sending a message in pieces to one of the connections, and would wait for its end: broadcast "
+            "from another task, or when the pieces have ended"
+        )
     await trio.lowlevel.checkpoint_if_cancelled()
     data, size = frame._frame, frame._size
     given = 0
