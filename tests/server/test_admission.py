@@ -227,3 +227,23 @@ async def test_a_token_among_the_subprotocols_is_never_agreed_on(caplog: pytest.
     assert seen == [("chat",), ()]
     assert "s3cret" not in caplog.text
     assert "wr0ng" not in caplog.text
+
+
+async def test_a_refusals_sentence_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """It may repeat what the client has sent."""
+    caplog.set_level(logging.INFO)
+
+    async def admit(request: Request) -> None:
+        raise Refused(403, f"Not {request.path_params['room']}.")
+
+    async with serving({"/{room}": WebSocketRoute(echo, admit=admit)}) as server:
+        for room in ("a%0Aforged%1b[31m", "%C3%BC", "x" * 9000):
+            async with plain_http(server) as client:
+                assert (await knock(client, f"/{room}")).status == 403
+    sentences = [
+        record.getMessage().partition(" refused: 403 ")[2]
+        for record in caplog.records
+        if record.name == "trioecho"
+    ]
+    assert sentences[:2] == ["Not a\\nforged\\x1b[31m.", "Not ü."]
+    assert sentences[2] == f"Not {'x' * 996}… (9,005 characters)"

@@ -8,7 +8,7 @@ import functools
 import math
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import serving as ways
@@ -360,3 +360,25 @@ async def test_messages_before_a_broken_record_of_the_same_packet_are_delivered(
     assert len(told) == 1
     assert issubclass(told[0], trio.BrokenResourceError)
     assert (record.messages_received, record.cause, record.clean) == (3, "peer vanished", False)
+
+
+@pytest.mark.parametrize("tls", ["poller"], indirect=True)
+async def test_the_last_response_ends_with_a_close_notify() -> None:
+    """Without it a client cannot tell the end of a stream to HTTP/1.0 from one that was cut off. Trio's own TLS can say
+    it only when it closes."""
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "all of it"
+
+    async with serving(trioecho.HttpRoute(lambda request: trioecho.Response(pieces()))) as server:
+        tcp_stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+        stream = trio.SSLStream(tcp_stream, certificates()[1], server_hostname="127.0.0.1")
+        await stream.send_all(b"GET /ws HTTP/1.0\r\n\r\n")
+        received = b""
+        try:
+            # Trio raises BrokenResourceError where TCP ends without one.
+            while some := await stream.receive_some():
+                received += some
+        finally:
+            await trio.aclose_forcefully(tcp_stream)
+        assert received.endswith(b"\r\n\r\nall of it")

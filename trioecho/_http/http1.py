@@ -43,6 +43,7 @@ LEAST_BODY_RATE: Final = 500
 
 # Joined with the head, or the framing of a chunk, to be sent in one piece. Larger ones are not worth their copy.
 _JOINED_BYTES = 65_536
+_NO_MORE: Final = object()
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -330,7 +331,7 @@ class Http1:
         self, iterator: AsyncIterator[str | bytes], length: int | None, *, chunked: bool
     ) -> None:
         sent = 0
-        async for each in iterator:
+        while (each := await _next(iterator)) is not _NO_MORE:
             if isinstance(each, str):
                 piece = each.encode()
             elif isinstance(each, (bytes, bytearray, memoryview)):
@@ -409,3 +410,9 @@ class Http1:
     def _took(self) -> None:
         if self._drained:
             self._drained.unpark_all()
+
+
+@trio.lowlevel.disable_ki_protection
+async def _next(iterator: AsyncIterator[object]) -> object:
+    """The next piece, or `_NO_MORE`. Ctrl-C may strike in the iterator, which is not ours."""
+    return await anext(iterator, _NO_MORE)

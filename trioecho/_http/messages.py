@@ -256,8 +256,9 @@ class Response:
 
     `body` is ``str``, sent as UTF-8, ``bytes``, or an async iterable of either, which is sent piece by piece as the
     client takes it; each piece is handed to the kernel before the next is asked for. When the client goes meanwhile,
-    the iteration is cancelled, and its ``finally`` blocks run. A body that is an async context manager too is entered
-    while it is sent.
+    the iteration is cancelled, and its ``finally`` blocks run; with a Content-Length, which a client that has ended its
+    side of TCP may wait for, that is noticed at the next piece only. A body that is an async context manager too is
+    entered while it is sent.
 
     `status` is 200 to 599. `content_type` is by default text/plain in UTF-8 for ``str`` and application/octet-stream
     for what else there is. `headers` are sent as given, doubles included; Content-Length is counted where the body is

@@ -43,8 +43,8 @@ class WebSocketRoute:
     `WebSocketOptions`. Its `max_connections` counts the connections of this route; the server's counts all. `path`,
     `handshake_timeout` and `allowed_hosts` are the server's alone. `admit` is an async function of the `Request`, run
     before the 101 under `handshake_timeout`: it raises `Refused`, or returns None or `Accept`. `subprotocols` are those
-    that the handler speaks, the preferred one first, or a function of the request and the tuple of those offered that
-    returns one of them or None.
+    that the handler speaks, the preferred one first, or a function, not async, of the request and the tuple of those
+    offered that returns one of them or None.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """
@@ -64,7 +64,11 @@ class WebSocketRoute:
         if admit is not None:
             checked_function(admit, "admit is an async function", "request")
         self.admit = admit
-        if subprotocols is not None and not callable(subprotocols):
+        if callable(subprotocols):
+            checked_function(
+                subprotocols, "subprotocols is a list, or a function", "request, offered", plain=True
+            )
+        elif subprotocols is not None:
             subprotocols = WebSocketOptions(subprotocols=subprotocols).subprotocols  # type: ignore[arg-type]
         self.subprotocols = subprotocols
 
@@ -87,8 +91,8 @@ class HttpRoute:
     takes; HEAD comes with GET, and OPTIONS is answered by the server unless it is listed. `admit` is an async function
     of the request that is asked first: it raises `Refused` or returns None. `cors` says which pages of other origins
     may read the answers. `max_body_size` bounds `Request.body`, in bytes. With `while_client_stays` the function is
-    cancelled as soon as the client has gone, even before it has returned a response; a response that streams ends so in
-    any case.
+    cancelled as soon as the client has gone, even before it has returned a response; a response that streams without a
+    Content-Length ends so in any case.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """

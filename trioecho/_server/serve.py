@@ -119,9 +119,10 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     try:
         accepted = await receive_requests(transport, service)
         if accepted is not None:
-            connection, websocket = _take_place(transport, service, accepted)
             admission = accepted.admission
             opening = accepting_response(admission.key, admission.subprotocol, admission.headers)
+            # Behind this nothing may fail before the place is given back below.
+            connection, websocket = _take_place(transport, service, accepted)
             early, route = accepted.early, admission.route
             # What came behind the handshake is not kept for as long as its connection lives.
             del accepted, admission
