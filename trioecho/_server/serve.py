@@ -163,10 +163,11 @@ def _take_place(
     wire = wire_of(transport, record.peer, service.poller)
     connection = Connection(wire, admission.route.options, record)
     websocket = websocket_of(connection, request, service.server)
+    if logger.isEnabledFor(logging.DEBUG):
+        # Before the place is taken: a filter of the application's may raise.
+        logger.debug("%s", record.opened, extra={"connection": record.id})
     service.connections[connection] = websocket
     admission.route.connected += 1
-    if logger.isEnabledFor(logging.DEBUG):
-        logger.debug("%s", record.opened, extra={"connection": record.id})
     return connection, websocket
 
 
