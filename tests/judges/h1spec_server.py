@@ -1,4 +1,4 @@
-"""The server that HTTP/1.1's judges are pointed at: ``python -m judges.h1spec_server PORT``.
+"""The server that HTTP/1.1's judges are pointed at: ``python tests/judges/h1spec_server.py PORT``.
 
 Whatever the path and the method, it answers with the body it has received. README.md says how the judges are run.
 """

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, async_playwright
-from playwright.async_api import Error as PlaywrightError
-
 from judges.wpt_server import ALTERNATIVE_HOST, HOST, metadata
 from page.browser import ARGUMENTS, CHROMIUM
+from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Error as PlaywrightError
 
 TABS = 4
 """Pages that are run at the same time."""

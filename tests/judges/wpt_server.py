@@ -19,9 +19,9 @@ from urllib.parse import unquote
 
 import trio
 import trustme
+from judges.wpt_endpoints import ENDPOINTS, OPTIONS
 
 import trioecho
-from judges.wpt_endpoints import ENDPOINTS, OPTIONS
 
 HOST = "web-platform.test"
 ALTERNATIVE_HOST = "not-web-platform.test"
@@ -78,10 +78,10 @@ class Site:
     """The tests of a directory, as the endpoint of a route. `ports` are filled in when they are known."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        self.directory = directory.resolve()
         self.ports: dict[str, int] = {}
         # A test declares its encoding within; the type must not overrule it.
-        self.files = trioecho.Files(directory, content_types={".html": "text/html"})
+        self.files = trioecho.Files(self.directory, content_types={".html": "text/html"})
         self._stash: dict[str, str] = {}
 
     async def __call__(self, request: trioecho.Request) -> trioecho.Response:
@@ -179,7 +179,7 @@ def metadata(source: str, key: str) -> list[str]:
 
 
 async def main(directory: Path, http_port: int, https_port: int) -> None:
-    site = Site(directory.resolve())
+    site = Site(directory)
     routes: dict[str, trioecho.Route] = {**ENDPOINTS, "/{path:path}": trioecho.HttpRoute(site)}
     authority = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
