@@ -167,10 +167,12 @@ def end_tcp_of(ws: trioecho.WebSocket) -> None:
     """End the connection of `ws` as if its cable had been cut. Looks for it among the process's descriptors (Linux)."""
     for descriptor in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            end = socket.socket(fileno=os.dup(int(descriptor)))
-            with end:
+            end = socket.socket(fileno=int(descriptor))
+            try:
                 if end.getpeername()[:2] == ws.request.client:
                     end.shutdown(socket.SHUT_RDWR)
+            finally:
+                end.detach()
 
 
 # Endpoints that break RFC 6455.
@@ -179,7 +181,7 @@ def end_tcp_of(ws: trioecho.WebSocket) -> None:
 def switching(request: trioecho.Request, *lines: str, accept: str | None = None) -> bytes:
     """Return the 101 that accepts a handshake, with more `lines`, and perhaps with a wrong key."""
     if accept is None:
-        accept = generate_accept_token(request.headers["sec-websocket-key"].encode())
+        accept = generate_accept_token(request.headers["sec-websocket-key"].encode()).decode()
     head = (
         "HTTP/1.1 101 Switching Protocols",
         "Connection: Upgrade",
@@ -273,7 +275,11 @@ ENDPOINTS: dict[str, trioecho.Route] = {
     "/protocol_array": trioecho.WebSocketRoute(
         protocol, subprotocols=lambda request, offered: offered[0] if offered else None
     ),
-    "/receive-backpressure": receive_backpressure,
+    "/receive-backpressure": trioecho.WebSocketRoute(
+        receive_backpressure,
+        # Otherwise the one large message is put together while nobody asks for it.
+        options={"stream_messages": True},
+    ),
     "/receive-many-with-backpressure": receive_many_with_backpressure,
     "/referrer": referrer,
     "/remote-close": remote_close,

@@ -12,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from typing import Any
 
 from judges.wpt_server import ALTERNATIVE_HOST, HOST, metadata
 from page.browser import ARGUMENTS, CHROMIUM
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import BrowserContext, async_playwright
 from playwright.async_api import Error as PlaywrightError
 
 TABS = 4
@@ -90,11 +91,10 @@ def _there(directory: Path, file: Path, script: str) -> bool:
     return (directory / script[1:] if script.startswith("/") else file.parent / script).exists()
 
 
-async def run_page(browser: Browser, url: str) -> dict[str, Any]:
-    """Open a page in a context of its own, and return what testharness.js says, or what else happened."""
-    context = await browser.new_context(ignore_https_errors=True)
+async def run_page(browser: BrowserContext, url: str) -> dict[str, Any]:
+    """Open a page, and return what testharness.js says, or what else happened."""
+    page = await browser.new_page()
     try:
-        page = await context.new_page()
         response = await page.goto(url)
         if response is None or not response.ok:
             return {"harness": {"status": 1, "message": "the page is not there"}, "tests": []}
@@ -104,7 +104,7 @@ async def run_page(browser: Browser, url: str) -> dict[str, Any]:
     except PlaywrightError as error:
         return {"harness": {"status": 1, "message": str(error).splitlines()[0]}, "tests": []}
     finally:
-        await context.close()
+        await page.close()
 
 
 async def run(pages: list[TestPage], ports: dict[str, int]) -> dict[str, dict[str, Any]]:
@@ -112,7 +112,7 @@ async def run(pages: list[TestPage], ports: dict[str, int]) -> dict[str, dict[st
     results: dict[str, dict[str, Any]] = {}
     waiting = iter(pages)
 
-    async def tab(browser: Browser) -> None:
+    async def tab(browser: BrowserContext) -> None:
         for each in waiting:
             scheme = "https" if each.secure else "http"
             started = time.monotonic()
@@ -120,19 +120,18 @@ async def run(pages: list[TestPage], ports: dict[str, int]) -> dict[str, dict[st
             results[each.address] = found
             show(each.address, found, time.monotonic() - started)
 
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                *ARGUMENTS,
-                "--ignore-certificate-errors",
-                f"--host-resolver-rules=MAP {HOST} 127.0.0.1, MAP *.{HOST} 127.0.0.1, "
-                f"MAP {ALTERNATIVE_HOST} 127.0.0.1, MAP *.{ALTERNATIVE_HOST} 127.0.0.1",
-                "--enable-experimental-web-platform-features",
-            ],
-        )
-        await asyncio.gather(*[tab(browser) for _ in range(TABS)])
-        await browser.close()
+    hosts = ", ".join(
+        f"MAP {name} 127.0.0.1" for host in (HOST, ALTERNATIVE_HOST) for name in (host, f"*.{host}")
+    )
+    flags = ("--ignore-certificate-errors", f"--host-resolver-rules={hosts}")
+    # A profile of its own, because Chromium's other contexts are incognito and take no third party's cookies.
+    with tempfile.TemporaryDirectory() as profile:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch_persistent_context(
+                profile, executable_path=CHROMIUM, args=[*ARGUMENTS, *flags]
+            )
+            await asyncio.gather(*[tab(browser) for _ in range(TABS)])
+            await browser.close()
     return results
 
 
