@@ -124,8 +124,14 @@ async def run(pages: list[TestPage], ports: dict[str, int]) -> dict[str, dict[st
         f"MAP {name} 127.0.0.1" for host in (HOST, ALTERNATIVE_HOST) for name in (host, f"*.{host}")
     )
     flags = ("--ignore-certificate-errors", f"--host-resolver-rules={hosts}")
-    # A profile of its own, because Chromium's other contexts are incognito and take no third party's cookies.
+    # Not Playwright's usual contexts: they are incognito, and there a third party, such as wss from a page without TLS,
+    # gets neither cookies nor a password.
     with tempfile.TemporaryDirectory() as profile:
+        preferences = Path(profile, "Default", "Preferences")
+        preferences.parent.mkdir()
+        preferences.write_text(
+            json.dumps({"profile": {"block_third_party_cookies": False, "cookie_controls_mode": 0}})
+        )
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch_persistent_context(
                 profile, executable_path=CHROMIUM, args=[*ARGUMENTS, *flags]
