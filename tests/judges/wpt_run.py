@@ -107,7 +107,18 @@ async def run_page(browser: BrowserContext, url: str) -> dict[str, Any]:
         await page.close()
 
 
-async def run(pages: list[TestPage], ports: dict[str, int]) -> dict[str, dict[str, Any]]:
+def prepare(profile: Path) -> None:
+    """Make an empty directory a profile of Chromium that lets third parties have their cookies.
+
+    Playwright's usual contexts will not do: they are incognito, and there a third party, such as wss from a page
+    without TLS, gets neither cookies nor a password.
+    """
+    (profile / "Default").mkdir()
+    preferences = {"profile": {"block_third_party_cookies": False, "cookie_controls_mode": 0}}
+    (profile / "Default" / "Preferences").write_text(json.dumps(preferences))
+
+
+async def run(pages: list[TestPage], ports: dict[str, int], profile: Path) -> dict[str, dict[str, Any]]:
     """Run `pages` and print a line for each, with its failures. Returns the results by address."""
     results: dict[str, dict[str, Any]] = {}
     waiting = iter(pages)
@@ -124,20 +135,12 @@ async def run(pages: list[TestPage], ports: dict[str, int]) -> dict[str, dict[st
         f"MAP {name} 127.0.0.1" for host in (HOST, ALTERNATIVE_HOST) for name in (host, f"*.{host}")
     )
     flags = ("--ignore-certificate-errors", f"--host-resolver-rules={hosts}")
-    # Not Playwright's usual contexts: they are incognito, and there a third party, such as wss from a page without TLS,
-    # gets neither cookies nor a password.
-    with tempfile.TemporaryDirectory() as profile:
-        preferences = Path(profile, "Default", "Preferences")
-        preferences.parent.mkdir()
-        preferences.write_text(
-            json.dumps({"profile": {"block_third_party_cookies": False, "cookie_controls_mode": 0}})
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch_persistent_context(
+            profile, executable_path=CHROMIUM, args=[*ARGUMENTS, *flags]
         )
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch_persistent_context(
-                profile, executable_path=CHROMIUM, args=[*ARGUMENTS, *flags]
-            )
-            await asyncio.gather(*[tab(browser) for _ in range(TABS)])
-            await browser.close()
+        await asyncio.gather(*[tab(browser) for _ in range(TABS)])
+        await browser.close()
     return results
 
 
@@ -158,13 +161,16 @@ def show(address: str, found: dict[str, Any], seconds: float) -> None:
 def main(directory: Path, words: list[str]) -> bool:
     every = list(pages_of(directory))
     pages = [each for each in every if not words or any(word in each.address for word in words)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "judges.wpt_server", str(directory)], stdout=subprocess.PIPE, text=True
-    ) as server:
+    command = [sys.executable, "-m", "judges.wpt_server", str(directory)]
+    with (
+        tempfile.TemporaryDirectory() as profile,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
+    ):
         try:
             assert server.stdout is not None
             ports = json.loads(server.stdout.readline())
-            results = asyncio.run(run([each for each in pages if not each.lacking], ports))
+            prepare(Path(profile))
+            results = asyncio.run(run([each for each in pages if not each.lacking], ports, Path(profile)))
         finally:
             server.terminate()
     counted = Counter(STATUS[test["status"]] for found in results.values() for test in found["tests"])
