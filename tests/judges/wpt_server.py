@@ -52,7 +52,7 @@ $harness<div id="log"></div>$scripts<script src="$script"></script>""",
 <script>fetch_tests_from_worker(new SharedWorker("$worker" + location.search));</script>""",
     ".any.serviceworker.html": """$harness<div id="log"></div>
 <script>(async () => {
-  const scope = "does/not/exist";
+  const scope = "does/not/exist" + location.search;
   await (await navigator.serviceWorker.getRegistration(scope))?.unregister();
   const registration = await navigator.serviceWorker.register("$worker" + location.search, { scope });
   fetch_tests_from_worker(registration.installing);
