@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import math
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ from serving import certificates, connected, open_stream, reset, serving, someon
 
 import trioecho
 from trioecho._wire.poller import Poller
+from trioecho._wire.tls import TlsWire
 from trioecho.testing import BINARY, CLOSE, PING, PONG, TEXT, RawClient, encode_frame
 
 MESSAGES: list[str | bytes] = ["grüße", bytes(range(256)), "x" * 100_000, bytes(500_000), ""]
@@ -113,6 +115,33 @@ async def test_records_behind_the_request_in_one_segment_are_not_forgotten() -> 
         assert sorted(heard) == [(TEXT, b"first"), (TEXT, b"second"), (PONG, b"?")]
         assert heard.index((TEXT, b"first")) < heard.index((TEXT, b"second"))
         await trio.aclose_forcefully(client.stream)
+
+
+async def test_a_handler_that_closes_at_once_is_ahead_of_a_client_that_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client answers the 101 with a Close before the handler has begun: the handler's own Close is said, as
+    without TLS."""
+    start = TlsWire.start
+
+    def start_late(wire: TlsWire, nursery: trio.Nursery, readable: Callable[[int, float], bool]) -> None:
+        start(wire, nursery, readable)
+        assert select.select([wire._fd], [], [], 10)[0], "the client's Close has not come"
+
+    monkeypatch.setattr(TlsWire, "start", start_late)
+
+    async def leave(ws: trioecho.WebSocket) -> None:
+        await ws.aclose(4222, "server")
+
+    def close_at_once(url: str) -> tuple[int, str]:
+        with websockets.sync.client.connect(url, ssl=certificates()[1], proxy=None) as client:
+            client.close(4111, "client")
+            said = client.protocol.close_rcvd
+        assert said is not None
+        return said.code, said.reason
+
+    async with serving(leave) as server:
+        assert await trio.to_thread.run_sync(close_at_once, server.websocket_url) == (4222, "server")
 
 
 async def test_a_message_of_many_records_and_many_messages_in_one() -> None:

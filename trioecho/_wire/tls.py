@@ -215,12 +215,15 @@ class TlsWire(SocketWire):
                 if not data:
                     return b""
             else:
-                # A record may have carried more than the request.
+                # A record may have carried more than the request. The kernel is not asked yet: what the client says
+                # to the 101 is read when the handler has begun, as without TLS.
                 self._begun, data = True, b""
             plain = tls.open(data)
             if tls.unsaid > CHUNK:
                 # A KeyUpdate asks for one in answer, which goes out before the next frame.
                 raise OSError("the peer asks for more TLS answers than it reads")
-            # Less than a record, or one that carries nothing: there may be more.
             if plain or tls.ended:
                 return plain
+            if not data:
+                raise BlockingIOError
+            # Less than a record, or one that carries nothing: there may be more.
