@@ -8,6 +8,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from page.browser import CHROMIUM, launch
+from playwright.sync_api import expect, sync_playwright
 from server_process import PATIENCE, ServerProcess
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -83,3 +85,21 @@ def test_the_page_of_another_site_cannot_use_the_cookie(start_server: Start) -> 
         assert refusal.value.status == 403
 
     in_a_session(server, story)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-get install chromium)")
+def test_the_page_logs_in_and_talks(start_server: Start) -> None:
+    """In a browser: the form, the welcome, an answer; and markup in a name stays text."""
+    server = start_server("0", command=LOGIN)
+    with sync_playwright() as playwright, launch(playwright) as browser:
+        page = browser.new_page()
+        page.goto(server.url)
+        page.get_by_label("Name").fill("Zoë <b>")
+        page.get_by_label("Password").fill("sesame")
+        page.get_by_role("button", name="Log in").click()
+        lines = page.locator("#log li")
+        expect(lines).to_have_text(["Welcome, Zoë <b>."])
+        page.get_by_label("Message").fill("hello")
+        page.keyboard.press("Enter")
+        expect(lines).to_have_text(["Welcome, Zoë <b>.", "Zoë <b> said: hello"])
+        expect(page.get_by_role("button", name="Log in")).to_be_hidden()
