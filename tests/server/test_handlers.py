@@ -53,7 +53,6 @@ def logged(handler: Callable[..., Any]) -> Callable[..., Any]:
         logged(takes_two),
         AsyncMock(),
     ],
-    ids=repr,
 )
 def test_what_can_be_called_with_a_websocket_is_a_handler(handler: Any) -> None:
     """Defaults, *args, partials, methods, objects and wrapped functions are taken as they are."""
@@ -86,7 +85,6 @@ def test_what_can_be_called_with_a_websocket_is_a_handler(handler: Any) -> None:
         (functools.partial(takes_two, 1, 2), "does not take it"),
         (Chat, "a handler is an async function of one WebSocket; you gave the class Chat"),
     ],
-    ids=repr,
 )
 def test_a_handler_that_cannot_be_called_so_is_refused_at_once(handler: Any, lesson: str) -> None:
     """Too few or too many parameters: a TypeError before anybody connects, not 1011 for everybody."""
