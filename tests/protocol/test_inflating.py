@@ -261,7 +261,10 @@ def test_a_bomb_in_fragments_is_not_held_in_the_middle() -> None:
     data += b"".join(frame(CONTINUATION, part, fin=False) for part in parts[1:]) + frame(CONTINUATION)
     one = decoder(most=1_000_000)
     messages: list[str | bytes] = []
-    one.decode(data + BOMB, messages)
+    # Up to the middle of a frame, too.
+    one.decode(data[:-103], messages)
+    assert (messages, one.held) == ([], False)
+    one.decode(data[-103:] + BOMB + frame(CONTINUATION), messages)
     assert (messages, one.held) == ([bytes(1_000_000)], True)
 
 

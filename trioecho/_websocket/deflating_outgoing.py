@@ -59,7 +59,7 @@ class DeflatingOutgoing(Outgoing):
             self._saved += size - len(deflated)
 
     def put_prepared(self, message: Prepared, gather: object) -> bool:
-        """`put_frame` for a prepared message, compressed where that is worth while and can be done in one go."""
+        """`put_frame` for a prepared message, compressed where that makes it shorter and can be done in one go."""
         size, encoding = message._size, self.agreement.encoding
         deflated = None
         if size >= self.agreement.threshold:
@@ -67,7 +67,7 @@ class DeflatingOutgoing(Outgoing):
             if deflated is None and size <= SLICED:
                 payload = Deflater(encoding, takeover=False).deflate(bytes(message.payload))
                 deflated = _remember(message, encoding, payload)
-        if deflated is None:
+        if deflated is None or deflated[1] >= size:
             return self.put_frame(message._frame, size, gather)
         frame, length = deflated
         if not self.put_frame(frame, length, gather):
