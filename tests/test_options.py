@@ -40,7 +40,7 @@ def test_every_option_is_documented_with_its_default():
     documentation = inspect.getdoc(WebSocketOptions) or ""
     for each in dataclasses.fields(WebSocketOptions):
         if each.init:
-            assert f"\n{each.name} (default " in documentation
+            assert f"\n- `{each.name}` (default " in documentation
 
 
 def test_options_cannot_be_changed_but_copied():

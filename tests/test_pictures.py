@@ -129,3 +129,35 @@ def test_timelines_show_events_and_the_silence_that_decided(shown: list[Any]) ->
     assert red == [(60, 70), (25, 75)]
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {"Ping", "Pong", "message"}
     assert overlapping(figure) == []
+
+
+def test_deliveries_show_what_arrived_when_and_leave_out_what_did_not(shown: list[Any]) -> None:
+    """A panel for each way, a row for each message, a line as long as the message was under way."""
+    pictures.deliveries(
+        {"one": 1, "two": 2, "three": 3},
+        {
+            "loop": {"Bob": {"one": 1, "two": 6, "three": 6.5}, "Carol": {"one": 6, "Close 1008": 40}},
+            "skip": {"Bob": {"one": 1}, "Carol": {}},
+        },
+    )
+    (figure,) = shown
+    loop, skip = figure.axes
+    assert [axes.get_title() for axes in (loop, skip)] == ["loop", "skip"]
+    assert [label.get_text() for label in loop.get_yticklabels()] == ["one", "two", "three"]
+    marks = {line.get_label(): list(map(float, line.get_xdata())) for line in loop.lines}
+    assert marks == {"sent": [1, 2, 3], "Bob": [1, 6, 6.5], "Carol": [6]}
+    bob, carol = loop.collections
+    assert [tuple(segment[:, 0]) for segment in bob.get_segments()] == [(1, 1), (2, 6), (3, 6.5)]
+    assert [tuple(segment[:, 0]) for segment in carol.get_segments()] == [(1, 6)]
+    heights = [line.get_ydata()[0] for line in loop.lines]
+    assert heights[1] < heights[0] < heights[2], "Bob above, Carol below"
+    assert [list(line.get_xdata()) for line in skip.lines] == [[1, 2, 3], [1], []]
+    assert 6.5 < loop.get_xlim()[1] == skip.get_xlim()[1] < 8, "what is not drawn takes no room"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sent", "Bob", "Carol"]
+
+
+def test_a_panel_of_deliveries_has_room_for_three_receivers(shown: list[Any]) -> None:
+    """None is left out of the picture without a word."""
+    with pytest.raises(ValueError, match=r"loop: a panel has room for 3 receivers; you gave 4"):
+        pictures.deliveries({"one": 1}, {"loop": {name: {"one": 1} for name in "ABCD"}})
+    assert shown == []

@@ -1,4 +1,23 @@
-"""trioecho: a WebSocket server for Trio that behaves well on its worst day."""
+"""trioecho: a WebSocket server for Trio that behaves well on its worst day.
+
+`run` is a whole program, `serve` a part of one. Both take a handler, an async function of one `WebSocket` (the type
+`Handler`), or a mapping from paths to what stands there (`Routes`): a handler, a `WebSocketRoute` with options of its
+own, an `HttpRoute`, `Files`, or a `RawRoute` (each a `Route`).
+
+Example:
+
+    async def shout(ws: trioecho.WebSocket) -> None:
+        async for message in ws:
+            await ws.send(message.upper())
+
+    handler: trioecho.Handler = shout
+    small: trioecho.Route = trioecho.WebSocketRoute(handler, options={"max_message_size": 100})
+    routes: trioecho.Routes = {"/ws": handler, "/small": small, "/healthz": trioecho.HttpRoute(trioecho.healthz)}
+
+The client is `trioecho.client`; tests of handlers stand on `trioecho.testing`. `endings` is the module with the table
+of how a connection ends, of whose rows `ConnectionRecord.cause` names one. Examples in docstrings assume that ``trio``
+and ``trioecho`` are imported.
+"""
 
 from trioecho._http.authentication import basic_auth, bearer
 from trioecho._http.cors import Cors

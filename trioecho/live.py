@@ -32,6 +32,7 @@ from typing import Self, TypeAlias, TypeVar
 
 import trio
 
+from trioecho._protocol.counted import counted
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.listening import NOT_GIVEN, Host, ListenAt, NotGiven, Unix
 from trioecho._server.routes import Route, Routes
@@ -96,7 +97,7 @@ class LiveServer:
             else _starting_at.setdefault(self._place, threading.Lock())
         )
         self._thread: _ServerThread | None = None
-        self._forgotten: weakref.finalize[[], LiveServer] | None = None
+        self._let_go: Callable[[], object] | None = None
 
     def start(self) -> Self:
         """Starts the server and returns when it accepts connections; returns the LiveServer itself.
@@ -116,10 +117,12 @@ class LiveServer:
             thread = _ServerThread(self._serve, self._place)
             thread.start()
             self._thread = thread
-            if self._forgotten is not None:
-                self._forgotten.detach()
-            self._forgotten = weakref.finalize(self, thread.abandon)
-            self._forgotten.atexit = False
+            if self._let_go is not None:
+                self._let_go()
+            finalizer = weakref.finalize(self, thread.abandon)
+            finalizer.atexit = False
+            # Once another one is started, this one need not be ended when this object is forgotten.
+            self._let_go = finalizer.detach
         return self
 
     def stop(self, *, timeout: float = 10.0) -> None:
@@ -166,7 +169,7 @@ class LiveServer:
 
     @property
     def url(self) -> str:
-        """The page's URL, ``http://127.0.0.1:41234``."""
+        """The server's URL, ``http://127.0.0.1:41234``, where the sample has its page."""
         return self.server.url
 
     @property
@@ -192,7 +195,9 @@ class LiveServer:
         deadline = time.monotonic() + timeout
         while len(records := self.records) < count:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(records)} connections have ended in {timeout:g} s, not {count}")
+                raise TimeoutError(
+                    f"{len(records)} of {counted(count, 'connection')} ended within {timeout:g} s"
+                )
             time.sleep(0.005)
         return records
 

@@ -34,11 +34,11 @@ class WebSocketOptions:
     raises TypeError, one that makes no sense ValueError, each with one sentence that says what would be
     right.
 
-    path (default "/ws", ASP.NET's sample):
+    - `path` (default "/ws", ASP.NET's sample):
         Where a single handler is served. Compared with the decoded path of the request, without its query. A
         WebSocket request to another path is refused with 404. Not used when the handlers are given as a
         mapping.
-    allowed_origins (default empty: every origin, as in ASP.NET):
+    - `allowed_origins` (default empty: every origin, as in ASP.NET):
         The web pages that may connect, as browsers name them: `https://client.com`; `https://*.client.com`
         for every host below client.com, but not client.com itself; `null` for sandboxed pages and files; `self`
         for the origin that the request itself came to, which is that of the server's own page; `*` for all.
@@ -48,67 +48,67 @@ class WebSocketOptions:
         does it, list the origin instead. `self` believes the Host of the request, and with DNS rebinding a page
         can make that any name: list the server's names in `allowed_hosts` beside it. Empty is the default so
         that the echo server works from every page; a server that knows its users by cookies must list its pages.
-    allowed_hosts (default empty: every host, as in ASP.NET):
+    - `allowed_hosts` (default empty: every host, as in ASP.NET):
         The names and addresses under which the server answers, as clients write them in Host: `client.com`;
         `*.client.com` for every host below client.com, but not client.com itself; `127.0.0.1`, `[::1]`; `*` for
         all. Compared without case; a port counts only where one is listed, `client.com:8443`. Any other request
         gets 421, also one for the page or /healthz, and so does a request without a Host. On loopback or in an
         intranet this is the protection against DNS rebinding, by which a web page reaches a server that its
         author cannot reach. Empty is the default, because a server cannot know its names behind proxies.
-    keep_alive_interval (default 120 seconds, ASP.NET's; 0 or `math.inf`: off):
+    - `keep_alive_interval` (default 120 seconds, ASP.NET's; 0 or `math.inf`: off):
         After so long without a byte from the client, it is sent a Ping, which also keeps proxies from closing
         an idle connection. Behind a proxy with a shorter limit (nginx: 60 s) choose less than that limit.
-    keep_alive_timeout (default 20 seconds; `math.inf`: wait for ever):
+    - `keep_alive_timeout` (default 20 seconds; `math.inf`: wait for ever):
         How long the answer to that Ping, or any other byte, may take. Then the client counts as gone: 1011
         "keep-alive timeout", and the connection is aborted. ASP.NET's default is to wait for ever, so that it
         never notices a lost network; 20 s outlasts a slow mobile network and is `websockets`' default too.
-    idle_timeout (default `math.inf`: off; 0 is off too):
+    - `idle_timeout` (default `math.inf`: off; 0 is off too):
         ASP.NET's "2 × X" rule: where clients promise to send a message (or a Ping of their own) every X
         seconds, set 2 × X. A client silent for longer is sent 1001 "idle timeout"; while its messages still
         wait for a slow handler, it is not silent but waiting. Off by default, because a client that only
         listens is silent and well.
-    handshake_timeout (default 10 seconds; `math.inf`: wait for ever):
+    - `handshake_timeout` (default 10 seconds; `math.inf`: wait for ever):
         From the accepted TCP connection to the end of the request head, TLS included. Then 408, and the
         connection is closed. A client needs one round trip for it, two more for TLS: 10 s leaves room for a
         bad network and none for someone who holds connections open by sending a byte now and then.
-    close_timeout (default 5 seconds; must be finite):
+    - `close_timeout` (default 5 seconds; must be finite):
         How long the exchange of Close frames may take, from the moment when the peer has taken what was sent
         before. Then TCP is closed. During a stop of the server it bounds all of the closing handshake. Finite, so
         that no peer can hold the server.
-    send_timeout (default 30 seconds; must be finite):
+    - `send_timeout` (default 30 seconds; must be finite):
         Longest time without progress while bytes wait for the client, counted from the last byte that it took
         (on Linux: that its kernel acknowledged). Then 1011 "send timeout", and the connection is aborted. A
         client that reads slowly but steadily is never ended by it. 30 s outlasts a phone's way from one
         network to the next; finite, so that a client that does not read cannot be held for ever.
-    answer_timeout (default 1 second; must be finite):
+    - `answer_timeout` (default 1 second; must be finite):
         After the client's Close, or the end of its TCP connection, how long the handler and its tasks have for
         answers that are still owed; it starts again with every message that the handler takes. When it is over,
         sends raise; after as long again the handler is cancelled. Longer where answers take longer; a client
         waits so long for the answer to its Close when a handler does not listen.
-    max_message_size (default 1 MiB, 1_048_576 bytes):
+    - `max_message_size` (default 1 MiB, 1_048_576 bytes):
         The longest message accepted, in bytes of its payload (for text: of its UTF-8). A longer one ends the
         connection with 1009 as soon as it is known to be longer. A connection may hold about so much memory;
         1 MiB is also the default of `websockets`.
-    max_fragments (default 131_072):
+    - `max_fragments` (default 131_072):
         The most fragments that one message may come in. One more ends the connection with 1009. It bounds
         what a message of empty fragments costs, which its size does not. It is the next power of two above
         what Autobahn's case 9.3.1 sends: 4 MiB in 65,536 fragments of 64 bytes, and an empty one behind them.
-    stream_messages (default False):
+    - `stream_messages` (default False):
         Messages are handed on while they arrive, so that a handler can take one piece by piece with
         `WebSocket.receive_stream`, larger than memory should hold; `receive` puts the pieces of one together, up
         to `max_message_size`. What is taken piece by piece has no limit but the `max_size` that `receive_stream`
         is given, and `max_fragments` counts for neither, because fragments take no memory here. Off by default,
         because a message that is put together while it arrives costs less, and is refused as soon as a frame says
         that it will be too long.
-    max_connections (default None: no limit):
+    - `max_connections` (default None: no limit):
         How many connections may be open at once. One more is refused with 503 and Retry-After, after
         everything else about it was found right. None by default, because the right number depends on the
         handler's memory.
-    subprotocols (default empty: none):
+    - `subprotocols` (default empty: none):
         The subprotocols that the handlers speak, the preferred one first. The first of them that the client
         offers is agreed on; if none fits, the connection goes on without one and the client decides (RFC 6455
         §4.2.2).
-    compression (default False):
+    - `compression` (default False):
         permessage-deflate (RFC 7692), with clients that offer it: True is `trioecho.Deflate()`, or give one with
         other parameters. JSON of 2 KiB shrinks to a fifth, for some 35 µs of CPU a message and 50 KiB a connection.
         Off is right wherever a message holds a secret next to text that somebody else can choose (CRIME, BREACH):

@@ -1,4 +1,4 @@
-"""Pictures for teaching: frames byte by byte, a conversation, the signs of life on a connection.
+"""Pictures for teaching: frames byte by byte, a conversation, the signs of life on a connection, who got what when.
 
     pictures.frames({"client": bytes.fromhex("81 85 37fa213d 7f9f4d5158")})
     pictures.conversation([(4, "client", "hello"), (4, "server", "HELLO")])
@@ -13,8 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trioecho._protocol.counted import counted
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+__all__ = ["conversation", "frames", "timelines"]
 
 FLAGS, LENGTH, MASK, CODE, PAYLOAD = "#f4b183", "#ffe08a", "#9dc3e6", "#f8c6d8", "#a9d8a0"
 """The colours of a frame's parts."""
@@ -30,6 +34,9 @@ MARKS = {
     "message": ("o", "tab:blue", 0.0),
 }
 """Marker, colour and height above the line of each sign of life."""
+
+RECEIVERS = (("o", "tab:blue", 0.13), ("D", "tab:orange", -0.13), ("s", "tab:green", 0.0))
+"""Marker, colour and height above the line of each receiver of messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ def _parts(sender: str, data: bytes) -> Iterator[_Part]:
     if len(data) != start + size:
         raise ValueError(f"{sender}: {len(data)} bytes are not one whole frame, which has {start + size}")
     yield _Part(data[:1], FLAGS, ("final" if data[0] & 0x80 else "more\nfollows") + f",\n{opcode}")
-    amount = f"{size} byte{'s' * (size != 1)}"
+    amount = counted(size, "byte")
     yield _Part(data[1 : 2 + size_bytes], LENGTH, ("masked" if masked else "unmasked") + f",\n{amount}")
     payload = data[start:]
     if masked:
@@ -162,4 +169,52 @@ def timelines(of: Mapping[str, Sequence[tuple[float, str]]], *, silent_after: Se
     axes.set_yticks(range(len(of)), list(of))
     axes.set_frame_on(False)
     figure.legend(loc="outside upper right", ncols=len(MARKS), frameon=False)
+    plt.show()
+
+
+def deliveries(sent: Mapping[str, float], received: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    """Draws when messages were sent and when they arrived, one panel for each way of delivering them.
+
+    `sent` maps each message to its time in seconds; they are the rows, the first one at the top. `received` maps the
+    title of each panel to its receivers, at most three, and each of these to the messages that arrived, with their
+    times. A line leads from when a message was sent to when it arrived. One that did not arrive has no mark, and what
+    is not in `sent`, such as a Close, is not drawn. Raises ValueError for a panel with more receivers.
+    """
+    for title, people in received.items():
+        if len(people) > len(RECEIVERS):
+            raise ValueError(
+                f"{title}: a panel has room for {len(RECEIVERS)} receivers; you gave {len(people)}"
+            )
+    import matplotlib.pyplot as plt
+
+    arrived = {
+        title: {
+            receiver: {message: when for message, when in times.items() if message in sent}
+            for receiver, times in people.items()
+        }
+        for title, people in received.items()
+    }
+    every_time = [when for people in arrived.values() for times in people.values() for when in times.values()]
+    last = max([*sent.values(), *every_time])
+    row = {message: number for number, message in enumerate(sent)}
+    figure, (panels,) = plt.subplots(
+        1,
+        len(arrived),
+        figsize=(1.4 + 1.6 * len(arrived), 1.4 + 0.24 * len(sent)),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, (title, people) in zip(panels, arrived.items(), strict=True):
+        axes.plot(list(sent.values()), list(row.values()), "|", color="grey", markersize=9, label="sent")
+        for (receiver, times), (marker, colour, up) in zip(people.items(), RECEIVERS, strict=False):
+            heights = [row[message] - up for message in times]
+            axes.hlines(heights, [sent[message] for message in times], list(times.values()), color=colour)
+            axes.plot(list(times.values()), heights, marker, color=colour, markersize=5, label=receiver)
+        axes.set(title=title, xlim=(0, 1.06 * last), ylim=(len(sent) - 0.5, -0.5))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_yticks(list(row.values()), list(row))
+    figure.supxlabel("seconds", size="medium")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
     plt.show()

@@ -1,7 +1,7 @@
 """The tree of a Trio run, live: tasks, their nurseries, their cancel scopes and deadlines.
 
     print(task_tree.snapshot())                          # from inside a run
-    print(live.run(task_tree.settled_snapshot))          # of a `LiveServer`, from anywhere
+    print(live.run(task_tree.settled_snapshot))          # of a LiveServer, from anywhere
 
 A snapshot is a value: it does not change, it holds nothing alive, and two of the same moment's shape are equal. So it
 can be printed before, during and after something, compared in a test, and carried to another thread. Nothing in it
@@ -16,7 +16,8 @@ as for a handler, has the name of that function.
 
 What is trioecho's own is left out, and counted: ``(2 tasks of trioecho)`` stands for tasks below this one, with all
 below them, in which none of the caller's functions runs. The snapshot itself holds everything:
-``print(tree.draw(fold=()))`` draws it.
+``print(tree.draw(fold=()))`` draws it. Whose tasks are counted is `FOLDED`, of the packages in `LIBRARIES`, whose
+functions are not taken for the caller's.
 
 What it is made from. Public: `trio.lowlevel.current_root_task`, ``Task.child_nurseries``, ``Task.parent_nursery``,
 ``Task.iter_await_frames``, ``Nursery.child_tasks``, ``Nursery.cancel_scope``. Trio has no public way to the cancel
@@ -33,6 +34,10 @@ from dataclasses import dataclass
 
 import trio
 import trio.testing
+
+from trioecho._protocol.counted import counted
+
+__all__ = ["FOLDED", "LIBRARIES", "BlockSnapshot", "TaskSnapshot", "settled_snapshot", "snapshot"]
 
 LIBRARIES = ("trio", "trioecho", "trio_websocket", "outcome", "contextlib", "asyncio")
 """Packages whose functions are not the caller's own: of them only the one that the caller's own function called is
@@ -70,7 +75,23 @@ class BlockSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class TaskSnapshot:
-    """One task, and through its nurseries all tasks below it. `str` draws the tree, as `draw` does."""
+    """One task, and through its nurseries all tasks below it. `str` draws the tree, as `draw` does.
+
+    Example:
+
+        from trioecho.task_tree import FOLDED, LIBRARIES, BlockSnapshot, TaskSnapshot, settled_snapshot, snapshot
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep, 60)
+                tree: TaskSnapshot = await settled_snapshot()
+                assert str(tree) == tree.draw(fold=FOLDED)
+                print(tree.draw(fold=LIBRARIES))
+                block: BlockSnapshot = tree.find("main").blocks[0]
+                assert block.tasks == (tree.find("sleep"),)
+                nursery.cancel_scope.cancel()
+            assert snapshot() != tree
+    """
 
     name: str
     """The task's function, without leading underscores, module and enclosing function; a method with its class."""
@@ -131,9 +152,7 @@ class TaskSnapshot:
         if folded:
             shown = [(block, tasks) for block, tasks in shown if tasks or block.deadline != math.inf]
         branches = [_block_lines(shown, fold)] if shown else []
-        branches += [
-            iter([f"({n} task{'s' * (n > 1)} of {package})"]) for package, n in sorted(hidden.items())
-        ]
+        branches += [iter([f"({counted(n, 'task')} of {package})"]) for package, n in sorted(hidden.items())]
         yield from _indented(branches)
 
 

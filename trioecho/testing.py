@@ -7,7 +7,8 @@
 
 `open_client` runs a handler against a client over memory streams, in one Trio run and without a socket, so that
 virtual time (pytest-trio's ``autojump_clock``) works. `RawClient` speaks frames, right or wrong ones, over any stream:
-it does what it is told and nothing by itself, so it can be the peer that a well-behaved client library cannot.
+it does what it is told and nothing by itself, so it can be the peer that a well-behaved client library cannot. The
+opcodes of its frames (RFC 6455 §5.2) are `CONTINUATION`, `TEXT`, `BINARY`, `CLOSE`, `PING` and `PONG`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ SAMPLE_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
 class Frame(NamedTuple):
-    """One frame as the server sent it; `payload` is unmasked."""
+    """One frame as the server sent it; `payload` is unmasked. `RawClient` has an example."""
 
     fin: bool
     opcode: int
@@ -69,6 +70,20 @@ class RawClient:
 
     `stream` is any connected stream. After `handshake`, use `send` and `receive` for messages, `send_frame` and
     `receive_frame` for frames, `stream` for bytes. All methods pass on what the stream raises.
+
+    Example:
+
+        from trioecho.testing import BINARY, PONG, PING, Frame, RawClient, encode_frame, open_client
+
+        async def main() -> None:
+            async with open_client(trioecho.echo) as client:
+                assert isinstance(client, RawClient)
+                await client.send_frame(PING, b"there?")
+                assert await client.receive_frame() == Frame(True, PONG, b"there?")
+                # What no library would send: a frame without a mask.
+                await client.stream.send_all(encode_frame(BINARY, b"hello"))
+                code, reason = await client.receive_close()
+                assert code == 1002
     """
 
     def __init__(self, stream: trio.abc.Stream, key: bytes | None = b"\x12\x34\x56\x78") -> None:
@@ -214,6 +229,25 @@ async def check_channel(one: trio.abc.Channel[bytes], other: trio.abc.Channel[by
     receiving raise `trio.ClosedResourceError`, and the other end's receive ends with `trio.EndOfChannel`, after what
     was sent before. Both channels are closed at the end. Raises AssertionError; wrap it in `trio.fail_after`, for a
     faulty channel may never return.
+
+    Example:
+
+        import functools
+
+        import trioecho.client
+        from trioecho.testing import check_channel
+
+        async def hold(ws: trioecho.WebSocket) -> None:
+            await ws.closing.wait()
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(functools.partial(trioecho.serve, hold, port=0))
+                async with trioecho.client.connect(server.websocket_url) as client:
+                    (ws,) = server.connections
+                    with trio.fail_after(5):
+                        await check_channel(client, ws)
+                server.stop()
     """
     for sender, receiver in ((one, other), (other, one)):
         messages = [os.urandom(size) for size in (0, 1, 125, 126, 65_535, 65_536)]

@@ -86,9 +86,9 @@ async def shouting(ws: trioecho.WebSocket) -> None:
 @pytest.mark.parametrize(
     ("handler", "words"),
     [
-        (silent, r"no echo within 1 seconds \(connected in [0-9.]+ ms\)"),
+        (silent, r"no echo within 1 second \(connected in [0-9.]+ ms\)"),
         (deaf, r"while the echo was awaited, the server closed the WebSocket: 1011 no time\\x07"),
-        (shouting, r"no echo of 'trioecho check' \(but 'TRIOECHO CHECK'\) within 1 seconds \(connected in"),
+        (shouting, r"no echo of 'trioecho check' \(but 'TRIOECHO CHECK'\) within 1 second \(connected in"),
     ],
 )
 async def test_a_server_that_does_not_echo_fails(handler: trioecho.Handler, words: str) -> None:
@@ -102,7 +102,7 @@ async def test_a_server_that_does_not_echo_fails(handler: trioecho.Handler, word
 async def test_a_server_that_does_not_close_in_good_order_fails() -> None:
     """No Close, another code, or TCP lost instead: each is said."""
     answers = {
-        b"": "no Close within 1 seconds",
+        b"": "no Close within 1 second",
         close(1002, "what?"): "the server answered Close 1000 with 1002 what?",
         None: "while the Close was awaited, TCP ended without a Close from the server",
     }
@@ -220,4 +220,4 @@ async def test_the_time_limit_is_over_everything() -> None:
         with trio.fail_after(PATIENCE):
             status, _, errors = await run(CHECK, "--timeout", 1, url)
     assert status == 1
-    assert errors.startswith("trioecho: check failed: no Close within 1 seconds (connected in ")
+    assert errors.startswith("trioecho: check failed: no Close within 1 second (connected in ")

@@ -45,8 +45,8 @@ CALLED_DOWN = ("_protocol", "_wire", "_http", "_websocket")
 
 TESTS = Path(__file__).parents[1]
 
-OF_BEHAVIOUR = {"benchmark", "docs", "page", "promises"}
-"""The folders of tests that follow a promise, a page or a document, and no source file."""
+OF_BEHAVIOUR = {"benchmark", "docs", "examples", "judges", "page", "promises"}
+"""The folders of tests that follow a promise, a page, a document, an example or a judge, and no source file."""
 
 WITHOUT_TESTS: set[str] = set()
 """Source files that have no file of tests, each with the reason in a comment."""

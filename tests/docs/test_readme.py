@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ DOCUMENTS = (
     "tests/README.md",
     "tests/promises/README.md",
     "tests/benchmark/README.md",
+    "tests/examples/README.md",
     "notebooks/README.md",
 )
 CODE = [
@@ -58,11 +60,17 @@ def command(name: str) -> str:
     ("document", "block"), CODE, ids=[f"{document}, block {n}" for n, (document, _) in enumerate(CODE)]
 )
 def test_the_code_runs(
-    document: str, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    document: str,
+    block: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each Python block runs as it stands, and what it calls a test passes; a server that would run for ever is
-    spoken to instead."""
+    spoken to instead. What the routes of the guide answer is looked at in test_guide.py."""
     monkeypatch.setattr(trioecho, "run", speak_to)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "static").mkdir()
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(block, document, "exec"), namespace)
     for name in [name for name in namespace if name.startswith("test_")]:
@@ -70,20 +78,24 @@ def test_the_code_runs(
 
 
 def speak_to(handler: Any) -> None:
-    with trioecho.LiveServer(handler) as live, connect(live.websocket_url, proxy=None) as ws:
-        ws.send("hello")
-        assert ws.recv(PATIENCE) == "HELLO"
+    with trioecho.LiveServer(handler) as live:
+        if isinstance(handler, Mapping):
+            return
+        with connect(live.websocket_url, proxy=None) as ws:
+            ws.send("hello")
+            assert ws.recv(PATIENCE) == "HELLO"
 
 
 def test_there_is_code() -> None:
-    """The blocks are found: a handler; and a program, a test in Trio, a test in a thread, a client."""
-    assert [document for document, _ in CODE] == ["README.md", *["trioecho/README.md"] * 4]
+    """The blocks are found: a handler; and what the guide has for each of its sections, each with a test of its own in
+    test_guide.py, but for programs and tests that are complete as they stand."""
+    assert [document for document, _ in CODE] == ["README.md", *["trioecho/README.md"] * 12]
 
 
 def test_the_readme_is_two_screens() -> None:
     """The README is read in one go: what is longer has a document of its own, to which it leads."""
     assert len(README.splitlines()) <= MOST_LINES
-    for guide in (*GUIDES, "tests/promises/README.md", "tests/benchmark/README.md", "notebooks/README.md"):
+    for guide in (*GUIDES, *(each for each in DOCUMENTS if each.endswith("/README.md"))):
         assert f"]({guide}" in README, guide
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import pairwise
@@ -918,3 +919,23 @@ def test_a_connection_is_no_cycle():
     finally:
         gc.enable()
     assert http1.PIECE_BYTES <= READ_AHEAD
+
+
+async def test_ctrl_c_strikes_in_the_pieces_of_a_response():
+    """They are the application's, as the function is that returned them."""
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "first"
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError
+
+    @trio.lowlevel.enable_ki_protection
+    async def respond(http: Http1) -> None:
+        await http.respond(Response(pieces()))
+
+    ours, peer = memory_stream_pair()
+    http = Http1(ours)
+    await peer.send_all(GET)
+    await http.receive()
+    with pytest.raises(KeyboardInterrupt):
+        await respond(http)

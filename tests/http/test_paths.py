@@ -37,6 +37,13 @@ def test_a_path_parameter_is_all_the_rest() -> None:
     assert find(files, "/files") is None
 
 
+def test_what_is_no_path_leads_nowhere() -> None:
+    """The targets of OPTIONS and CONNECT, and what else does not begin with a slash."""
+    everything = table("/{path:path}")
+    for target in ("*", "a.com:443", "secret.txt", "ftp://a.com/b", "?a=b"):
+        assert find(everything, target) is None, target
+
+
 def test_the_more_specific_path_wins_in_any_order() -> None:
     """A literal before a parameter, a parameter before the rest."""
     patterns = ["/{path:path}", "/a/{x}", "/a/b", "/a/{x}/c", "/a/{path:path}", "/a/b/c/{x}"]

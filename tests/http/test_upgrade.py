@@ -223,13 +223,13 @@ VERSION_13 = {"Sec-WebSocket-Version": "13", "Upgrade": "websocket"}
         (
             request({"Sec-WebSocket-Protocol": "chat room"}),
             400,
-            "Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'; received 'chat room'.",
+            "Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'; received one with ' ' in it.",
             {},
         ),
         (
             request({"Sec-WebSocket-Protocol": ["chat", '"a"']}),
             400,
-            "Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'; received '\"a\"'.",
+            "Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'; received one with '\"' in it.",
             {},
         ),
         (

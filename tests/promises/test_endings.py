@@ -15,6 +15,7 @@ import trioecho
 import trioecho.testing
 from trioecho._protocol import endings
 from trioecho._protocol.endings import ENDINGS, Ending
+from trioecho._server.routes import RouteTable
 from trioecho._server.serve import serve_connection
 from trioecho._server.service import Service
 from trioecho.testing import CLOSE, PING, TEXT, RawClient
@@ -167,7 +168,7 @@ async def test_each_ending_is_said_recorded_and_logged_as_its_row_has_it(
     options = trioecho.WebSocketOptions(
         max_message_size=1000, idle_timeout=60 if ending is endings.IDLE_TIMEOUT else 0
     )
-    service = Service({"/ws": story.handler}, options)
+    service = Service(RouteTable(story.handler, options), options)
     # The one takes everything, the other nothing that is not being read.
     pair = trio.testing.lockstep_stream_pair if story.handler is push else trio.testing.memory_stream_pair
     ours, theirs = pair()

@@ -146,7 +146,7 @@ def test_every_parameter_is_documented_with_its_default() -> None:
     """And the class tells what must not be compressed."""
     documentation = inspect.getdoc(Deflate) or ""
     for each in dataclasses.fields(Deflate):
-        assert f"\n{each.name} (default {each.default}" in documentation
+        assert f"\n- `{each.name}` (default {each.default}" in documentation
     for word in ("CRIME", "BREACH", "compress=False"):
         assert word in documentation
 

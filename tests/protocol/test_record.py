@@ -97,6 +97,27 @@ def test_the_line_of_a_live_connection_says_so() -> None:
     )
 
 
+def test_the_line_of_the_beginning_tells_who_where_and_what_was_agreed_on() -> None:
+    """Origin and subprotocol only where there are any; of the end, nothing."""
+    began = ConnectionRecord(peer="192.0.2.1:4000", path="/ws", id="abcdefgh")
+    assert began.opened == "abcdefgh 192.0.2.1:4000 /ws opened"
+    began = ConnectionRecord(
+        peer="192.0.2.1:4000", path="/ws", id="abcdefgh", origin="https://client.com", subprotocol="chat.v1"
+    )
+    assert began.opened == (
+        "abcdefgh 192.0.2.1:4000 /ws opened; subprotocol chat.v1; origin https://client.com"
+    )
+
+
+@pytest.mark.parametrize("field", ["peer", "path", "origin", "subprotocol"])
+def test_nothing_that_a_client_sends_can_forge_the_line_of_the_beginning(field: str) -> None:
+    """It is shown as in the line of the end: in quotes, escaped, and cut."""
+    line = record(**{field: "x; origin https://forged\n\x1b[2J"}).opened
+    assert r"'x; origin https://forged\n\x1b[2J'" in line
+    assert line.isprintable()
+    assert len(record(**{field: "x" * 10_000}).opened) < 400
+
+
 FROM_THE_CLIENT = ("path", "origin", "reason_received", "reason_sent", "error", "peer")
 """The fields in which a client can put text of its own, or an exception's that quotes it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioecho._protocol.untrusted import LONGEST_IN_LINE, in_quotes, shown
+from trioecho._protocol.untrusted import LONGEST_IN_LINE, in_quotes, shown, told
 
 
 def test_what_is_harmless_stands_as_it_is() -> None:
@@ -26,3 +26,11 @@ def test_nothing_looks_like_anything_else(text: str) -> None:
 def test_a_long_text_is_cut_and_says_so() -> None:
     """Its length is told."""
     assert in_quotes("x" * 1234) == f"'{'x' * 100}'… (1,234 characters)"
+
+
+def test_a_sentence_stays_readable_and_one_line() -> None:
+    """Only what cannot be printed is escaped, and a long one is cut."""
+    assert told("Nobody called 'ü' is here.") == "Nobody called 'ü' is here."
+    assert told("a\nb\x1b[31m\u202e\ud800") == "a\\nb\\x1b[31m\\u202e\\ud800"
+    assert told("x" * 1000) == "x" * 1000
+    assert told("\n" * 1001) == "\\n" * 1000 + "… (1,001 characters)"

@@ -244,3 +244,23 @@ async def test_each_route_offers_its_own_compression() -> None:
             async with plain_http(server) as client:
                 answer = await knock(client, path, ("Sec-WebSocket-Extensions", "permessage-deflate;;"))
                 assert answer.status == status
+
+
+async def test_a_refusals_sentence_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """It may repeat what the client has sent."""
+    caplog.set_level(logging.INFO)
+
+    async def admit(request: Request) -> None:
+        raise Refused(403, f"Not {request.path_params['room']}.")
+
+    async with serving({"/{room}": WebSocketRoute(echo, admit=admit)}) as server:
+        for room in ("a%0Aforged%1b[31m", "%C3%BC", "x" * 9000):
+            async with plain_http(server) as client:
+                assert (await knock(client, f"/{room}")).status == 403
+    sentences = [
+        record.getMessage().partition(" refused: 403 ")[2]
+        for record in caplog.records
+        if record.name == "trioecho"
+    ]
+    assert sentences[:2] == ["Not a\\nforged\\x1b[31m.", "Not ü."]
+    assert sentences[2] == f"Not {'x' * 996}… (9,005 characters)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -25,7 +26,7 @@ from serving import (
 )
 
 import trioecho
-from trioecho import HttpRoute, Refused, Request, Response, echo
+from trioecho import Files, HttpRoute, Refused, Request, Response, echo
 from trioecho._http.cors import Cors
 from trioecho._process.logs import JsonFormatter
 from trioecho.testing import RawClient
@@ -343,3 +344,75 @@ async def test_cors_is_added_to_every_answer_of_its_route() -> None:
         assert (await client.ask("/plain", headers=(origin,)))["access-control-allow-origin"] is None
         answer = await client.ask("/", headers=(("Origin", "https://b.com"),))
         assert (answer.status, answer["access-control-allow-origin"]) == (200, None)
+
+
+@one_way
+async def test_a_preflight_is_told_the_methods_of_its_route_only() -> None:
+    """A browser that was told of another's would use them without asking."""
+    routes: trioecho.Routes = {
+        "/": [HttpRoute(hello, cors=Cors(["https://a.com"])), HttpRoute(hello, ["DELETE"])]
+    }
+    headers = (("Origin", "https://a.com"), ("Access-Control-Request-Method", "GET"))
+    async with serving(routes) as server, plain_http(server) as client:
+        answer = await client.ask("/", "OPTIONS", headers=headers)
+        assert answer["access-control-allow-methods"] == "GET, HEAD"
+
+
+@plain_tcp
+async def test_a_client_that_has_said_all_gets_the_whole_of_a_file(tmp_path: Path) -> None:
+    """A stream of a known length ends by itself, so who has ended his side of TCP is waiting for it."""
+    (tmp_path / "large").write_bytes(b"x" * 1_000_000)
+    async with serving({"/{path:path}": Files(tmp_path)}) as server, plain_http(server) as client:
+        await client.send("/large")
+        assert isinstance(client.stream, trio.SocketStream)
+        await client.stream.send_eof()
+        assert len((await client.answer()).body) == 1_000_000
+
+
+@one_way
+async def test_a_stop_does_not_wait_for_who_has_his_answer() -> None:
+    """It came with Connection: close while the server was stopping; the client does not close."""
+    begun, go = trio.Event(), trio.Event()
+
+    async def slow(request: Request) -> Response:
+        begun.set()
+        await go.wait()
+        return Response("done")
+
+    async with trio.open_nursery() as nursery:
+        ended = trio.Event()
+
+        async def serve_here(task_status: trio.TaskStatus[trioecho.Server]) -> None:
+            await trioecho.serve(HttpRoute(slow), port=0, task_status=task_status)
+            ended.set()
+
+        server = await nursery.start(serve_here)
+        async with plain_http(server) as client:
+            await client.send("/ws")
+            await begun.wait()
+            server.stop(timeout=1000)
+            go.set()
+            assert (await client.answer())["connection"] == "close"
+            # close_timeout is five seconds.
+            with trio.fail_after(3):
+                await ended.wait()
+
+
+@one_way
+async def test_a_stop_does_not_wait_for_the_rest_of_a_body() -> None:
+    """The request has its answer, and what is left would only be dropped."""
+    async with trio.open_nursery() as nursery:
+        ended = trio.Event()
+
+        async def serve_here(task_status: trio.TaskStatus[trioecho.Server]) -> None:
+            await trioecho.serve(HttpRoute(hello, ["POST"]), port=0, task_status=task_status)
+            ended.set()
+
+        server = await nursery.start(serve_here)
+        async with plain_http(server) as client:
+            await client.send("/ws", "POST", headers=(("Content-Length", "10"),))
+            assert (await client.answer()).status == 200
+            server.stop(timeout=1000)
+            # close_timeout is five seconds.
+            with trio.fail_after(3):
+                await ended.wait()

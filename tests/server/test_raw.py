@@ -72,3 +72,24 @@ async def test_a_raw_routes_failure_is_logged_and_no_one_elses(caplog: pytest.Lo
         await someone_else_is_served(server)
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.getMessage().partition(",")[0] for record in errors] == ["fail failed"]
+
+
+@plain_tcp
+async def test_a_raw_routes_stream_is_closed_like_any() -> None:
+    """What came with the head is not received behind that, and nothing is not asked for."""
+    ended = trio.Event()
+
+    async def odd(request: Request, stream: trio.abc.Stream) -> None:
+        with pytest.raises(ValueError, match="max_bytes is 1 or more; you gave 0"):
+            await stream.receive_some(0)
+        assert bytes(await stream.receive_some(2)) == b"he"
+        await stream.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.receive_some()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.send_all(b"x")
+        ended.set()
+
+    async with serving({"/odd": RawRoute(odd)}) as server, plain_http(server) as client:
+        await client.send("/odd", "PUT", body=b"hello")
+        await ended.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from serving import PATIENCE, one_way, open_stream, plain_tcp, serving, way_of_r
 import trioecho
 from trioecho._http.messages import Tls
 from trioecho._server.requests import client_of, tls_of
+from trioecho._server.routes import RouteTable
 from trioecho._server.serve import serve_connection
 from trioecho._server.service import Service
 from trioecho._wire.tls import TlsStream
@@ -110,7 +112,8 @@ async def test_who_is_saying_something_keeps_his_time() -> None:
 @one_way
 async def test_a_silent_connection_of_a_stopping_service_is_not_awaited() -> None:
     """One that was accepted in the moment of the stop is not waited for either."""
-    service = Service({"/ws": trioecho.echo}, trioecho.WebSocketOptions())
+    options = trioecho.WebSocketOptions()
+    service = Service(RouteTable(trioecho.echo, options), options)
     service.stop(trio.current_time() + PATIENCE)
     client_stream, server_stream = trio.testing.memory_stream_pair()
     with trio.fail_after(PATIENCE / 2):
@@ -188,3 +191,31 @@ def test_a_browsers_spare_connection_does_not_delay_sigterm(
         assert server.stop() == 0
         spare.settimeout(PROCESS_PATIENCE)
         assert spare.recv(1) == b""
+
+
+@one_way
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /ws?access_token=secret HTTP/1.1 ",
+        "GET /ws?access_token=secret and more",
+        "GET / HTTP/1.1\r\nAuthorization : Bearer secret",
+        "GET / HTTP/1.1\r\nAuthorization Bearer secret",
+        "GET / HTTP/1.1\r\nAuthorization: Bearer secret\0",
+        "GET / HTTP/1.1\r\nAuthorization: Bearer\r\n secret",
+        "GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Protocol: bearer.secret=\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ],
+)
+async def test_what_is_no_request_is_not_quoted_in_the_log(
+    head: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A token may stand anywhere in it. The client is told what it has sent."""
+    caplog.set_level(logging.DEBUG)
+    async with serving({"/": trioecho.echo}) as server:
+        stream = await open_stream(server)
+        await stream.send_all(f"{head}\r\n\r\n".encode())
+        assert bytes(await stream.receive_some()).startswith(b"HTTP/1.1 400 ")
+        await trio.aclose_forcefully(stream)
+    assert "refused: 400 " in caplog.text
+    assert "secret" not in caplog.text

@@ -99,6 +99,16 @@ def test_a_routes_options_begin_with_the_servers() -> None:
         (lambda: WebSocketRoute(echo, options={"max_fragments": 0}), ValueError, "at least 1"),
         (lambda: WebSocketRoute(echo, options=7), TypeError, "a route's options are a mapping such as"),
         (lambda: WebSocketRoute(echo, subprotocols=["a b"]), ValueError, "'a b' is no token"),
+        (
+            lambda: WebSocketRoute(echo, subprotocols=raw),
+            TypeError,
+            "a function of request, offered that is not async: write 'def raw(request, offered):'",
+        ),
+        (
+            lambda: WebSocketRoute(echo, subprotocols=lambda request: None),
+            TypeError,
+            "write 'def <lambda>(request, offered):'",
+        ),
         (lambda: WebSocketRoute(echo, admit="x"), TypeError, "admit is an async function"),
         (lambda: RouteTable({}, OPTIONS), ValueError, "the mapping of handlers is empty"),
         (lambda: RouteTable({"/": []}, OPTIONS), ValueError, "the list of routes at a path is empty"),

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from plain_http import plain_http
 from serving import PATIENCE, connected, one_way, open_stream, reset, serving, someone_else_is_served, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
+import trioecho._server.serve
 from trioecho.testing import CLOSE, TEXT, RawClient
 
 
@@ -185,7 +187,7 @@ def yielding(ws: trioecho.WebSocket) -> Iterator[str]:
         (yielding, "the handler yielding contains 'yield'; a handler sends with 'await ws.send(...)'"),
         (functools.partial(yielding), "the handler yielding contains 'yield'"),
         (3, "a handler is an async function of one WebSocket, not int"),
-        (None, "a handler is an async function of one WebSocket, not NoneType"),
+        ({"/ws": None}, "a handler is an async function of one WebSocket, not NoneType"),
         ({"/ws": generating}, "the handler generating contains 'yield'"),
     ],
 )
@@ -577,3 +579,60 @@ async def test_a_reset_in_any_phase_disturbs_nobody(caplog: pytest.LogCaptureFix
             reset(client)
             await someone_else_is_served(server)
     assert not [entry for entry in caplog.records if entry.exc_info]
+
+
+async def test_the_log_tells_of_each_connection_that_opens_if_it_is_asked_to(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """At DEBUG, with the path, the origin and the subprotocol, before anything else of it, and with its id as a field;
+    one that is refused does not open."""
+    caplog.set_level(logging.DEBUG, "trioecho")
+    async with serving(
+        trioecho.echo, subprotocols=["chat.v1"], allowed_origins=["https://client.com"]
+    ) as server:
+        with pytest.raises(AssertionError):
+            async with connected(server, headers="Origin: https://evil.example\r\n"):
+                pass
+        fields = "Origin: https://client.com\r\nSec-WebSocket-Protocol: chat.v1\r\n"
+        async with connected(server, headers=fields) as client:
+            (ws,) = server.connections
+            await client.send("hello")
+            assert await client.receive() == "hello"
+    (line,) = [entry for entry in caplog.records if " opened" in entry.getMessage()]
+    assert line.levelno == logging.DEBUG
+    assert line.getMessage() == (
+        f"{ws.id} {ws.record.peer} /ws opened; subprotocol chat.v1; origin https://client.com"
+    )
+    assert line.__dict__["connection"] == ws.id
+    assert caplog.records.index(line) < min(
+        index
+        for index, entry in enumerate(caplog.records)
+        if entry.getMessage().startswith(f"{ws.id} ") and entry is not line
+    )
+
+
+@one_way
+async def test_a_place_is_given_back_whatever_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Between the admission and the 101 nothing should, but if it does, a full route is not full for ever."""
+    for name in ("wire_of", "accepting_response"):
+        real = getattr(trioecho._server.serve, name)
+        failures = [LookupError]
+
+        def once(*arguments: Any, real: Any = real, failures: list[type[Exception]] = failures) -> Any:
+            if failures:
+                raise failures.pop()
+            return real(*arguments)
+
+        monkeypatch.setattr(trioecho._server.serve, name, once)
+    async with serving(
+        {"/ws": trioecho.WebSocketRoute(trioecho.echo, options={"max_connections": 1})}
+    ) as server:
+        for _ in range(2):
+            async with plain_http(server) as client:
+                with pytest.raises((AssertionError, trio.BrokenResourceError, trio.EndOfChannel)):
+                    await RawClient(client.stream).handshake()
+            assert len(server.connections) == 0
+        await someone_else_is_served(server)
+    assert caplog.text.count("a connection failed") == 2

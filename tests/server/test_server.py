@@ -62,3 +62,11 @@ async def test_connections_and_records_are_snapshots() -> None:
         await until(lambda: server.records)
         assert (len(connections), len(records)) == (1, 0)
         assert repr(server) == "<trioecho.Server with 0 connections>"
+
+
+async def test_a_server_shows_how_many_are_connected() -> None:
+    """One connection is no connections."""
+    async with serving() as server:
+        assert repr(server) == "<trioecho.Server with 0 connections>"
+        async with connected(server):
+            assert repr(server) == "<trioecho.Server with 1 connection>"

@@ -93,6 +93,14 @@ async def test_a_stop_does_not_wait_for_the_manners_of_who_was_refused(
         ours.stop(before + 10)
         await trio.sleep_forever()
     assert trio.current_time() - before == STOPPING_COURTESY
+    before = trio.current_time()
+    with ours.phase(60, courtesy=True):
+        await trio.sleep_forever()
+    assert trio.current_time() - before == STOPPING_COURTESY
+    with ours.phase(60, courtesy=True):
+        ours.stop(trio.current_time())
+        await trio.sleep_forever()
+    assert trio.current_time() - before == STOPPING_COURTESY
 
 
 async def test_who_has_said_nothing_is_left_at_once() -> None:

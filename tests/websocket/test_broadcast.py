@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -457,3 +457,37 @@ async def test_a_single_websocket_is_no_iterable_of_them() -> None:
         with pytest.raises(TypeError, match="you gave one of type NoneType"):
             await broadcast([ws, None], "hello")  # type: ignore[list-item]
         assert ws.record.messages_sent == 0
+
+
+@one_way
+async def test_a_websocket_of_another_run_gets_a_lesson() -> None:
+    """Two threads would write at once."""
+    async with serving(hold) as server, joined(server):
+
+        async def elsewhere() -> None:
+            with pytest.raises(RuntimeError, match="a WebSocket belongs to the Trio run of its server"):
+                await broadcast(server.connections, "hello")
+
+        await trio.to_thread.run_sync(trio.run, elsewhere)
+        assert await broadcast(server.connections, "hello") == 1
+
+
+@one_way
+async def test_a_broadcast_out_of_a_messages_own_pieces_does_not_wait_for_itself() -> None:
+    """As `send` does not."""
+    lessons: list[str] = []
+
+    async def handler(ws: trioecho.WebSocket) -> None:
+        async def pieces() -> AsyncIterator[str]:
+            yield "first"
+            with pytest.raises(RuntimeError) as caught:
+                await broadcast([ws], "between", slow="wait")
+            lessons.append(str(caught.value))
+            assert await broadcast([ws], "between") == 0
+            yield "last"
+
+        await ws.send(pieces())
+
+    async with serving(handler) as server, connected(server) as client:
+        assert await client.receive() == "firstlast"
+    assert "this task is sending a message in pieces" in lessons[0]

@@ -127,7 +127,6 @@ async def test_a_graceful_stop_delivers_what_was_read() -> None:
         await client.stream.send_all(BOMB * 10)
         await until(lambda: server.connections and server.connections[0].record.messages_received)
         await trio.testing.wait_all_tasks_blocked()
-        (ws,) = server.connections
         server.stop()
         # What comes now is too late, and must not take the place of what was read.
         await client.send("too late")

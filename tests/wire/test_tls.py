@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import functools
 import math
+import select
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import serving as ways
@@ -20,6 +21,7 @@ from serving import certificates, connected, open_stream, reset, serving, someon
 
 import trioecho
 from trioecho._wire.poller import Poller
+from trioecho._wire.tls import TlsWire
 from trioecho.testing import BINARY, CLOSE, PING, PONG, TEXT, RawClient, encode_frame
 
 MESSAGES: list[str | bytes] = ["grüße", bytes(range(256)), "x" * 100_000, bytes(500_000), ""]
@@ -113,6 +115,33 @@ async def test_records_behind_the_request_in_one_segment_are_not_forgotten() -> 
         assert sorted(heard) == [(TEXT, b"first"), (TEXT, b"second"), (PONG, b"?")]
         assert heard.index((TEXT, b"first")) < heard.index((TEXT, b"second"))
         await trio.aclose_forcefully(client.stream)
+
+
+async def test_a_handler_that_closes_at_once_is_ahead_of_a_client_that_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client answers the 101 with a Close before the handler has begun: the handler's own Close is said, as
+    without TLS."""
+    start = TlsWire.start
+
+    def start_late(wire: TlsWire, nursery: trio.Nursery, readable: Callable[[int, float], bool]) -> None:
+        start(wire, nursery, readable)
+        assert select.select([wire._fd], [], [], 10)[0], "the client's Close has not come"
+
+    monkeypatch.setattr(TlsWire, "start", start_late)
+
+    async def leave(ws: trioecho.WebSocket) -> None:
+        await ws.aclose(4222, "server")
+
+    def close_at_once(url: str) -> tuple[int, str]:
+        with websockets.sync.client.connect(url, ssl=certificates()[1], proxy=None) as client:
+            client.close(4111, "client")
+            said = client.protocol.close_rcvd
+        assert said is not None
+        return said.code, said.reason
+
+    async with serving(leave) as server:
+        assert await trio.to_thread.run_sync(close_at_once, server.websocket_url) == (4222, "server")
 
 
 async def test_a_message_of_many_records_and_many_messages_in_one() -> None:
@@ -360,3 +389,25 @@ async def test_messages_before_a_broken_record_of_the_same_packet_are_delivered(
     assert len(told) == 1
     assert issubclass(told[0], trio.BrokenResourceError)
     assert (record.messages_received, record.cause, record.clean) == (3, "peer vanished", False)
+
+
+@pytest.mark.parametrize("tls", ["poller"], indirect=True)
+async def test_the_last_response_ends_with_a_close_notify() -> None:
+    """Without it a client cannot tell the end of a stream to HTTP/1.0 from one that was cut off. Trio's own TLS can say
+    it only when it closes."""
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "all of it"
+
+    async with serving(trioecho.HttpRoute(lambda request: trioecho.Response(pieces()))) as server:
+        tcp_stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+        stream = trio.SSLStream(tcp_stream, certificates()[1], server_hostname="127.0.0.1")
+        await stream.send_all(b"GET /ws HTTP/1.0\r\n\r\n")
+        received = b""
+        try:
+            # Trio raises BrokenResourceError where TCP ends without one.
+            while some := await stream.receive_some():
+                received += some
+        finally:
+            await trio.aclose_forcefully(tcp_stream)
+        assert received.endswith(b"\r\n\r\nall of it")

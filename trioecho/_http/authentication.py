@@ -13,17 +13,15 @@ import inspect
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+from trioecho._http.messages import Request
 from trioecho._http.refusals import Refused
 from trioecho._http.tokens import TOKEN
 
-if TYPE_CHECKING:
-    from trioecho._http.messages import Request
-
-Authenticate: TypeAlias = "Callable[[Request], Awaitable[None]]"
-BasicCheck: TypeAlias = "Callable[[str, str], object] | Mapping[str, str] | str"
-BearerCheck: TypeAlias = "Callable[[str], object] | Mapping[str, str] | str"
+Authenticate: TypeAlias = Callable[[Request], Awaitable[None]]
+BasicCheck: TypeAlias = Callable[[str, str], object] | Mapping[str, str] | str
+BearerCheck: TypeAlias = Callable[[str], object] | Mapping[str, str] | str
 
 # RFC 6750 §2.1: b64token.
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
@@ -40,6 +38,11 @@ def basic_auth(check: BasicCheck, *, realm: str = "trioecho") -> Authenticate:
     mapping of user names to passwords, or one ``"user:password"``; these are compared so.
 
     `realm` says what the password is for. The password can be read by all on the way where there is no TLS.
+
+    Example:
+
+        admit = trioecho.basic_auth({"zoe": "sesame"}, realm="the echo")
+        routes = {"/ws": trioecho.WebSocketRoute(trioecho.echo, admit=admit)}
 
     Raises TypeError or ValueError with one sentence for what will not do. What it makes is a
     checkpoint only if `check` is.
@@ -105,6 +108,15 @@ def bearer(
     anything false refuses the request with 401. It may raise `Refused` itself, such as 403 for a token that is good for
     something else. It compares with `hmac.compare_digest`, whose time tells nothing about the token. Or `check` is a
     mapping of users to their tokens, or one token (the user is then True); these are compared so.
+
+    Example:
+
+        import hmac
+
+        async def user_of(token: str) -> str | None:
+            return "zoe" if hmac.compare_digest(token, "c2VzYW1l") else None
+
+        routes = {"/ws": trioecho.WebSocketRoute(trioecho.echo, admit=trioecho.bearer(user_of))}
 
     Without a token a request is refused with 401; with several that differ, or a malformed one, with 400.
 

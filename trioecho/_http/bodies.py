@@ -14,6 +14,7 @@ from typing import Final
 
 from trioecho._http.refusals import Refused
 from trioecho._http.tokens import TCHAR
+from trioecho._protocol.counted import counted
 
 PIECE_BYTES: Final = 65_536
 """The most that one piece of a body has."""
@@ -80,7 +81,7 @@ class LengthBody(Body):
         return piece
 
     def broken_off(self) -> str:
-        return f"A body of {self.taken + self._left} bytes was announced; it broke off after {self.taken}."
+        return f"A body of {counted(self.taken + self._left, 'byte')} was announced; it broke off after {self.taken}."
 
 
 class ChunkedBody(Body):
@@ -130,7 +131,9 @@ class ChunkedBody(Body):
         return b"".join(pieces)
 
     def broken_off(self) -> str:
-        return f"A body in chunks ends with one of no bytes; it broke off after {self.taken} bytes."
+        return (
+            f"A body in chunks ends with one of no bytes; it broke off after {counted(self.taken, 'byte')}."
+        )
 
     def _line_end(self, received: bytearray, position: int) -> int:
         end = received[position : position + self._left]

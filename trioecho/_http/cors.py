@@ -29,12 +29,21 @@ class Cors:
     ``"https://*.client.com"``, ``"null"``, ``"self"``; or ``["*"]`` for every page, without credentials only. Each page
     is told its own origin, never the others.
 
-    credentials: whether requests may carry cookies and HTTP authentication. Every listed page then acts for its
+    - `credentials`: whether requests may carry cookies and HTTP authentication. Every listed page then acts for its
         visitor.
-    headers: names of headers that pages may send, beyond those that they always may, such as ``["Authorization",
+    - `headers`: names of headers that pages may send, beyond those that they always may, such as ``["Authorization",
         "Content-Type"]`` (which is needed for JSON). ``["*"]``, without credentials only, is any but Authorization.
-    expose: names of headers of the response that pages may read, beyond Content-Type and a few more.
-    max_age: seconds for which a browser need not ask again; browsers themselves have limits of hours. 0: each time.
+    - `expose`: names of headers of the response that pages may read, beyond Content-Type and a few more.
+    - `max_age`: seconds for which a browser need not ask again; browsers themselves have limits of hours. 0: each time.
+
+    Example:
+
+        cors = trioecho.Cors(["https://client.com"], headers=["Content-Type"], max_age=3600)
+
+        async def save(request: trioecho.Request) -> trioecho.Response:
+            return trioecho.Response.json({"saved": len(await request.body())})
+
+        routes = {"/notes": trioecho.HttpRoute(save, ["GET", "POST"], cors=cors)}
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """

@@ -12,16 +12,13 @@ import re
 from collections.abc import AsyncIterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import trio
 
 from trioecho._http.fields import checked_fields
-from trioecho._http.messages import Response
-
-if TYPE_CHECKING:
-    from trioecho._http.messages import Request
-    from trioecho._http.refusals import HeadersLike
+from trioecho._http.messages import Request, Response
+from trioecho._http.refusals import HeadersLike
 
 LONGEST_ID = 1024
 """Bytes of an event's id in UTF-8. It comes back in a header of every reconnection."""
@@ -87,7 +84,7 @@ class Event:
         return "".join([*lines, "\n"]).encode()
 
 
-Events: TypeAlias = "AsyncIterable[str | Event]"
+Events: TypeAlias = AsyncIterable[str | Event]
 
 
 class EventStream(Response):
@@ -102,6 +99,20 @@ class EventStream(Response):
     open, and a client that has gone is noticed. None: never.
 
     `headers` are added; Content-Type, Cache-Control and X-Accel-Buffering are the stream's own.
+
+    Example:
+
+        async def news(request: trioecho.Request) -> trioecho.EventStream:
+            async def events():
+                number = int(trioecho.last_event_id(request) or 0)
+                while True:
+                    number += 1
+                    yield trioecho.Event(f"news, number {number}", id=str(number))
+                    await trio.sleep(60)
+
+            return trioecho.EventStream(events())
+
+        routes = {"/news": trioecho.HttpRoute(news)}
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """

@@ -55,15 +55,24 @@ class Files:
     ETag and Last-Modified (304 for what the client has, RFC 9110 §13) and in parts (206 and 416, RFC 9110 §14; several
     ranges in one request get the whole).
 
-    directory: an existing one; a relative path is taken from the working directory of now. It may be a link.
-    index: the name of the file that stands for a directory, at its path with a slash at the end; without the slash
+    - `directory`: an existing one; a relative path is taken from the working directory of now. It may be a link.
+    - `index`: the name of the file that stands for a directory, at its path with a slash at the end; without the slash
         the answer is a redirect to it (308). None: a directory is not found.
-    cache_control: the Cache-Control of what is found. By default "no-cache": a browser keeps the file, but asks before
-        it uses it. For files whose names change with their content, "public, max-age=31536000, immutable" saves that.
-        None: no such header.
-    headers: header fields for every answer, such as a Content-Security-Policy or Access-Control-Allow-Origin.
-    content_types: types by the ending of a name, such as ``{".obj": "model/obj"}``, before those that trioecho knows.
-        What is in neither is application/octet-stream, and browsers are told not to guess (``nosniff``).
+    - `cache_control`: the Cache-Control of what is found. By default "no-cache": a browser keeps the file, but asks
+        before it uses it. For files whose names change with their content, "public, max-age=31536000, immutable" saves
+        that. None: no such header.
+    - `headers`: header fields for every answer, such as a Content-Security-Policy or Access-Control-Allow-Origin.
+    - `content_types`: types by the ending of a name, such as ``{".obj": "model/obj"}``, before those that trioecho
+        knows. What is in neither is application/octet-stream, and browsers are told not to guess (``nosniff``).
+
+    Example:
+
+        from pathlib import Path
+
+        Path("site").mkdir()
+        Path("site", "index.html").write_text("<!doctype html><title>Hello</title>")
+        files = trioecho.Files("site", cache_control="max-age=60")
+        routes = {"/": files, "/{path:path}": files, "/ws": trioecho.echo}
 
     Nothing outside the directory is served: not by ``..``, a percent-encoded slash or a backslash, and not by a
     symbolic link that leads out. A link that leads to a file within is followed. Names that begin with a dot are not

@@ -26,6 +26,7 @@ from trioecho._http.messages import Request, Response, Tls
 from trioecho._http.refusals import Refused
 from trioecho._http.request_head import MAX_HEAD_BYTES, HeadSearch, RequestHead, parse_head
 from trioecho._http.response_head import WITHOUT_CONTENT, announced_length, response_head
+from trioecho._protocol.counted import counted
 
 READ_AHEAD: Final = 65_536
 """Bytes that are kept of what arrives before it is asked for. The rest waits in the kernel, and in the client."""
@@ -42,6 +43,7 @@ LEAST_BODY_RATE: Final = 500
 
 # Joined with the head, or the framing of a chunk, to be sent in one piece. Larger ones are not worth their copy.
 _JOINED_BYTES = 65_536
+_NO_MORE: Final = object()
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -160,7 +162,8 @@ class Http1:
             if self._ended:
                 raise Refused(
                     400,
-                    f"A request head ends with a blank line; received {len(self._received)} bytes without one.",
+                    "A request head ends with a blank line; "
+                    f"received {counted(len(self._received), 'byte')} without one.",
                 )
             await self._fill(MAX_HEAD_BYTES)
         self._took()
@@ -315,7 +318,7 @@ class Http1:
             raise Refused(
                 408,
                 f"A body has to come with {LEAST_BODY_RATE} bytes per second; "
-                f"after {body.taken} bytes too little came for {BODY_GRACE:g} seconds.",
+                f"after {counted(body.taken, 'byte')} too little came for {BODY_GRACE:g} seconds.",
             )
 
     async def _say_continue(self) -> None:
@@ -328,7 +331,7 @@ class Http1:
         self, iterator: AsyncIterator[str | bytes], length: int | None, *, chunked: bool
     ) -> None:
         sent = 0
-        async for each in iterator:
+        while (each := await _next(iterator)) is not _NO_MORE:
             if isinstance(each, str):
                 piece = each.encode()
             elif isinstance(each, (bytes, bytearray, memoryview)):
@@ -347,7 +350,9 @@ class Http1:
             else:
                 await self._send(piece)
         if length is not None and sent < length:
-            raise ValueError(f"the response has a Content-Length of {length}; its body has {sent} bytes")
+            raise ValueError(
+                f"the response has a Content-Length of {length}; its body has {counted(sent, 'byte')}"
+            )
         if chunked:
             await self._send(b"0\r\n\r\n")
 
@@ -376,7 +381,9 @@ class Http1:
         except trio.BrokenResourceError as error:
             raise ClientGone(self, str(error)) from error
         if scope.cancelled_caught:
-            raise ClientGone(self, f"the client took less than 64 KiB in {self._send_timeout:g} seconds")
+            raise ClientGone(
+                self, f"the client took less than 64 KiB in {counted(self._send_timeout, 'second')}"
+            )
 
     async def _fill(self, most: int) -> None:
         """Wait until something has arrived, at most `most` bytes, or the peer has ended TCP: `_ended`.
@@ -403,3 +410,9 @@ class Http1:
     def _took(self) -> None:
         if self._drained:
             self._drained.unpark_all()
+
+
+@trio.lowlevel.disable_ki_protection
+async def _next(iterator: AsyncIterator[object]) -> object:
+    """The next piece, or `_NO_MORE`. Ctrl-C may strike in the iterator, which is not ours."""
+    return await anext(iterator, _NO_MORE)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trioecho._http.fields import Headers, Query, checked_fields, parse_cookies
 from trioecho._http.refusals import HeadersLike, Refused
 from trioecho._http.tokens import TOKEN
+from trioecho._protocol.counted import counted
 
 if TYPE_CHECKING:
     import trio
@@ -29,7 +30,16 @@ _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 @dataclass(frozen=True, slots=True)
 class Tls:
     """What TLS has agreed on: the version ("TLSv1.3"), the protocol (ALPN; None for none), and the client's
-    certificate as `ssl.SSLSocket.getpeercert` describes it, or None."""
+    certificate as `ssl.SSLSocket.getpeercert` describes it, or None.
+
+    Example:
+
+        async def how(request: trioecho.Request) -> trioecho.Response:
+            tls: trioecho.Tls | None = request.tls
+            return trioecho.Response("in plain text" if tls is None else tls.version)
+
+        routes = {"/how": trioecho.HttpRoute(how)}
+    """
 
     version: str
     alpn: str | None = None
@@ -41,16 +51,16 @@ class Request:
 
     Nothing of it but the TCP address is more than what the client says.
 
-    method: "GET", as sent.
-    path: decoded, without the query: "/rooms/über". A percent-encoded slash stays encoded.
-    path_params: what the route's ``{name}`` parameters stand for, decoded; empty where it has none.
-    target: the path with the query, as sent, in origin form: "/rooms/%C3%BCber?since=3".
-    client: the peer's address and port; None for what has none, such as a Unix socket.
-    scheme: "https" if the server itself does TLS, else "http".
-    tls: what TLS has agreed on, or None.
-    http_version: "1.1".
-    nursery: for an `HttpRoute`, what is started in it is cancelled when the response has been sent, or the exchange has
-        failed. None for a handshake: a WebSocket has a nursery of its own.
+    - `method`: "GET", as sent.
+    - `path`: decoded, without the query: "/rooms/über". A percent-encoded slash stays encoded.
+    - `path_params`: what the route's ``{name}`` parameters stand for, decoded; empty where it has none.
+    - `target`: the path with the query, as sent, in origin form: "/rooms/%C3%BCber?since=3".
+    - `client`: the peer's address and port; None for what has none, such as a Unix socket.
+    - `scheme`: "https" if the server itself does TLS, else "http".
+    - `tls`: what TLS has agreed on, or None.
+    - `http_version`: "1.1".
+    - `nursery`: for an `HttpRoute`, what is started in it is cancelled when the response has been sent, or the exchange
+        has failed. None for a handshake: a WebSocket has a nursery of its own.
     """
 
     __slots__ = (
@@ -174,12 +184,14 @@ class Request:
         announced = self.headers.get("content-length", "") if self._receive is not None else ""
         if announced.isdecimal() and int(announced) > self.max_body_size:
             # Before the client is told to send it.
-            raise Refused(413, f"A body may have {self.max_body_size} bytes; {announced} were announced.")
+            raise Refused(
+                413, f"A body may have {counted(self.max_body_size, 'byte')}; {announced} were announced."
+            )
         # Not a list of pieces: a client may send any number of very small ones.
         whole = bytearray()
         async for piece in self.stream():
             if len(whole) + len(piece) > self.max_body_size:
-                raise Refused(413, f"A body may have {self.max_body_size} bytes; received more.")
+                raise Refused(413, f"A body may have {counted(self.max_body_size, 'byte')}; received more.")
             whole += piece
         return bytes(whole)
 
@@ -207,6 +219,13 @@ class Accept:
     `subprotocol` is the one to agree on; it has to be among those that the client offered. None leaves the choice to
     the route. `headers` are added to the 101, such as ``[("Set-Cookie", "session=...; HttpOnly")]``; those that make
     the handshake (Upgrade, Connection, Sec-WebSocket-...) are the server's own.
+
+    Example:
+
+        async def admit(request: trioecho.Request) -> trioecho.Accept:
+            return trioecho.Accept(headers={"Set-Cookie": "seen=1; HttpOnly; SameSite=Strict"})
+
+        routes = {"/ws": trioecho.WebSocketRoute(trioecho.echo, admit=admit)}
 
     Raises TypeError or ValueError with one sentence for what cannot be sent.
     """
@@ -237,8 +256,9 @@ class Response:
 
     `body` is ``str``, sent as UTF-8, ``bytes``, or an async iterable of either, which is sent piece by piece as the
     client takes it; each piece is handed to the kernel before the next is asked for. When the client goes meanwhile,
-    the iteration is cancelled, and its ``finally`` blocks run. A body that is an async context manager too is entered
-    while it is sent.
+    the iteration is cancelled, and its ``finally`` blocks run; with a Content-Length, which a client that has ended its
+    side of TCP may wait for, that is noticed at the next piece only. A body that is an async context manager too is
+    entered while it is sent.
 
     `status` is 200 to 599. `content_type` is by default text/plain in UTF-8 for ``str`` and application/octet-stream
     for what else there is. `headers` are sent as given, doubles included; Content-Length is counted where the body is

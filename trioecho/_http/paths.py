@@ -116,7 +116,8 @@ class PathTable(Generic[T]):
         value = self._literal.get(path)
         if value is not None:
             return value, {}
-        if self._root is None:
+        if self._root is None or not path.startswith("/"):
+            # "*" of OPTIONS and "host:443" of CONNECT are no paths (RFC 9112 §3.2).
             return None
         sent = target.partition("?")[0]
         if sent.count("%") > MOST_ESCAPES:

@@ -11,6 +11,7 @@ import re
 
 from trioecho._http.fields import Headers
 from trioecho._http.refusals import Refused, quoted
+from trioecho._protocol.counted import counted
 
 ACCEPT_RANGES = ("Accept-Ranges", "bytes")
 """The header field that tells a client that it may ask for parts."""
@@ -52,7 +53,8 @@ def requested_range(headers: Headers, size: int) -> range | None:
     if first >= size:
         raise Refused(
             416,
-            f"There are {size} bytes, the first is number 0; received a Range of {quoted(elements[0])}.",
+            f"There {'is' if size == 1 else 'are'} {counted(size, 'byte')}, the first is number 0; "
+            f"received a Range of {quoted(elements[0])}.",
             {"Content-Range": f"bytes */{size}"},
         )
     return range(first, min(last + 1, size))

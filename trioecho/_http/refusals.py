@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from http import HTTPStatus
 from itertools import islice
@@ -13,8 +14,10 @@ LONGEST_QUOTE = 100
 """Characters of a received value that are repeated in a sentence or a log line."""
 
 _MOST_NAMED = 5
+_SERVERS_OWN = frozenset({"connection", "content-length", "date", "transfer-encoding"})
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
-HeadersLike: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
+HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 """What a caller may give as header fields: a mapping, or pairs where a name comes several times."""
 
 
@@ -24,8 +27,9 @@ class Refused(Exception):  # noqa: N818 (the name says what happened)
     `status` is any of 300 to 599. `sentence` is for people: it is the body of the response, in plain text and followed
     by a line's end, and stands in the log; name in it what was received and what would have been accepted. `headers`
     are added to the response, such as ``{"WWW-Authenticate": "Bearer"}``, ``{"Retry-After": "5"}`` or
-    ``{"Location": "/login"}``. `body`, if given, is sent instead of the sentence: ``str`` as plain text, ``bytes`` as
-    they are, with a Content-Type from `headers`.
+    ``{"Location": "/login"}``; Connection, Content-Length, Date and Transfer-Encoding are the server's. `body`, if
+    given, is sent instead of the sentence: ``str`` as plain text, ``bytes`` as they are, with a Content-Type from
+    `headers`.
 
     Raises TypeError or ValueError with one sentence for what cannot be sent.
     """
@@ -45,6 +49,12 @@ class Refused(Exception):  # noqa: N818 (the name says what happened)
         self.sentence = sentence or phrase(status)
         super().__init__(self.sentence)
         self.headers = checked_fields(headers)
+        for name, _ in self.headers:
+            if name.lower() in _SERVERS_OWN:
+                raise ValueError(f"the header {name} is the server's own: leave it out of Refused")
+        for text in (self.sentence, body):
+            if isinstance(text, str) and not text.isascii() and _SURROGATE.search(text):
+                raise ValueError(f"Refused takes text that can be sent as UTF-8; you gave {text!r}")
         self.body = body
 
 

@@ -5,36 +5,28 @@ The page is the folder `page` of the package. Its files refer to each other rela
 
 from __future__ import annotations
 
-import hashlib
 import html
 import importlib.resources
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING
 
+from trioecho._http.conditional import Validators, etag_of, precondition
+from trioecho._http.content_types import NOSNIFF, UNKNOWN, content_type
 from trioecho._http.messages import Response
 from trioecho._http.refusals import Refused, quoted
 
 if TYPE_CHECKING:
     from trioecho._http.messages import Request
 
-_CONTENT_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".ico": "image/x-icon",
-    ".js": "text/javascript; charset=utf-8",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-}
 # The page needs its own script, style and images, and a WebSocket to any server that is typed into it;
 # nothing else.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_NO_SNIFFING = ("X-Content-Type-Options", "nosniff")
 _DEFAULT_ENDPOINT = "/ws"
 # The place in index.html that says where the page finds its WebSocket.
 _ENDPOINT = b'<meta name="trioecho-endpoint" content="%s">'
@@ -98,8 +90,9 @@ class SamplePage:
         if file is None:
             raise Refused(404, f"Nothing is served at {quoted(request.path)}.")
         file = with_endpoint(file, self.endpoint)
-        if has_current(request.headers.get_all("if-none-match"), file.etag):
-            return Response(status=304, headers=file.headers)
+        status = precondition(request.method, request.headers, Validators(file.etag))
+        if status is not None:
+            return Response(status=status, headers=file.headers)
         return Response(file.body, headers=file.headers)
 
 
@@ -110,6 +103,12 @@ def sample_page(endpoint: str | None = None) -> SamplePage:
     where the first is for those who leave out the slash, and is sent on to the second.
 
     `endpoint` is the path of the WebSocket that it offers to connect to; by default, the first one of its server.
+
+    Example:
+
+        page = trioecho.sample_page("/echo")
+        routes = {"/echo": trioecho.echo, "/demo": page, "/demo/{path:path}": page}
+
     Raises TypeError or ValueError with one sentence for what is no path.
     """
     return SamplePage(endpoint)
@@ -117,7 +116,7 @@ def sample_page(endpoint: str | None = None) -> SamplePage:
 
 async def healthz(request: Request) -> Response:
     """Answer "ok": whoever hears it knows that the server takes requests. Not a checkpoint."""
-    return Response("ok", headers=(("Cache-Control", "no-store"), _NO_SNIFFING))
+    return Response("ok", headers=(("Cache-Control", "no-store"), NOSNIFF))
 
 
 @cache
@@ -135,10 +134,9 @@ def read_page(folder: Traversable) -> Mapping[str, PageFile]:
     if not folder.is_dir():
         return files
     for entry in folder.iterdir():
-        suffix = entry.name[entry.name.rfind(".") :]
-        if entry.is_file() and suffix in _CONTENT_TYPES:
+        if entry.is_file() and content_type(entry.name) != UNKNOWN:
             files["/" if entry.name == "index.html" else f"/{entry.name}"] = _page_file(
-                entry.read_bytes(), suffix
+                entry.read_bytes(), content_type(entry.name)
             )
     return files
 
@@ -149,25 +147,19 @@ def with_endpoint(file: PageFile, path: str) -> PageFile:
     # A path from the command line may hold half a surrogate pair: it must not cost the server its page.
     content = html.escape(path).encode("utf-8", "replace")
     body = file.body.replace(_ENDPOINT % _DEFAULT_ENDPOINT.encode(), _ENDPOINT % content)
-    return file if body == file.body else _page_file(body, ".html")
+    return file if body == file.body else _page_file(body, content_type("index.html"))
 
 
-def has_current(if_none_match: Iterable[str], etag: str) -> bool:
-    """Whether one of the tags in If-None-Match is `etag`, by the weak comparison it asks for (RFC 9110 §13.1.2)."""
-    tags = [tag.strip() for line in if_none_match for tag in line.split(",")]
-    return any(tag == "*" or tag.removeprefix("W/") == etag for tag in tags)
-
-
-def _page_file(body: bytes, suffix: str) -> PageFile:
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+def _page_file(body: bytes, kind: str) -> PageFile:
+    etag = etag_of(body)
     headers = (
         ("ETag", etag),
         # Keep it, but ask before use: a page of another version must not meet this version's script.
         ("Cache-Control", "no-cache"),
-        ("Content-Type", _CONTENT_TYPES[suffix]),
+        ("Content-Type", kind),
         ("Content-Security-Policy", _PAGE_POLICY),
         ("Referrer-Policy", "no-referrer"),
-        _NO_SNIFFING,
+        NOSNIFF,
     )
     return PageFile(etag, headers, body)
 

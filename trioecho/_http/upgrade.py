@@ -194,9 +194,12 @@ def _offered(headers: Headers) -> tuple[str, ...]:
         if not token:
             continue
         if TOKEN.fullmatch(token) is None:
+            # One sign of it and no more: it may be a token of another kind, and refusals are logged.
+            matched = TOKEN.match(token)
+            sign = quoted(token[0 if matched is None else matched.end()])
             raise Refused(
                 400,
-                f"Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'; received {quoted(token)}.",
+                f"Sec-WebSocket-Protocol is a list of tokens such as 'chat.v1'; received one with {sign} in it.",
             )
         offered.append(token)
     return tuple(dict.fromkeys(offered))

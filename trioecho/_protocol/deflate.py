@@ -55,24 +55,24 @@ class Deflate:
 
         await ws.send(json.dumps({"token": session_token}), compress=False)
 
-    server_max_window_bits (default 12, from 8 to 15):
+    - `server_max_window_bits` (default 12, from 8 to 15):
         The server looks for repetitions in the last ``2 ** bits`` bytes that it has sent. A client may ask for less.
         With 12 a compressor takes 38 KiB, with 15 and `memory_level` 8, zlib's own defaults, 200 KiB.
-    client_max_window_bits (default 12, from 9 to 15):
+    - `client_max_window_bits` (default 12, from 9 to 15):
         The same for what the client sends. It can only be asked of clients that offer it; others, Firefox among them,
         use up to 15, for which a decompressor takes 40 KiB instead of 12. Not 8, which clients in Python cannot do.
-    server_context_takeover (default True):
+    - `server_context_takeover` (default True):
         A message is compressed with the help of those before it, which is what makes short ones small. False saves a
         compressor for each connection, and lets `trioecho.broadcast` and `trioecho.Prepared` messages be compressed
         once without a loss. A client may ask for False.
-    client_context_takeover (default True):
+    - `client_context_takeover` (default True):
         The same for what the client sends; False saves a decompressor for each connection. A client may say that it
         does without.
-    level (default 6, from 1 to 9):
+    - `level` (default 6, from 1 to 9):
         zlib's: 1 is fastest, 9 smallest.
-    memory_level (default 5, from 1 to 9):
+    - `memory_level` (default 5, from 1 to 9):
         zlib's: more is a little faster and smaller, and takes more memory.
-    threshold (default None: 128 bytes, or 512 where messages are compressed without the earlier ones):
+    - `threshold` (default None: 128 bytes, or 512 where messages are compressed without the earlier ones):
         The shortest message that is compressed, in bytes. What is shorter hardly shrinks.
 
     Raises TypeError for a value of the wrong kind and ValueError for one that makes no sense, each with one sentence

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from trioecho._protocol.counted import counted
 from trioecho._protocol.untrusted import in_quotes, shown
 
 LONGEST_IN_JSON = 500
@@ -18,6 +19,18 @@ class ConnectionRecord:
 
     While the connection lives the counters are brought up to date whenever `WebSocket.record` is read; once it has
     ended, nothing in the record changes any more. Bytes are payload bytes of data messages, without frame headers.
+
+    Example:
+
+        from trioecho.testing import open_client
+
+        async def main() -> None:
+            async with open_client(trioecho.echo) as client:
+                await client.send("hello")
+                await client.close(1000)
+            record: trioecho.ConnectionRecord = client.record
+            assert (record.cause, record.code_received) == ("peer closed", 1000)
+            assert (record.messages_received, record.bytes_received) == (1, 5)
     """
 
     peer: str
@@ -62,6 +75,17 @@ class ConnectionRecord:
     error: str | None = None
     """The type and text of what went wrong, if something did."""
 
+    @property
+    def opened(self) -> str:
+        """How the connection began, as one line: the id, who, where, and the subprotocol and origin where there are
+        any. It is logged at DEBUG, and as safe as the line of the end."""
+        parts = [f"{self._who} opened"]
+        if self.subprotocol is not None:
+            parts.append(f"subprotocol {shown(self.subprotocol)}")
+        if self.origin is not None:
+            parts.append(f"origin {shown(self.origin)}")
+        return "; ".join(parts)
+
     def as_dict(self) -> dict[str, Any]:
         """All fields, as plain values that JSON can hold.
 
@@ -81,8 +105,7 @@ class ConnectionRecord:
         another line or a command to the terminal.
         """
         first = f", {self.closed_first} first" if self.closed_first else ""
-        name = f"{self.id} " if self.id else ""
-        parts = [f"{name}{shown(self.peer)} {shown(self.path)} {self.cause or 'open'}{first}"]
+        parts = [f"{self._who} {self.cause or 'open'}{first}"]
         if self.cause is not None:
             parts.append(self._closes())
             if not self.clean:
@@ -93,11 +116,9 @@ class ConnectionRecord:
         )
         parts.append(f"{self.duration:.3f} s")
         if self.messages_discarded:
-            plural = "" if self.messages_discarded == 1 else "s"
-            parts.append(f"{self.messages_discarded} message{plural} discarded")
+            parts.append(f"{counted(self.messages_discarded, 'message')} discarded")
         if self.messages_skipped:
-            plural = "" if self.messages_skipped == 1 else "s"
-            parts.append(f"{self.messages_skipped} message{plural} skipped")
+            parts.append(f"{counted(self.messages_skipped, 'message')} skipped")
         if self.handler_cancelled:
             parts.append("handler cancelled")
         if self.origin is not None:
@@ -108,6 +129,11 @@ class ConnectionRecord:
 
     def _size(self, size: int, wire_size: int) -> str:
         return f"{size} B" if self.extensions is None else f"{size} B, {wire_size} B on the wire"
+
+    @property
+    def _who(self) -> str:
+        name = f"{self.id} " if self.id else ""
+        return f"{name}{shown(self.peer)} {shown(self.path)}"
 
     def _closes(self) -> str:
         sent = _close(self.code_sent, self.reason_sent)

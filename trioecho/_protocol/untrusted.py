@@ -7,6 +7,9 @@ import re
 LONGEST_IN_LINE = 100
 """Characters of one text that a log line shows. A request's head may have thousands."""
 
+LONGEST_SENTENCE = 1000
+"""Characters of a sentence that a log line shows. Our own have fewer."""
+
 _HARMLESS = re.compile(r"[A-Za-z0-9/:.\[\]_~%@&=?+*-]+")
 
 
@@ -22,3 +25,12 @@ def in_quotes(text: str) -> str:
     if len(text) <= LONGEST_IN_LINE:
         return repr(text)
     return f"{text[:LONGEST_IN_LINE]!r}… ({len(text):,} characters)"
+
+
+def told(sentence: str) -> str:
+    """Return an application's sentence as it stands at the end of a line: what cannot be printed is escaped, as the
+    sentence may repeat what a client has sent; of a long one the first 1,000 characters."""
+    cut = sentence[:LONGEST_SENTENCE]
+    if not cut.isprintable():
+        cut = "".join([each if each.isprintable() else repr(each)[1:-1] for each in cut])
+    return cut if len(sentence) <= LONGEST_SENTENCE else f"{cut}… ({len(sentence):,} characters)"

@@ -16,11 +16,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+import trio
+
+from trioecho._http.http1 import Http1
 from trioecho._http.messages import Accept, Request
 from trioecho._http.refusals import Refused, listed, quoted
 from trioecho._http.upgrade import agree_on_compression, check_handshake, check_origin, choose_subprotocol
 from trioecho._protocol.deflate import Agreement
 from trioecho._server.handlers import call
+from trioecho._server.outcomes import outcome_of
 from trioecho._server.routes import Admit, Endpoint, OpenRoute
 from trioecho._server.service import Service
 from trioecho._websocket.handlers import name_of
@@ -61,20 +65,32 @@ async def admit_websocket(request: Request, endpoint: Endpoint | None, service: 
     return Admission(route, key, subprotocol, agreement, () if accept is None else accept.headers)
 
 
-async def ask(admit: Admit, request: Request) -> Accept | None:
-    """Return what `admit` says to a request. Raises `Refused`, also (500, and logged) where `admit` fails."""
+async def ask(admit: Admit, request: Request, http: Http1 | None = None) -> Accept | None:
+    """Return what `admit` says to a request. Raises `Refused`, also (500, and logged) where `admit` fails.
+
+    Where the request may have a body, `http` is its connection, and `ClientGone` is raised if its client goes.
+    """
     try:
         accept = await call(admit, request)
         if accept is not None and not isinstance(accept, Accept):
             raise TypeError(
                 f"admit returns None or trioecho.Accept(...), or raises trioecho.Refused; it returned {accept!r}"
             )
-    except Refused:
-        raise
-    except Exception:
-        logger.exception("admission by %s failed", name_of(admit))
-        raise Refused(500, "The server could not decide on this request.") from None
-    return accept
+    except BaseException as error:
+        outcome = outcome_of(error, http)
+    else:
+        return accept
+    try:
+        if outcome.failed is not None:
+            logger.error("admission by %s failed", name_of(admit), exc_info=outcome.failed)
+        if outcome.passing is not None:
+            raise outcome.passing
+        if outcome.gone is not None:
+            raise outcome.gone
+        raise outcome.refused or Refused(500, "The server could not decide on this request.")
+    finally:
+        # The traceback of what it holds holds this frame.
+        del outcome
 
 
 def _no_websocket(request: Request, service: Service) -> str:
@@ -97,9 +113,9 @@ def _subprotocol(
     else:
         try:
             chosen = route.choose(request, offered)
-        except Refused:
+        except (Refused, KeyboardInterrupt, trio.Cancelled):
             raise
-        except Exception:
+        except BaseException:
             logger.exception("choosing a subprotocol by %s failed", name_of(route.choose))
             raise Refused(500, "The server could not choose a subprotocol.") from None
     if chosen is not None and chosen not in offered:

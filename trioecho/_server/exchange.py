@@ -4,7 +4,8 @@
     │ the route's function, then its response, sent piece by piece     │
     │ what the function has started; cancelled when all has been sent  │
     │ the watch: ends everything here when the client goes, while a    │
-    │ response streams, or with `while_client_stays` from the start    │
+    │ response of unknown length streams, or with `while_client_stays` │
+    │ from the start                                                   │
     └──────────────────────────────────────────────────────────────────┘
     the line in the log; the rest of the request is read, for the next one
 
@@ -25,11 +26,13 @@ import trio
 from trioecho._http.http1 import ClientGone, Http1
 from trioecho._http.messages import Request, Response, answer_to
 from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.response_head import announced_length
 from trioecho._http.upgrade import check_host
 from trioecho._protocol.record import summary
 from trioecho._protocol.untrusted import shown
 from trioecho._server.admission import ask
 from trioecho._server.handlers import call
+from trioecho._server.outcomes import outcome_of
 from trioecho._server.routes import Endpoint, HttpRoute
 from trioecho._server.service import Service
 from trioecho._websocket.handlers import name_of
@@ -54,8 +57,8 @@ class Exchange:
     error: str | None = None
 
     def as_dict(self) -> Mapping[str, Any]:
-        """All fields, as plain values that JSON can hold; a path of more than 500 characters is cut."""
-        return asdict(self) | {"path": self.path[:500]}
+        """All fields, as plain values that JSON can hold; a path or method of more than 500 characters is cut."""
+        return asdict(self) | {"path": self.path[:500], "method": self.method[:500]}
 
     def __str__(self) -> str:
         parts = [
@@ -90,7 +93,7 @@ async def exchange(http: Http1, request: Request, service: Service, peer: str) -
         if not http.answered:
             line.status = None
         access_logger.info("%s", line, extra={"exchange": line})
-    with service.phase(service.options.close_timeout):
+    with service.phase(service.options.close_timeout, courtesy=True):
         await http.take_rest()
 
 
@@ -104,7 +107,7 @@ async def _answer(http: Http1, request: Request, service: Service, line: Exchang
         if route is not None:
             request.max_body_size = route.max_body_size
             if route.admit is not None:
-                await ask(route.admit, request)
+                await ask(route.admit, request, http)
     except Refused as refused:
         response = answer_to(refused)
     if response is not None:
@@ -130,50 +133,37 @@ async def _run(
                 raise TypeError(
                     f"a route's function returns trioecho.Response(...); it returned {response!r}"
                 )
-            if not isinstance(response.body, bytes) and not route.while_client_stays:
+            if announced_length(response) is None and not route.while_client_stays:
                 nursery.start_soon(http.watch)
             await _send(http, request, service, line, route, response)
             nursery.cancel_scope.cancel()
     except BaseException as error:
-        failure = _judge(error, http)
+        outcome = outcome_of(error, http)
     else:
         return None
     finally:
         request.nursery = None
-    if isinstance(failure, Refused):
-        return failure
-    if isinstance(failure, Exception) and not isinstance(failure, ClientGone):
-        line.error = summary(failure)
-        logger.error(
-            "%s failed at %s %s, for %s",
-            name_of(route.function),
-            request.method,
-            shown(line.path),
-            line.peer,
-            exc_info=failure,
-        )
-        return Refused(500, "The server failed to answer this request.")
     try:
-        raise failure
+        if outcome.failed is not None:
+            line.error = summary(outcome.failed)
+            logger.error(
+                "%s failed at %s %s, for %s",
+                name_of(route.function),
+                request.method,
+                shown(line.path),
+                line.peer,
+                exc_info=outcome.failed,
+            )
+        elif outcome.refused is not None and http.answered:
+            line.error = f"refused too late: {summary(outcome.refused)}"
+        if outcome.passing is not None:
+            raise outcome.passing
+        if outcome.gone is not None:
+            raise outcome.gone
+        return outcome.refused or Refused(500, "The server failed to answer this request.")
     finally:
-        del failure
-
-
-def _judge(error: BaseException, http: Http1) -> BaseException:
-    """Return what of `error` counts: what has to pass, KeyboardInterrupt and Cancelled; that the client went; a
-    refusal; else all of it."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    passing, rest = error.split((KeyboardInterrupt, trio.Cancelled))
-    if passing is not None:
-        return passing
-    assert rest is not None
-    gone = rest.split(lambda each: isinstance(each, ClientGone) and each.http is http)[0]
-    found: BaseException = gone or rest.split(Refused)[0] or rest
-    if found is not rest:
-        while isinstance(found, BaseExceptionGroup):
-            found = found.exceptions[0]
-    return found
+        # The traceback of what it holds holds this frame.
+        del outcome
 
 
 async def _send(
@@ -223,7 +213,9 @@ def _automatic(request: Request, endpoint: Endpoint | None) -> Response:
     asked = request.headers.get("access-control-request-method", "")
     route = endpoint.http.get(asked)
     if route is not None and route.cors is not None:
-        preflight = route.cors.preflight(request, tuple(endpoint.http))
+        # Of this route only: a browser that is told of others asks no further before it uses them.
+        methods = [method for method, each in endpoint.http.items() if each is route]
+        preflight = route.cors.preflight(request, methods)
         if preflight is not None:
             return preflight
     return Response(status=204, headers={"Allow": ", ".join(endpoint.methods)})

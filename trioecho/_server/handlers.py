@@ -5,16 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import trio
 
 from trioecho._websocket.handlers import name_of
+from trioecho._websocket.websocket import WebSocket
 
-if TYPE_CHECKING:
-    from trioecho._websocket.websocket import WebSocket
-
-Handler: TypeAlias = "Callable[[WebSocket], Awaitable[Any]]"
+Handler: TypeAlias = Callable[[WebSocket], Awaitable[Any]]
 """An async function of one `WebSocket`, or whatever else returns something that can be awaited when it is called with
 one; what comes of that is ignored."""
 
@@ -71,11 +69,17 @@ def _generates(call: Any) -> bool:
 
 
 def checked_function(
-    function: Callable[..., Any], rule: str, arguments: str, *, returns: str | None = None
+    function: Callable[..., Any],
+    rule: str,
+    arguments: str,
+    *,
+    returns: str | None = None,
+    plain: bool = False,
 ) -> None:
     """Raise TypeError with one sentence for what is no function of `arguments`, such as ``"request"``.
 
-    `rule` begins the sentence: "HttpRoute takes an async function". Plain functions pass: what they return counts.
+    `rule` begins the sentence: "HttpRoute takes an async function". Plain functions pass: what they return counts. With
+    `plain`, async ones do not.
     """
     called = f"{rule} of one {arguments}" if "," not in arguments else f"{rule} of {arguments}"
     if inspect.iscoroutine(function):
@@ -93,6 +97,9 @@ def checked_function(
     if inspect.isasyncgenfunction(bare if inspect.isroutine(bare) else type(bare).__call__):
         advice = f": to stream, return {returns.replace('...', name + '()')} from one" if returns else ""
         raise TypeError(f"{called}; {name} contains 'yield'{advice}")
+    define = "def" if plain else "async def"
+    if plain and inspect.iscoroutinefunction(bare if inspect.isroutine(bare) else type(bare).__call__):
+        raise TypeError(f"{called} that is not async: write '{define} {name}({arguments}):'")
     try:
         signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):
@@ -100,7 +107,7 @@ def checked_function(
     try:
         signature.bind(*arguments.split(","))
     except TypeError:
-        raise TypeError(f"{called}: write 'async def {name}({arguments}):'") from None
+        raise TypeError(f"{called}: write '{define} {name}({arguments}):'") from None
 
 
 def _check_parameters(handler: Callable[..., object]) -> None:

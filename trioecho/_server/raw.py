@@ -18,7 +18,10 @@ class RawStream(trio.abc.HalfCloseableStream):
         self._early = early
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Return what has come, at least one byte; b"" at the end. A checkpoint. Cancelled: no byte is lost."""
+        """Return what has come, at least one byte; b"" at the end. ValueError for a `max_bytes` below 1. A checkpoint.
+        Cancelled: no byte is lost."""
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError(f"max_bytes is 1 or more; you gave {max_bytes}")
         if not self._early:
             return await self.transport.receive_some(max_bytes)
         await trio.lowlevel.checkpoint()
@@ -43,4 +46,5 @@ class RawStream(trio.abc.HalfCloseableStream):
 
     async def aclose(self) -> None:
         """Close the connection."""
+        self._early = b""
         await self.transport.aclose()

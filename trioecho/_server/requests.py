@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from dataclasses import dataclass
 
 import trio
@@ -16,9 +17,12 @@ from trioecho._http.http1 import Http1
 from trioecho._http.messages import Request, answer_to
 from trioecho._http.refusals import Refused
 from trioecho._http.upgrade import check_host, check_origin, wants_websocket
+from trioecho._protocol.counted import counted
+from trioecho._protocol.untrusted import told
 from trioecho._server.admission import Admission, admit_websocket
 from trioecho._server.exchange import exchange
 from trioecho._server.handlers import call
+from trioecho._server.outcomes import outcome_of
 from trioecho._server.peers import address, client_of, tls_of
 from trioecho._server.raw import RawStream
 from trioecho._server.routes import RawRoute
@@ -28,6 +32,9 @@ from trioecho._wire.socket import await_hang_up
 from trioecho._wire.tls import TlsStream
 
 logger = logging.getLogger("trioecho")
+
+# Of what is no request nobody can tell where in it a password or a token stands. The client itself is told all of it.
+_QUOTED = re.compile(r"""[;:] (received|illegal header|Illegal header)[^'"]*['"].*""", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,8 @@ async def receive_requests(transport: trio.abc.Stream, service: Service) -> Acce
                     elif endpoint is not None and endpoint.raw is not None:
                         check_host(request, service.options)
             except Refused as refused:
-                refusal = refused
+                # Its traceback would hold this frame, which holds it.
+                refusal = refused.with_traceback(None)
         if http is None or (not begun and (service.stopping or not fresh)):
             # Nobody has said anything that an answer could be for.
             return None
@@ -96,15 +104,19 @@ async def receive_requests(transport: trio.abc.Stream, service: Service) -> Acce
         if not http.reusable or service.stopping:
             break
     with service.phase(service.options.close_timeout, courtesy=True):
+        if isinstance(transport, TlsStream):
+            await transport.say_end()
         await await_hang_up(transport)
     return None
 
 
 def _too_late(request: Request | None, service: Service) -> Refused:
     seconds = service.options.handshake_timeout
+    if trio.current_time() >= service.deadline:
+        return Refused(503, "This server has stopped.")
     if request is None:
-        return Refused(408, f"No complete request came within {seconds:g} seconds.")
-    return Refused(503, f"The server did not decide on this request within {seconds:g} seconds.")
+        return Refused(408, f"No complete request came within {counted(seconds, 'second')}.")
+    return Refused(503, f"The server did not decide on this request within {counted(seconds, 'second')}.")
 
 
 async def _refuse(
@@ -112,7 +124,8 @@ async def _refuse(
 ) -> None:
     """Answer what is no request, or no handshake that is accepted, and have the connection closed: what follows it may
     be frames."""
-    logger.info("%s refused: %d %s", peer, refused.status, refused.sentence)
+    sentence = refused.sentence if request is not None else _QUOTED.sub(".", refused.sentence)
+    logger.info("%s refused: %d %s", peer, refused.status, told(sentence))
     http.close_after = True
     with service.phase(service.options.close_timeout):
         head_only = request is not None and request.method == "HEAD"
@@ -126,7 +139,29 @@ async def _hand_over(
     try:
         with service.phase(math.inf):
             await call(route.function, request, stream)
-    except* (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
-        logger.debug("%s: the connection was lost: %s", peer, gone.exceptions[0])
-    except* Exception as failed:
-        logger.error("%s failed, for %s", name_of(route.function), peer, exc_info=failed)
+    except BaseException as error:
+        outcome = outcome_of(error, None)
+    else:
+        return
+    try:
+        failed = outcome.failed or outcome.refused
+        if failed is not None and (lost := _lost(failed)) is None:
+            logger.error("%s failed, for %s", name_of(route.function), peer, exc_info=failed)
+        elif failed is not None:
+            logger.debug("%s: the connection was lost: %s", peer, lost)
+        if outcome.passing is not None:
+            raise outcome.passing
+    finally:
+        # The traceback of what they hold holds this frame.
+        del outcome, failed
+
+
+def _lost(error: BaseException) -> BaseException | None:
+    """Return what says that the connection was lost, where that is all that `error` says."""
+    while isinstance(error, BaseExceptionGroup):
+        kinds = (trio.BrokenResourceError, trio.ClosedResourceError)
+        found, rest = error.split(kinds)
+        if found is None or rest is not None:
+            return None
+        error = found.exceptions[0]
+    return error if isinstance(error, (trio.BrokenResourceError, trio.ClosedResourceError)) else None

@@ -23,13 +23,13 @@ from trioecho._http.tokens import TOKEN
 from trioecho._server.handlers import Handler, checked_function, checked_handler, echo
 from trioecho.options import WebSocketOptions, checked_path
 
-Admit: TypeAlias = "Callable[[Request], Awaitable[Accept | None] | Accept | None]"
+Admit: TypeAlias = Callable[[Request], Awaitable[Accept | None] | Accept | None]
 """Decides on a request before anything else answers it: raises `Refused`, or returns None or `Accept`."""
 
-Respond: TypeAlias = "Callable[[Request], Awaitable[Response] | Response]"
+Respond: TypeAlias = Callable[[Request], Awaitable[Response] | Response]
 """An async function from a request to its response. It may raise `Refused`."""
 
-Choose: TypeAlias = "Callable[[Request, tuple[str, ...]], str | None]"
+Choose: TypeAlias = Callable[[Request, tuple[str, ...]], str | None]
 """Chooses among the subprotocols that a client offers, in its order; None for none of them."""
 
 SERVERS_OWN = ("path", "handshake_timeout", "allowed_hosts")
@@ -43,8 +43,8 @@ class WebSocketRoute:
     `WebSocketOptions`. Its `max_connections` counts the connections of this route; the server's counts all. `path`,
     `handshake_timeout` and `allowed_hosts` are the server's alone. `admit` is an async function of the `Request`, run
     before the 101 under `handshake_timeout`: it raises `Refused`, or returns None or `Accept`. `subprotocols` are those
-    that the handler speaks, the preferred one first, or a function of the request and the tuple of those offered that
-    returns one of them or None.
+    that the handler speaks, the preferred one first, or a function, not async, of the request and the tuple of those
+    offered that returns one of them or None.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """
@@ -64,7 +64,11 @@ class WebSocketRoute:
         if admit is not None:
             checked_function(admit, "admit is an async function", "request")
         self.admit = admit
-        if subprotocols is not None and not callable(subprotocols):
+        if callable(subprotocols):
+            checked_function(
+                subprotocols, "subprotocols is a list, or a function", "request, offered", plain=True
+            )
+        elif subprotocols is not None:
             subprotocols = WebSocketOptions(subprotocols=subprotocols).subprotocols  # type: ignore[arg-type]
         self.subprotocols = subprotocols
 
@@ -87,8 +91,8 @@ class HttpRoute:
     takes; HEAD comes with GET, and OPTIONS is answered by the server unless it is listed. `admit` is an async function
     of the request that is asked first: it raises `Refused` or returns None. `cors` says which pages of other origins
     may read the answers. `max_body_size` bounds `Request.body`, in bytes. With `while_client_stays` the function is
-    cancelled as soon as the client has gone, even before it has returned a response; a response that streams ends so in
-    any case.
+    cancelled as soon as the client has gone, even before it has returned a response; a response that streams without a
+    Content-Length ends so in any case.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """
@@ -140,6 +144,13 @@ class RawRoute:
     for a WebSocket, come here; the server's `allowed_hosts` and, for a WebSocket, its `allowed_origins` have been
     judged.
 
+    Example:
+
+        async def teapot(request: trioecho.Request, stream: trio.abc.Stream) -> None:
+            await stream.send_all(b"HTTP/1.1 418 I'm a teapot\\r\\nContent-Length: 0\\r\\n\\r\\n")
+
+        routes = {"/tea": trioecho.RawRoute(teapot)}
+
     Raises TypeError with one sentence for what is no such function.
     """
 
@@ -153,10 +164,10 @@ class RawRoute:
         return f"RawRoute({self.function!r})"
 
 
-Route: TypeAlias = "Handler | WebSocketRoute | HttpRoute | RawRoute | Files | SamplePage"
+Route: TypeAlias = Handler | WebSocketRoute | HttpRoute | RawRoute | Files | SamplePage
 """What may stand at a path: a bare async function is a handler of WebSockets."""
 
-Routes: TypeAlias = "Mapping[str, Route | Sequence[Route]]"
+Routes: TypeAlias = Mapping[str, Route | Sequence[Route]]
 """Paths with what stands there. Several routes at one path are given in a list: a WebSocket beside HTTP, or functions
 for several methods."""
 

@@ -54,17 +54,17 @@ async def serve(
 
     Where it listens, at ``127.0.0.1`` port 5000 if nothing is given:
 
-    host, port:
+    - `host`, `port`:
         An address or name, or several, or None for every address of the machine, IPv4 and IPv6; ``0.0.0.0`` is every
         IPv4 address, ``::`` every IPv6 address and no other. `port` 0 takes one that is free at all of them.
-    unix:
+    - `unix`:
         A Unix socket: its path, which only the server's own user can use then, or a `UnixSocket` with more to say.
-    fd:
+    - `fd`:
         A listening TCP or Unix stream socket that this process was started with, such as 3 from systemd. The server
         uses a duplicate: closing the number, or calling it anew, stays the caller's. It is made non-blocking.
-    listeners:
+    - `listeners`:
         Ready `trio.SocketListener` objects. The server owns them from here on and closes them, however it ends.
-    backlog:
+    - `backlog`:
         How many connections may wait to be accepted (listen(2)), for `host` and `unix`; None is as many as the system
         allows.
 
@@ -119,14 +119,15 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     try:
         accepted = await receive_requests(transport, service)
         if accepted is not None:
-            connection, websocket = _take_place(transport, service, accepted)
             admission = accepted.admission
             opening = accepting_response(
                 admission.key,
                 admission.subprotocol,
                 admission.headers,
-                connection.record.extensions,
+                None if admission.agreement is None else admission.agreement.answer,
             )
+            # Behind this nothing may fail before the place is given back below.
+            connection, websocket = _take_place(transport, service, accepted)
             early, route = accepted.early, admission.route
             # What came behind the handshake is not kept for as long as its connection lives.
             del accepted, admission
@@ -168,6 +169,9 @@ def _take_place(
     wire = wire_of(transport, record.peer, service.poller)
     connection = Connection(wire, admission.route.options, record, admission.agreement)
     websocket = websocket_of(connection, request, service.server)
+    if logger.isEnabledFor(logging.DEBUG):
+        # Before the place is taken: a filter of the application's may raise.
+        logger.debug("%s", record.opened, extra={"connection": record.id})
     service.connections[connection] = websocket
     admission.route.connected += 1
     return connection, websocket

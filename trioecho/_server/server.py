@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import trio
 
+from trioecho._protocol.counted import counted
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.addresses import authority, urls
 from trioecho._server.listening import Listening, addresses_of, paths_of
@@ -28,7 +29,7 @@ class Server:
         self._accepting = trio.CancelScope()
 
     def __repr__(self) -> str:
-        return f"<trioecho.Server with {len(self.connections)} connections>"
+        return f"<trioecho.Server with {counted(len(self.connections), 'connection')}>"
 
     @property
     def port(self) -> int:
@@ -40,12 +41,15 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where the page is: ``"http://127.0.0.1:5000"``. RuntimeError if the server listens at Unix sockets only."""
+        """The first address, where the sample has its page: ``"http://127.0.0.1:5000"``.
+
+        RuntimeError if the server listens at Unix sockets only.
+        """
         return f"http{'s' if self._encrypted else ''}://{self._authority}"
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Every URL at which the page can be opened, `url` first; a wildcard address stands for all it covers.
+        """Every URL at which the server can be reached, `url` first; a wildcard address stands for all it covers.
 
         Empty if the server listens at Unix sockets only.
         """

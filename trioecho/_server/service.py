@@ -25,7 +25,7 @@ RECORDS_KEPT = 1000
 """Ended connections whose records are kept: enough to look back, some hundred kB."""
 
 STOPPING_COURTESY = 0.5
-"""Seconds in which a client that was refused may still hang up by itself when the server stops."""
+"""Seconds in which a client that has had its last answer may still hang up by itself when the server stops."""
 
 
 @dataclass(slots=True)
@@ -58,6 +58,8 @@ class Service:
     def phase(self, seconds: float, *, courtesy: bool = False) -> Iterator[trio.CancelScope]:
         """Bound what happens before a WebSocket is open, or instead of it; the server's stop can shorten it, and what
         is only `courtesy` ends with it."""
+        if courtesy and self.stopping:
+            seconds = min(seconds, STOPPING_COURTESY)
         with trio.move_on_at(min(trio.current_time() + seconds, self.deadline)) as scope:
             scopes = self.courtesies if courtesy else self.phases
             scopes.add(scope)
@@ -88,7 +90,7 @@ class Service:
         for scope in self.silences:
             scope.cancel()
         for scope in self.courtesies:
-            scope.deadline = min(scope.deadline, trio.current_time() + STOPPING_COURTESY)
+            scope.deadline = min(scope.deadline, deadline, trio.current_time() + STOPPING_COURTESY)
         for connection in tuple(self.connections):
             connection.stop(deadline)
 

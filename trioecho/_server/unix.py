@@ -48,18 +48,29 @@ TURN = 1.0
 class UnixSocket:
     """A Unix socket to listen at, for ``trioecho.serve(…, unix=…)``.
 
-    path:
+    - `path`:
         Where its file is made, as str or `os.PathLike`, at most 107 bytes (103 on macOS). A file that a dead server has
         left there is replaced; one at which somebody listens, or that is no socket, is left alone and `serve` raises
         OSError. When the server stops accepting, the file is removed if it still is this server's. On Linux
         ``"\\0name"`` is an abstract name (unix(7)): there is no file, and every process of the machine's network
         namespace may connect.
-    mode:
+    - `mode`:
         The file's permissions, a number such as ``0o660``. Who may write to it may connect, on Linux; the default lets
         in only the user that runs the server.
-    owner, group:
+    - `owner`, `group`:
         Whose the file is, as a name or a number; None leaves what the system gives. Giving it to another user takes
         root; to a group, membership.
+
+    Example:
+
+        import functools
+
+        async def main() -> None:
+            socket = trioecho.UnixSocket("echo.sock", mode=0o660)
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(functools.partial(trioecho.serve, unix=socket))
+                print("listening at", server.unix_paths)
+                server.stop()
 
     Raises TypeError or ValueError with one sentence for what cannot be right. That a user or group exists is only
     looked at by `serve`, which raises OSError.

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import trio
 
 from trioecho._websocket.deflating_outgoing import SLICED, DeflatingOutgoing, deflate_prepared
+from trioecho._websocket.parking import context
 from trioecho._websocket.prepared import Prepared, prepared
 from trioecho._websocket.turns import Shared
 from trioecho._websocket.websocket import WebSocket
@@ -45,12 +46,12 @@ async def broadcast(
 
     A connection is slow when `WebSocket.send` would have to wait on it: the peer has not read what was sent before.
 
-    ``slow="skip"``
+    - ``slow="skip"``:
         It is not sent the message, which its record counts in `messages_skipped`.
-    ``slow="close"``
+    - ``slow="close"``:
         It is not sent the message, likewise, and is closed with 1008 "too slow", its handler cancelled. That is not
         waited for.
-    ``slow="wait"``
+    - ``slow="wait"``:
         The message is sent to the others, and waits for those who are slow, ahead of whatever is sent to them later;
         `broadcast` returns when they have taken it or have ended, or after `timeout` seconds (None: any time). Who has
         not taken it by then is skipped, and its record counts that.
@@ -61,12 +62,18 @@ async def broadcast(
     skipped.
 
     Raises `TypeError` and `ValueError` as `WebSocket.send` does for the message, `TypeError` for connections that are
-    none, `ValueError` for another `slow`, for a `timeout` that is no number of seconds or that nothing waits for. Never
-    for what happens to a connection: each handler learns that from its own.
+    none, `RuntimeError` for those of a server in another Trio run and, with "wait", from within the pieces of a message
+    that is being sent to one of them, `ValueError` for another `slow`, for a `timeout` that is no number of seconds or
+    that nothing waits for. Never for what happens to a connection: each handler learns that from its own.
     """
     frame = prepared(message, text)
     limit = _limit(slow, timeout)
     websockets = _taken_from(connections)
+    if slow == "wait" and any(ws._outgoing.held_here for ws in websockets):
+        raise RuntimeError(
+            "this task is sending a message in pieces to one of the connections, and would wait for its end: broadcast "
+            "from another task, or when the pieces have ended"
+        )
     await trio.lowlevel.checkpoint_if_cancelled()
     data, size = frame._frame, frame._size
     if compress and size > SLICED:
@@ -137,4 +144,11 @@ def _taken_from(connections: Iterable[WebSocket]) -> list[WebSocket]:
     for kind in set(map(type, websockets)):
         if not issubclass(kind, WebSocket):
             raise TypeError(f"connections are WebSockets; you gave one of type {kind.__name__}")
+    here = context()
+    for ws in websockets:
+        if ws._context is not here:
+            raise RuntimeError(
+                "a WebSocket belongs to the Trio run of its server; you gave one of another: call broadcast there, "
+                "such as with trio.from_thread.run"
+            )
     return websockets

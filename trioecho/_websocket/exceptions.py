@@ -17,6 +17,20 @@ class ConnectionEnded(Exception):  # noqa: N818 (the end of a connection is no e
     Each is also the exception by which any Trio channel tells the same, so that a program may catch either. Leaving the
     handler of the same connection it is no failure, because the client went away is how things end; another
     connection's is one.
+
+    Example:
+
+        async def handler(ws: trioecho.WebSocket) -> None:
+            try:
+                while True:
+                    await ws.send(await ws.receive())
+            except trioecho.ConnectionEnded as ended:
+                if isinstance(ended, trioecho.WebSocketEnded):
+                    ws.logger.info("the client has closed with %s", ws.close_code)
+                elif isinstance(ended, trioecho.WebSocketBroken):
+                    ws.logger.info("the client is gone")
+                elif isinstance(ended, trioecho.WebSocketClosed):
+                    ws.logger.info("another task has called aclose")
     """
 
     def __init__(self, websocket: WebSocket | client.WebSocket, what: str) -> None:

@@ -109,7 +109,20 @@ class StreamingWebSocket(WebSocket):
 
 
 class MessageStream:
-    """One message, read piece by piece as it arrives. `WebSocket.receive_stream` makes it, and tells how to read it."""
+    """One message, read piece by piece as it arrives. `WebSocket.receive_stream` makes it, and tells how to read it.
+
+    Example:
+
+        async def size(stream: trioecho.MessageStream) -> int:
+            return sum([len(piece) async for piece in stream])
+
+        async def count(ws: trioecho.WebSocket) -> None:
+            while True:
+                async with ws.receive_stream() as stream:
+                    await ws.send(f"{await size(stream)} {'characters' if stream.text else 'bytes'}")
+
+        routes = {"/count": trioecho.WebSocketRoute(count, options={"stream_messages": True})}
+    """
 
     __slots__ = ("_entered", "_finished", "_max_size", "_open", "_size", "_text", "_websocket")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trioecho._protocol.counted import counted
 from trioecho._protocol.frames import BINARY, BINARY_HEADERS, TEXT, TEXT_HEADERS, long_header
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ class Prepared:
 
     It never changes, also where the `bytearray` that it was made from does. Any number of connections may be sent it,
     at the same time and in any thread's Trio run. What is sent is one frame, without a mask (§5.1).
+
+    Example:
+
+        WELCOME = trioecho.Prepared("Welcome. " * 1000)
+
+        async def handler(ws: trioecho.WebSocket) -> None:
+            await ws.send(WELCOME)
 
     Raises `TypeError` for anything but text or bytes, and for ``text=False`` with a text; `ValueError` for a text that
     UTF-8 cannot carry.
@@ -55,7 +63,7 @@ class Prepared:
         raise AttributeError(f"a Prepared message never changes; {name} cannot be deleted")
 
     def __repr__(self) -> str:
-        return f"<trioecho.Prepared {'text' if self._text else 'binary'}, {self._size} bytes>"
+        return f"<trioecho.Prepared {'text' if self._text else 'binary'}, {counted(self._size, 'byte')}>"
 
     @property
     def size(self) -> int:

@@ -44,6 +44,11 @@ class Room(abc.ABC):
     def _wake_drain(self) -> None:
         """Let the task that writes look again."""
 
+    @property
+    def held_here(self) -> bool:
+        """Whether the calling task is sending a message in pieces: for another one it would wait for itself."""
+        return self._holder is not None and self._holder is trio.lowlevel.current_task()
+
     async def room(self, *, for_message: bool = False) -> None:
         """Wait until a frame may be put, or, `for_message`, none may be any more. No checkpoint if there is room.
 
@@ -54,7 +59,7 @@ class Room(abc.ABC):
             while self.stuck and not self.broken:
                 await self._until_woken()
         elif self.blocked and not self.refused:
-            if self._holder is trio.lowlevel.current_task():
+            if self.held_here:
                 raise RuntimeError(
                     "this task is sending a message in pieces, and another message would wait for its end: "
                     "send it from another task, or when the pieces have ended"

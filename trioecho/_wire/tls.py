@@ -84,16 +84,22 @@ class TlsStream(trio.abc.Stream):
     async def aclose(self) -> None:
         """Say close_notify (RFC 8446 §6.1), without waiting for the peer's, and close TCP."""
         try:
+            await self.say_end()
+        finally:
+            await self.transport_stream.aclose()
+
+    async def say_end(self) -> None:
+        """Say close_notify, before TCP is half-closed: without it a client takes what has come for a part (RFC 9110
+        §4.2.2). Nothing may be sent afterwards, and what arrives is not decrypted. A checkpoint."""
+        try:
             self._tls.unwrap()
         except ssl.SSLError:
             # Wants to read the peer's close_notify, which nobody waits for; ours stands in the outgoing bytes.
             pass
         try:
             await self._send_outgoing()
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-        finally:
-            await self.transport_stream.aclose()
 
     def open(self, data: bytes) -> bytes:
         """The plain text in `data`, and in what came before it; b"" if no record is complete yet.
@@ -209,12 +215,15 @@ class TlsWire(SocketWire):
                 if not data:
                     return b""
             else:
-                # A record may have carried more than the request.
+                # A record may have carried more than the request. The kernel is not asked yet: what the client says
+                # to the 101 is read when the handler has begun, as without TLS.
                 self._begun, data = True, b""
             plain = tls.open(data)
             if tls.unsaid > CHUNK:
                 # A KeyUpdate asks for one in answer, which goes out before the next frame.
                 raise OSError("the peer asks for more TLS answers than it reads")
-            # Less than a record, or one that carries nothing: there may be more.
             if plain or tls.ended:
                 return plain
+            if not data:
+                raise BlockingIOError
+            # Less than a record, or one that carries nothing: there may be more.

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import trio
 
+from trioecho._protocol.counted import counted
 from trioecho.cli.destination import CONTEXT_SETTINGS, Destination, destination_options, option
 from trioecho.cli.parameters import Command, Refusal, seconds
 from trioecho.cli.terminal import escaped
@@ -57,7 +58,7 @@ class Check:
             except (trio.BrokenResourceError, trio.EndOfChannel) as error:
                 raise self._failed(f"while the {self.step} was awaited, {escaped(str(error))}") from None
         if scope.cancelled_caught:
-            raise self._failed(f"no {self.step} within {limit:g} seconds")
+            raise self._failed(f"no {self.step} within {counted(limit, 'second')}")
 
     async def _echo(self, ws: WebSocket, message: str) -> None:
         self.begin("echo")
@@ -66,7 +67,7 @@ class Check:
         while (received := await ws.receive()) != message:
             others += 1
             self.step = f"echo of {message!r} (but {escaped(repr(received)[:80])})"
-        behind = f", behind {others} other message{'s' * (others > 1)}," if others else ""
+        behind = f", behind {counted(others, 'other message')}," if others else ""
         self.end(f"echo{behind}")
 
     async def _ping(self, ws: WebSocket) -> None:

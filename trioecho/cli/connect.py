@@ -12,6 +12,7 @@ from typing import Any
 import click
 import trio
 
+from trioecho._protocol.counted import counted
 from trioecho._protocol.frames import close_code_allowed
 from trioecho.cli.destination import CONTEXT_SETTINGS, Destination, destination_options, option
 from trioecho.cli.parameters import Command, Refusal, seconds
@@ -66,7 +67,7 @@ class Conversation:
         self._received = 0
         self._printing = False
         self._patience = trio.CancelScope()
-        self._why_cancelled = f"no Close from the server within {SILENCE:g} seconds after ours"
+        self._why_cancelled = f"no Close from the server within {counted(SILENCE, 'second')} after ours"
         self.refusal: Refusal | None = None
         self.status = 0
         self.verdict = ""
@@ -150,7 +151,7 @@ class Conversation:
                     return  # why, the other task tells
                 answered = True
             if not answered and self._received == before and not self._printing:
-                self._why_cancelled = f"no Pong within {self._ping_interval:g} seconds"
+                self._why_cancelled = f"no Pong within {counted(self._ping_interval, 'second')}"
                 self._patience.cancel()
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 
 import trio
 
+from trioecho._protocol.counted import counted
 from trioecho.client.address import Address, HandshakeRequest, handshake_request, parse_url
 from trioecho.client.websocket import WebSocket
 
@@ -32,24 +33,24 @@ def connect(
         async with trioecho.client.connect("wss://example.com/ws", subprotocols=["v1"]) as ws:
             await ws.send("hello")
 
-    url:
+    - `url`:
         ``ws://`` or ``wss://``, with a name, an IPv4 address or an IPv6 address in brackets.
-    headers:
+    - `headers`:
         Further header fields of the request, as a mapping or as pairs. ``Host`` replaces the URL's.
-    origin:
+    - `origin`:
         What the Origin header says; without it there is none, as from any program that is no browser.
-    subprotocols:
+    - `subprotocols`:
         What to offer, the preferred one first. The server's choice is ``ws.subprotocol``.
-    ssl_context:
+    - `ssl_context`:
         For ``wss://``; the default trusts what the system trusts.
-    unix:
+    - `unix`:
         Path of a Unix socket to connect to instead of the URL's host and port.
-    max_message_size:
+    - `max_message_size`:
         The longest message accepted, in bytes (of a text, in characters). A longer one is answered 1009 and ends
         the connection.
-    connect_timeout:
+    - `connect_timeout`:
         Seconds for TCP, TLS and the handshake together. ``math.inf`` is no limit.
-    close_timeout:
+    - `close_timeout`:
         Seconds that the end may take, whatever the server does; then TCP is closed.
 
     Leaving the block says Close 1000, or 1011 if an exception left it, waits for the server's Close and its end of
@@ -94,7 +95,9 @@ async def _connection(
     close_timeout: float,
 ) -> AsyncIterator[WebSocket]:
     deadline = trio.current_time() + connect_timeout
-    with _in_time(deadline, f"no connection to {address.host_field} within {connect_timeout:g} seconds"):
+    with _in_time(
+        deadline, f"no connection to {address.host_field} within {counted(connect_timeout, 'second')}"
+    ):
         stream = await _open_stream(address, ssl_context, unix)
     ws = WebSocket(stream, max_message_size=max_message_size, close_timeout=close_timeout)
     # What leaves the block is kept, and raised outside of the nursery, which would make a group of it.
@@ -104,11 +107,13 @@ async def _connection(
             nursery.start_soon(ws.live, request)
             try:
                 try:
-                    with _in_time(deadline, f"no answer to the handshake within {connect_timeout:g} seconds"):
+                    with _in_time(
+                        deadline, f"no answer to the handshake within {counted(connect_timeout, 'second')}"
+                    ):
                         await ws.opened()
                 except trio.TooSlowError:
                     raise ws.refusal_so_far() or trio.TooSlowError(
-                        f"no answer to the handshake within {connect_timeout:g} seconds"
+                        f"no answer to the handshake within {counted(connect_timeout, 'second')}"
                     ) from None
                 yield ws
             except BaseException as error:

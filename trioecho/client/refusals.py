@@ -13,7 +13,24 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class HandshakeFailed(Exception):  # noqa: N818 (the name says what happened)
-    """The server's answer is no answer to a WebSocket handshake: it hung up, speaks no HTTP, or answered wrongly."""
+    """The server's answer is no answer to a WebSocket handshake: it hung up, speaks no HTTP, or answered wrongly.
+
+    Example:
+
+        import trioecho.client
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                # A server, but none of WebSockets.
+                listener = await nursery.start(trio.serve_tcp, trio.aclose_forcefully, 0)
+                port = listener[0].socket.getsockname()[1]
+                try:
+                    async with trioecho.client.connect(f"ws://localhost:{port}/ws"):
+                        raise AssertionError("it has opened")
+                except trioecho.client.HandshakeFailed as failed:
+                    print(failed)
+                nursery.cancel_scope.cancel()
+    """
 
 
 class HandshakeRefused(HandshakeFailed):

@@ -77,6 +77,23 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
 
     Messages that nobody receives are kept up to about `max_message_size` bytes together; then no more is read, and the
     server's sends wait.
+
+    Example:
+
+        import functools
+
+        import trioecho.client
+
+        async def ask(ws: trioecho.client.WebSocket, question: str) -> str | bytes:
+            await ws.send(question)
+            return await ws.receive()
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(functools.partial(trioecho.serve, port=0))
+                async with trioecho.client.connect(server.websocket_url) as ws:
+                    assert await ask(ws, "hello") == "hello"
+                server.stop()
     """
 
     def __init__(self, stream: trio.abc.Stream, *, max_message_size: int, close_timeout: float) -> None:
