@@ -55,6 +55,16 @@ class Deflate:
 
         await ws.send(json.dumps({"token": session_token}), compress=False)
 
+    Example:
+
+        small = trioecho.Deflate(server_max_window_bits=10, client_max_window_bits=10, memory_level=3)
+
+        async def news(ws: trioecho.WebSocket) -> None:
+            await ws.send("token 5c1f", compress=False)
+            await ws.send("so many words " * 100)
+
+        routes = {"/news": trioecho.WebSocketRoute(news, options={"compression": small})}
+
     - `server_max_window_bits` (default 12, from 8 to 15):
         The server looks for repetitions in the last ``2 ** bits`` bytes that it has sent. A client may ask for less.
         With 12 a compressor takes 38 KiB, with 15 and `memory_level` 8, zlib's own defaults, 200 KiB.
