@@ -136,6 +136,45 @@ def test_ws_on_node_talks_deflate(deflate: Deflate) -> None:
     assert only_record(server).extensions is not None
 
 
+IN_THE_BROWSER = """async (url) => {
+  const ws = new WebSocket(url);
+  await new Promise((resolve) => ws.onopen = resolve);
+  const heard = [];
+  for (const text of ["x".repeat(500), "short", "☃".repeat(70000), "x".repeat(500)]) {
+    const answer = new Promise((resolve) => ws.onmessage = (event) => resolve(event.data));
+    ws.send(text);
+    heard.push(await answer === text);
+  }
+  const closed = new Promise((resolve) => ws.onclose = (event) => resolve(event.code));
+  ws.close(1000);
+  return [ws.extensions, heard, await closed];
+}"""
+
+
+@pytest.mark.keeps_open  # the browser's pipes
+def test_chromium_talks_deflate() -> None:
+    """`extensions` as a page sees it; each text comes back as it went."""
+    browser = pytest.importorskip("page.browser", exc_type=ImportError)
+    if browser.CHROMIUM is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("needs Chromium")
+        pytest.skip("needs Chromium")
+    from playwright.sync_api import sync_playwright
+
+    with LiveServer(options=WebSocketOptions(compression=True)) as server, sync_playwright() as playwright:
+        chromium = browser.launch(playwright)
+        page = chromium.new_page()
+        page.goto(server.url)
+        extensions, heard, code = page.evaluate(IN_THE_BROWSER, url(server))
+        chromium.close()
+    record = only_record(server)
+    assert extensions == record.extensions
+    assert extensions == "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"
+    assert (heard, code) == ([True] * 4, 1000)
+    assert record.wire_bytes_received < record.bytes_received / 100
+    assert record.wire_bytes_sent < record.bytes_sent / 100
+
+
 def resident() -> int:
     """Bytes of this process in memory."""
     pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
