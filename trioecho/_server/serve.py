@@ -120,7 +120,12 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
         accepted = await receive_requests(transport, service)
         if accepted is not None:
             admission = accepted.admission
-            opening = accepting_response(admission.key, admission.subprotocol, admission.headers)
+            opening = accepting_response(
+                admission.key,
+                admission.subprotocol,
+                admission.headers,
+                None if admission.agreement is None else admission.agreement.answer,
+            )
             # Behind this nothing may fail before the place is given back below.
             connection, websocket = _take_place(transport, service, accepted)
             early, route = accepted.early, admission.route
@@ -156,12 +161,13 @@ def _take_place(
         path=request.path,
         origin=request.origin,
         subprotocol=admission.subprotocol,
+        extensions=None if admission.agreement is None else admission.agreement.answer,
         id=new_id(),
     )
     # They can be made anew, and take several KiB.
     request.forget_headers()
     wire = wire_of(transport, record.peer, service.poller)
-    connection = Connection(wire, admission.route.options, record)
+    connection = Connection(wire, admission.route.options, record, admission.agreement)
     websocket = websocket_of(connection, request, service.server)
     if logger.isEnabledFor(logging.DEBUG):
         # Before the place is taken: a filter of the application's may raise.
