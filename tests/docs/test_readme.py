@@ -76,8 +76,8 @@ def speak_to(handler: Any) -> None:
 
 
 def test_there_is_code() -> None:
-    """The blocks are found: a handler; and a program, a test in Trio, a test in a thread, a client."""
-    assert [document for document, _ in CODE] == ["README.md", *["trioecho/README.md"] * 4]
+    """The blocks are found: a handler; and a program, a test in Trio, a test in a thread, a client, a secret."""
+    assert [document for document, _ in CODE] == ["README.md", *["trioecho/README.md"] * 5]
 
 
 def test_the_readme_is_two_screens() -> None:
