@@ -9,6 +9,7 @@ from trioecho._http.refusals import Refused
 from trioecho._http.sample_page import healthz, sample_page
 from trioecho._process.run import run
 from trioecho._protocol import endings
+from trioecho._protocol.deflate import Deflate
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.handlers import Handler, echo
 from trioecho._server.routes import HttpRoute, RawRoute, Route, Routes, WebSocketRoute
@@ -28,6 +29,7 @@ __all__ = [
     "ConnectionEnded",
     "ConnectionRecord",
     "Cors",
+    "Deflate",
     "Event",
     "EventStream",
     "Files",

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from trioecho._http.hosts import HostPattern, parse_host_pattern
 from trioecho._http.origins import OriginPattern, parse_origin_pattern
 from trioecho._http.tokens import TOKEN
+from trioecho._protocol.deflate import Deflate
 
 _Pattern = TypeVar("_Pattern", OriginPattern, HostPattern)
 
@@ -108,8 +109,12 @@ class WebSocketOptions:
         offers is agreed on; if none fits, the connection goes on without one and the client decides (RFC 6455
         §4.2.2).
     compression (default False):
-        permessage-deflate (RFC 7692) is not implemented, so True is refused for now. Off is right wherever a
-        message holds a secret next to text that somebody else can choose (CRIME, BREACH).
+        permessage-deflate (RFC 7692), where the client offers it: True is `trioecho.Deflate()`, whose parameters
+        can be given instead. JSON shrinks to a quarter, for some 40 µs of CPU and 50 KiB a connection. Off is
+        right wherever a message holds a secret next to text that somebody else can choose (CRIME, BREACH):
+        `trioecho.Deflate` tells more, and ``ws.send(secret, compress=False)`` is for what must not be compressed.
+        `max_message_size` counts inflated bytes. Off by default, as in ASP.NET. Not together with
+        `stream_messages`.
 
     `origin_patterns` and `host_patterns` are derived: `allowed_origins` and `allowed_hosts`, parsed once.
     """
@@ -129,7 +134,7 @@ class WebSocketOptions:
     stream_messages: bool = False
     max_connections: int | None = None
     subprotocols: tuple[str, ...] = ()
-    compression: bool = False
+    compression: bool | Deflate = False
     origin_patterns: tuple[OriginPattern, ...] = field(init=False, repr=False, compare=False)
     host_patterns: tuple[HostPattern, ...] = field(init=False, repr=False, compare=False)
 
@@ -163,10 +168,13 @@ class WebSocketOptions:
         )
         if not isinstance(self.stream_messages, bool):
             raise TypeError(f"stream_messages takes True or False; you gave {self.stream_messages!r}")
-        if not isinstance(self.compression, bool):
-            raise TypeError(f"compression takes True or False; you gave {self.compression!r}")
-        if self.compression:
-            raise ValueError("compression is not implemented yet: leave it False")
+        if not isinstance(self.compression, (bool, Deflate)):
+            raise TypeError(
+                f"compression takes True, False or trioecho.Deflate(...); you gave {self.compression!r}"
+            )
+        if self.compression and self.stream_messages:
+            raise ValueError("compression and stream_messages do not go together: leave one of the two False")
+        checked["compression"] = Deflate() if self.compression is True else self.compression
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

@@ -32,6 +32,7 @@ _LISTS = (
     b"connection",
     b"expect",
     b"if-none-match",
+    b"sec-websocket-extensions",
     b"sec-websocket-protocol",
     b"upgrade",
 )

@@ -18,6 +18,8 @@ from trioecho._http.messages import Request
 from trioecho._http.origins import OWN_ORIGIN, normalised, origin_allowed
 from trioecho._http.refusals import Refused, listed, quoted
 from trioecho._http.tokens import TOKEN
+from trioecho._protocol.deflate import Agreement, Deflate, agree
+from trioecho._protocol.extensions import parse_offers
 
 if TYPE_CHECKING:
     from trioecho.options import WebSocketOptions
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 # RFC 6455 §4.2.1: "a base64-encoded (…) value that, when decoded, is 16 bytes in length". The four bits that
 # the encoding leaves over may be anything, as in .NET's decoder.
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+MOST_PARAMETERS = 100
+"""In Sec-WebSocket-Extensions. Clients in earnest send five at most."""
+
 # RFC 6455 §1.3.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -87,7 +92,34 @@ def choose_subprotocol(offered: Sequence[str], supported: Sequence[str]) -> str 
     return next((each for each in supported if each in offered), None) if offered else None
 
 
-def accepting_response(key: str, subprotocol: str | None, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
+def agree_on_compression(request: Request, options: WebSocketOptions) -> Agreement | None:
+    """Return what is agreed on of the extensions that the client offers (RFC 6455 §9.1, RFC 7692 §5), or None.
+
+    Raises Refused (400) for what is no list of extensions, and (431) for one that is too long to look through. Where
+    `options` have no compression, nobody looks.
+    """
+    if not isinstance(options.compression, Deflate):
+        return None
+    lines = request.headers.get_all("sec-websocket-extensions")
+    if sum(line.count(";") for line in lines) > MOST_PARAMETERS:
+        raise Refused(431, f"Sec-WebSocket-Extensions may have {MOST_PARAMETERS} parameters; received more.")
+    try:
+        offers = parse_offers(lines)
+    except ValueError as error:
+        raise Refused(
+            400,
+            "Sec-WebSocket-Extensions is a list of extensions such as 'permessage-deflate; client_max_window_bits'; "
+            f"received {quoted(error.args[0])}.",
+        ) from None
+    return agree(offers, options.compression)
+
+
+def accepting_response(
+    key: str,
+    subprotocol: str | None,
+    headers: tuple[tuple[str, str], ...] = (),
+    extensions: str | None = None,
+) -> bytes:
     """The 101 that accepts a handshake (RFC 6455 §4.2.2), with more `headers`, which have been checked."""
     # SHA-1 is what the RFC wants; nothing is kept secret by it.
     digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
@@ -95,6 +127,8 @@ def accepting_response(key: str, subprotocol: str | None, headers: tuple[tuple[s
     more = "".join([f"{name}: {value}\r\n" for name, value in headers])
     if subprotocol is not None:
         more = f"Sec-WebSocket-Protocol: {subprotocol}\r\n{more}"
+    if extensions is not None:
+        more = f"Sec-WebSocket-Extensions: {extensions}\r\n{more}"
     return (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {accept}\r\n{more}\r\n"

@@ -14,7 +14,7 @@ Text is validated piece by piece as it arrives, so that invalid UTF-8 is noticed
 from __future__ import annotations
 
 from codecs import utf_8_decode
-from typing import Final
+from typing import ClassVar, Final
 
 from trioecho._protocol.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, FrameError
 from trioecho._protocol.masking import mask
@@ -61,6 +61,9 @@ class FrameDecoder:
         "pings",
         "pongs",
     )
+
+    _RESERVED: ClassVar = 0x70
+    """Bits of a frame's first byte that nobody has agreed on a meaning of."""
 
     def __init__(self, *, max_message_size: int, max_fragments: int) -> None:
         self._max_message_size = max_message_size
@@ -222,6 +225,8 @@ class FrameDecoder:
                         gathered = b""
                         payload_bytes += message_size
                         opcode = fragments = message_size = 0
+                        # A message whose frames are compressed had another.
+                        limit = self._max_message_size
                     elif length:
                         gathered += payload
                         if len(gathered) >= _SMALL:
@@ -272,7 +277,7 @@ class FrameDecoder:
         first = data[position]
         opcode = first & 0x0F
         length = data[position + 1]
-        if first & 0x70:
+        if first & self._RESERVED:
             raise FrameError(1002, "reserved bits are set, but no extension was agreed on")
         if opcode not in _NAMES:
             raise FrameError(1002, f"opcode {opcode:#x} is reserved")

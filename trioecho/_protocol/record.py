@@ -28,6 +28,8 @@ class ConnectionRecord:
     """The Origin header as it was sent; ``None`` where there was none (not a browser)."""
     subprotocol: str | None = None
     """The subprotocol agreed on, if any."""
+    extensions: str | None = None
+    """The extensions agreed on, as the 101 says them, if any: ``"permessage-deflate; server_max_window_bits=12"``."""
     id: str = ""
     """`WebSocket.id`: eight letters and digits, with which each log line of this connection begins."""
     cause: str | None = None
@@ -46,6 +48,9 @@ class ConnectionRecord:
     bytes_received: int = 0
     messages_sent: int = 0
     bytes_sent: int = 0
+    wire_bytes_received: int = 0
+    """What `bytes_received` were in their frames: less, where they were compressed."""
+    wire_bytes_sent: int = 0
     messages_discarded: int = 0
     """Messages that were received and that the handler never took."""
     messages_skipped: int = 0
@@ -83,8 +88,8 @@ class ConnectionRecord:
             if not self.clean:
                 parts.append("not clean")
         parts.append(
-            f"in {self.messages_received} ({self.bytes_received} B), "
-            f"out {self.messages_sent} ({self.bytes_sent} B)"
+            f"in {self.messages_received} ({self._size(self.bytes_received, self.wire_bytes_received)}), "
+            f"out {self.messages_sent} ({self._size(self.bytes_sent, self.wire_bytes_sent)})"
         )
         parts.append(f"{self.duration:.3f} s")
         if self.messages_discarded:
@@ -100,6 +105,9 @@ class ConnectionRecord:
         if self.error is not None:
             parts.append(f"error {shown(self.error)}")
         return "; ".join(parts)
+
+    def _size(self, size: int, wire_size: int) -> str:
+        return f"{size} B" if self.extensions is None else f"{size} B, {wire_size} B on the wire"
 
     def _closes(self) -> str:
         sent = _close(self.code_sent, self.reason_sent)

@@ -6,7 +6,7 @@ The first fault found is the one that is told, so the order is part of the behav
 2. origin: 403, by the route's options, or the server's where there is no route. Before routing, as in ASP.NET: a page
    that may not connect learns nothing else.
 3. path: 404.
-4. the handshake itself (RFC 6455 §4.2.1): see `check_handshake`.
+4. the handshake itself (RFC 6455 §4.2.1): see `check_handshake`; the extensions it offers: 400.
 5. `admit`, which may ask a database: only for what could be accepted.
 6. room: 503, last. Nobody should be told to come back later with a request that can never be accepted.
 """
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from trioecho._http.messages import Accept, Request
 from trioecho._http.refusals import Refused, listed, quoted
-from trioecho._http.upgrade import check_handshake, check_origin, choose_subprotocol
+from trioecho._http.upgrade import agree_on_compression, check_handshake, check_origin, choose_subprotocol
+from trioecho._protocol.deflate import Agreement
 from trioecho._server.handlers import call
 from trioecho._server.routes import Admit, Endpoint, OpenRoute
 from trioecho._server.service import Service
@@ -37,6 +38,7 @@ class Admission:
     route: OpenRoute
     key: str
     subprotocol: str | None
+    agreement: Agreement | None
     headers: tuple[tuple[str, str], ...]
 
 
@@ -51,11 +53,12 @@ async def admit_websocket(request: Request, endpoint: Endpoint | None, service: 
     if route is None:
         raise Refused(404, _no_websocket(request, service))
     key, offered = check_handshake(request)
+    agreement = agree_on_compression(request, route.options)
     accept = None if route.admit is None else await ask(route.admit, request)
     subprotocol = _subprotocol(request, route, offered, accept)
     if not service.room or not route.room:
         raise _full(route, service)
-    return Admission(route, key, subprotocol, () if accept is None else accept.headers)
+    return Admission(route, key, subprotocol, agreement, () if accept is None else accept.headers)
 
 
 async def ask(admit: Admit, request: Request) -> Accept | None:

@@ -121,7 +121,12 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
         if accepted is not None:
             connection, websocket = _take_place(transport, service, accepted)
             admission = accepted.admission
-            opening = accepting_response(admission.key, admission.subprotocol, admission.headers)
+            opening = accepting_response(
+                admission.key,
+                admission.subprotocol,
+                admission.headers,
+                connection.record.extensions,
+            )
             early, route = accepted.early, admission.route
             # What came behind the handshake is not kept for as long as its connection lives.
             del accepted, admission
@@ -155,12 +160,13 @@ def _take_place(
         path=request.path,
         origin=request.origin,
         subprotocol=admission.subprotocol,
+        extensions=None if admission.agreement is None else admission.agreement.answer,
         id=new_id(),
     )
     # They can be made anew, and take several KiB.
     request.forget_headers()
     wire = wire_of(transport, record.peer, service.poller)
-    connection = Connection(wire, admission.route.options, record)
+    connection = Connection(wire, admission.route.options, record, admission.agreement)
     websocket = websocket_of(connection, request, service.server)
     service.connections[connection] = websocket
     admission.route.connected += 1

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 import trio
 
+from trioecho._websocket.deflating_outgoing import SLICED, DeflatingOutgoing, deflate_prepared
 from trioecho._websocket.prepared import Prepared, prepared
 from trioecho._websocket.turns import Shared
 from trioecho._websocket.websocket import WebSocket
@@ -26,6 +27,7 @@ async def broadcast(
     message: str | bytes | bytearray | memoryview | Prepared,
     *,
     text: bool | None = None,
+    compress: bool = True,
     slow: Slow = "skip",
     timeout: float | None = None,  # noqa: ASYNC109 (who has not taken it by then is skipped, which is no cancellation)
 ) -> int:
@@ -35,6 +37,11 @@ async def broadcast(
     `connections` is gone through once, before anything is sent; a WebSocket that it has twice is sent the message
     twice. One whose connection has ended or is closing is left out. To each, messages go in the order of the calls of
     `broadcast` and `send`.
+
+    Where compression was agreed on, the message is compressed once for all connections that compress in the same way,
+    and for none with ``compress=False``; a connection whose `Deflate` has context takeover begins a new context behind
+    it. One of more than 32 KiB is compressed before anything is sent, while other tasks run, and what those send
+    meanwhile goes before it.
 
     A connection is slow when `WebSocket.send` would have to wait on it: the peer has not read what was sent before.
 
@@ -62,17 +69,23 @@ async def broadcast(
     websockets = _taken_from(connections)
     await trio.lowlevel.checkpoint_if_cancelled()
     data, size = frame._frame, frame._size
+    if compress and size > SLICED:
+        for outgoing in {ws._outgoing for ws in websockets}:
+            if isinstance(outgoing, DeflatingOutgoing):
+                await deflate_prepared(frame, outgoing.agreement)
     given = 0
     behind = []
     for ws in websockets:
         outgoing = ws._outgoing
         if outgoing.blocked or outgoing.shut:
             behind.append(ws)
+        elif compress and isinstance(outgoing, DeflatingOutgoing):
+            given += outgoing.put_prepared(frame, False)
         elif outgoing.put_frame(data, size, False):
             given += 1
     behind = [ws for ws in behind if not ws._outgoing.shut]
     if slow == "wait" and behind:
-        return given + await _wait(behind, Shared(data, size), limit)
+        return given + await _wait(behind, Shared(data, size, frame if compress else None), limit)
     for ws in behind:
         ws._outgoing.skipped += 1
         if slow == "close":

@@ -12,16 +12,19 @@ import abc
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from trioecho._protocol import endings
 from trioecho._protocol.closing import CLOSING, Awaits, Ours, Sends, Theirs
+from trioecho._protocol.deflate import Agreement
 from trioecho._protocol.endings import Ending, Farewell
 from trioecho._protocol.frames import CLOSE, encode_frame, shortened_reason
 from trioecho._protocol.record import ConnectionRecord, summary
+from trioecho._websocket.deflating_outgoing import DeflatingOutgoing
 from trioecho._websocket.incoming import Incoming
+from trioecho._websocket.inflating_incoming import InflatingIncoming
 from trioecho._websocket.liveness import Liveness
 from trioecho._websocket.outgoing import Outgoing
 from trioecho._websocket.parking import is_cancelled
@@ -72,19 +75,22 @@ class ClosingHandshake(abc.ABC):
         "record",
     )
 
-    def __init__(self, wire: Wire, options: WebSocketOptions, record: ConnectionRecord) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        options: WebSocketOptions,
+        record: ConnectionRecord,
+        agreement: Agreement | None = None,
+    ) -> None:
         now = trio.current_time()
         self._wire = wire
         self._options = options
         self._opened_at = now
-        kind = StreamingIncoming if options.stream_messages else Incoming
-        self.incoming = kind(
-            now,
-            max_message_size=options.max_message_size,
-            max_fragments=options.max_fragments,
-            counts_idleness=options.idle_timeout < math.inf,
-        )
-        self.outgoing = Outgoing(wire, options.send_timeout)
+        self.incoming = _incoming(now, options, agreement)
+        if agreement is None:
+            self.outgoing = Outgoing(wire, options.send_timeout)
+        else:
+            self.outgoing = DeflatingOutgoing(wire, options.send_timeout, agreement)
         self.liveness = Liveness(now)
         self.record = record
         # No other task runs before it is opened, so nobody can find it missing.
@@ -108,7 +114,7 @@ class ClosingHandshake(abc.ABC):
 
     @abc.abstractmethod
     def read_again(self, now: float) -> None:
-        """Reading was paused, and what comes is to be read again: only the peer's Close still matters."""
+        """Reading was paused, or frames wait: of those, and of what comes, only the peer's Close still matters."""
 
     def record_failure(self, ending: Ending, error: BaseException, what: str) -> None:
         if self._decided in (None, endings.APPLICATION_CLOSED):
@@ -152,7 +158,7 @@ class ClosingHandshake(abc.ABC):
         else:
             self._ours = Ours.CLOSED
             record.code_sent, record.reason_sent = code, reason
-        if self.paused:
+        if self.paused or self.incoming.behind:
             self.read_again(now)
 
     def _code_and_reason(self, ending: Ending) -> tuple[int, str]:
@@ -310,8 +316,10 @@ class ClosingHandshake(abc.ABC):
             record = self.record
             record.messages_received = self.incoming.received_messages
             record.bytes_received = self.incoming.received_bytes
+            record.wire_bytes_received = self.incoming.wire_bytes
             record.messages_sent = self.outgoing.sent_messages
             record.bytes_sent = self.outgoing.sent_bytes
+            record.wire_bytes_sent = self.outgoing.sent_wire_bytes
             record.messages_discarded = self.incoming.discarded
             record.messages_skipped = self.outgoing.skipped
             record.duration = trio.current_time() - self._opened_at
@@ -342,3 +350,17 @@ class ClosingHandshake(abc.ABC):
         both = record.code_sent is not None and record.code_received is not None
         record.clean = ending.clean and both and not self._ended_early
         record.cause = ending.cause
+
+
+def _incoming(now: float, options: WebSocketOptions, agreement: Agreement | None) -> Incoming:
+    """What takes the peer's bytes where so much was agreed on."""
+    limits: dict[str, Any] = {
+        "max_message_size": options.max_message_size,
+        "max_fragments": options.max_fragments,
+        "counts_idleness": options.idle_timeout < math.inf,
+    }
+    if options.stream_messages:
+        return StreamingIncoming(now, **limits)
+    if agreement is not None:
+        return InflatingIncoming(now, **limits, agreement=agreement)
+    return Incoming(now, **limits)

@@ -44,6 +44,7 @@ from trioecho._wire.poller import GONE
 from trioecho._wire.wire import CHUNK, Wire
 
 if TYPE_CHECKING:
+    from trioecho._protocol.deflate import Agreement
     from trioecho._websocket.websocket import WebSocket
     from trioecho.options import WebSocketOptions
 
@@ -55,8 +56,14 @@ class Connection(ClosingHandshake):
 
     __slots__ = ("_answers_until", "_lost_unread", "_read", "_scope", "_source", "_stop_at", "nursery")
 
-    def __init__(self, wire: Wire, options: WebSocketOptions, record: ConnectionRecord) -> None:
-        super().__init__(wire, options, record)
+    def __init__(
+        self,
+        wire: Wire,
+        options: WebSocketOptions,
+        record: ConnectionRecord,
+        agreement: Agreement | None = None,
+    ) -> None:
+        super().__init__(wire, options, record, agreement)
         self._read, self._source = wire.reader()
         # As with `own`.
         self.nursery: trio.Nursery
@@ -236,7 +243,7 @@ class Connection(ClosingHandshake):
     def _readable_when_full(self, events: int, now: float) -> bool:
         """`readable`, while nothing is delivered: for now, or any more."""
         rule = CLOSING[self._ours, self._theirs]
-        if rule.delivers is Delivers.MESSAGES and not self._stopping:
+        if rule.delivers is Delivers.MESSAGES and (not self._stopping or self.incoming.behind):
             self._pause(now, lost=bool(events & GONE))
             return False
         try:
@@ -339,12 +346,13 @@ class Connection(ClosingHandshake):
     def caught_up(self) -> None:
         """For `WebSocket.receive`: the handler has taken everything, and asks for more. Raises nothing."""
         now = trio.current_time()
-        self.incoming.caught_up(now)
-        if self.paused:
-            try:
+        try:
+            if self.incoming.caught_up(now):
+                self._act(now)
+            if self.paused and not self.incoming.behind:
                 self.read_again(now)
-            except Exception as error:
-                self._fail(error)
+        except Exception as error:
+            self._fail(error)
 
     def message_too_big(self, size: int, most: int) -> None:
         """For a handler that takes a message as it arrives: it has at least `size` bytes, and `most` is less."""
@@ -359,11 +367,14 @@ class Connection(ClosingHandshake):
             self.incoming.end(endings.MESSAGE_TOO_BIG)
 
     def read_again(self, now: float) -> None:
-        """Read again, where reading was paused."""
-        self.paused = False
-        self.liveness.resume(now, self.incoming)
-        if self._wire.resume():
-            self._read_on(now)
+        """Read again, where reading was paused. What has been read and is not decoded yet counts as read now."""
+        if self.incoming.behind and self.incoming.discard(b""):
+            self._act(now)
+        if self.paused:
+            self.paused = False
+            self.liveness.resume(now, self.incoming)
+            if self._wire.resume():
+                self._read_on(now)
 
     def _read_on(self, now: float) -> None:
         """Read what nothing will announce, until there is no more of it, or no room."""
@@ -409,7 +420,7 @@ class Connection(ClosingHandshake):
         """The server stops: end the conversation behind what waits; cancel the handler at `deadline`."""
         self._stopping = True
         self.incoming.end(endings.SERVER_STOPPING)
-        if self.paused and not self._lost_unread:
+        if self.paused and not self._lost_unread and not self.incoming.behind:
             # From here on what comes is counted, and a Close noticed.
             self.read_again(trio.current_time())
         self._stop_at = min(self._stop_at, deadline)

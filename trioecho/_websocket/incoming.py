@@ -93,6 +93,16 @@ class Incoming:
         """Their payload bytes."""
         return self._decoder.payload_bytes
 
+    @property
+    def wire_bytes(self) -> int:
+        """The same as they came, where they came compressed."""
+        return self._decoder.payload_bytes
+
+    @property
+    def behind(self) -> bool:
+        """Whether frames that have been read are decoded only when the handler has caught up; then it is `full`."""
+        return False
+
     def feed(self, data: bytes, now: float) -> bool:
         """Take `data`, which came at `now`; must not be called when `full`.
 
@@ -174,12 +184,13 @@ class Incoming:
         self.discarded += len(self.messages)
         self.messages.clear()
 
-    def caught_up(self, now: float) -> None:
-        """The handler has taken everything and asks for more."""
+    def caught_up(self, now: float) -> bool:
+        """The handler has taken everything and asks for more. Returns what `feed` does, of what was `behind`."""
         if self.counts_idleness and self.size:
             self.message_at = now
         self.size = 0
         self.full = self.ending is not None
+        return False
 
     def wake(self) -> None:
         """Let the task that waits look again."""

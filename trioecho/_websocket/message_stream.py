@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from trioecho._protocol.endings import SERVER_STOPPING
+from trioecho._websocket.deflating_websocket import DeflatingWebSocket
 from trioecho._websocket.exceptions import WebSocketBroken, WebSocketEnded
 from trioecho._websocket.incoming import BURST
 from trioecho._websocket.streaming_incoming import StreamingIncoming
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 def websocket_of(connection: Connection, request: Request, server: Server | None) -> WebSocket:
     """What the handler of `connection` is to hold."""
-    kind = StreamingWebSocket if isinstance(connection.incoming, StreamingIncoming) else WebSocket
+    kind = WebSocket
+    if isinstance(connection.incoming, StreamingIncoming):
+        kind = StreamingWebSocket
+    elif connection.outgoing.deflates:
+        kind = DeflatingWebSocket
     return kind(connection, request, server)
 
 

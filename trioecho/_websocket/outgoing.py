@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from typing import ClassVar
 
 import trio
 
@@ -71,6 +72,9 @@ class Outgoing(Room):
         "timed_out",
     )
 
+    deflates: ClassVar = False
+    """Whether it is a `DeflatingOutgoing`."""
+
     def __init__(self, wire: Wire, send_timeout: float) -> None:
         super().__init__()
         self._wire = wire
@@ -110,6 +114,11 @@ class Outgoing(Room):
     def sent_bytes(self) -> int:
         """Payload bytes of those messages."""
         return self.payload_bytes if self.empty else self._sent_bytes
+
+    @property
+    def sent_wire_bytes(self) -> int:
+        """The same as they went, where they went compressed."""
+        return self.sent_bytes
 
     @property
     def size(self) -> int:
@@ -169,8 +178,8 @@ class Outgoing(Room):
         else:
             self._put(header + payload, False)
 
-    def count_message(self, payload_bytes: int) -> None:
-        """The last fragment of a message of so many bytes has been put."""
+    def count_message(self, payload_bytes: int, wire_bytes: int) -> None:
+        """The last fragment of a message of so many bytes has been put, in frames of so many."""
         if not self.broken:
             self.messages += 1
             self.payload_bytes += payload_bytes

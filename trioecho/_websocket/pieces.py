@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 import trio
 
+from trioecho._protocol.deflate import RSV1
 from trioecho._protocol.frames import BINARY, CONTINUATION, LAST_FRAGMENT, TEXT, fragment_header
+from trioecho._websocket.deflating_outgoing import DeflatingOutgoing, deflate_in_slices
 from trioecho._websocket.prepared import TEXT_IS_TEXT, lesson
 
 if TYPE_CHECKING:
@@ -44,11 +46,17 @@ def pieces_of(value: object) -> Pieces:
 
 
 async def send_in_pieces(
-    connection: Connection, pieces: Pieces, gone: Callable[[], NoReturn], *, text: bool | None = None
+    connection: Connection,
+    pieces: Pieces,
+    gone: Callable[[], NoReturn],
+    *,
+    text: bool | None = None,
+    compress: bool = True,
 ) -> None:
     """`WebSocket.send` for `pieces`; `gone` raises what it raises where nothing can be sent any more."""
     outgoing = connection.outgoing
-    opcode = size = 0
+    deflater = outgoing.deflater if compress and isinstance(outgoing, DeflatingOutgoing) else None
+    opcode = size = wire_size = 0
     mine = begun = False
     try:
         while True:
@@ -66,23 +74,39 @@ async def send_in_pieces(
                     "the pieces of a message are all str or all bytes; "
                     f"the first was {_NAMES[opcode]}, and another is {type(piece).__name__}"
                 )
+            size += len(payload)
+            first = opcode
+            if deflater is not None:
+                first |= RSV1
+                payload = await deflate_in_slices(deflater, payload)
             await outgoing.unstuck()
             if outgoing.shut and not connection.owes_answers():
                 gone()
-            outgoing.put_piece(fragment_header(CONTINUATION if begun else opcode, len(payload)), payload)
+            outgoing.put_piece(fragment_header(CONTINUATION if begun else first, len(payload)), payload)
             begun = True
-            size += len(payload)
+            wire_size += len(payload)
             if outgoing.broken:
                 gone()
         if not opcode:
             raise ValueError("a message has at least one piece, which may be empty; the iterable had none")
         if outgoing.shut and not connection.owes_answers():
             gone()
-        outgoing.put_piece(LAST_FRAGMENT, b"")
-        outgoing.count_message(size)
+        if deflater is None:
+            outgoing.put_piece(LAST_FRAGMENT, b"")
+        else:
+            # What has been flushed ends with an empty block, whose tail is left out (RFC 7692 §7.2.1).
+            last = deflater.end()
+            outgoing.put_piece(bytes((LAST_FRAGMENT[0], len(last))), last)
+            wire_size += len(last)
+        outgoing.count_message(size, wire_size)
         if outgoing.broken:
             gone()
         begun = False
+    except BaseException:
+        if mine and deflater is not None:
+            # What has been compressed is not sent, if a fragment has not gone out: then the connection goes on.
+            deflater.forget()
+        raise
     finally:
         if begun:
             connection.cut_off()

@@ -1,12 +1,17 @@
 """A message as it goes over the wire, encoded once and sent as often as one likes.
 
-The frame is what every connection without an agreed extension is given. The payload is kept as a part of it, for a
-connection whose extension makes another frame of the same message.
+The frame is what every connection without an agreed extension is given. Where compression was agreed on, the message is
+compressed once for all connections that compress alike (`deflating_outgoing.py`), and kept so, too.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from trioecho._protocol.frames import BINARY, BINARY_HEADERS, TEXT, TEXT_HEADERS, long_header
+
+if TYPE_CHECKING:
+    from trioecho._protocol.deflate import Encoding
 
 
 class Prepared:
@@ -17,6 +22,9 @@ class Prepared:
     costs what passing bytes is to save. A peer that is sent anything else has to fail the connection with 1007 (RFC
     6455 §8.1).
 
+    Where compression was agreed on (`WebSocketOptions.compression`), it is compressed when the first connection is sent
+    it, and not again for others that compress in the same way.
+
     It never changes, also where the `bytearray` that it was made from does. Any number of connections may be sent it,
     at the same time and in any thread's Trio run. What is sent is one frame, without a mask (§5.1).
 
@@ -24,8 +32,10 @@ class Prepared:
     UTF-8 cannot carry.
     """
 
-    __slots__ = ("_frame", "_size", "_text")
+    __slots__ = ("_deflated", "_frame", "_size", "_text")
 
+    _deflated: dict[Encoding, tuple[bytes, int]]
+    # By how it was compressed: the whole frame, and the bytes of its payload.
     _frame: bytes
     _size: int
     _text: bool
@@ -33,6 +43,7 @@ class Prepared:
     def __init__(self, message: str | bytes | bytearray | memoryview, *, text: bool | None = None) -> None:
         header, payload = encoded(message, text)
         # Past the guard below.
+        object.__setattr__(self, "_deflated", {})
         object.__setattr__(self, "_frame", header + payload)
         object.__setattr__(self, "_size", len(payload))
         object.__setattr__(self, "_text", header[0] & 0x0F == TEXT)

@@ -94,6 +94,10 @@ class Room(abc.ABC):
             self._room = trio.Event()
         await self._room.wait()
 
+    def put_shared(self, message: Shared) -> bool:
+        """`put_frame` for a message that has waited."""
+        return self.put_frame(message.frame, message.size, False)
+
     def put_later(self, message: Shared) -> None:
         """Put `message`, a frame for many, as soon as there is room, behind those who wait already."""
         message.waits += 1
@@ -130,7 +134,7 @@ class Room(abc.ABC):
         """There is room: whoever waits may use it, in order."""
         while self._turns and self._may_call and (message := self._turns.call()) is not None:
             # To whom answers are owed, which has said Close, nothing else is sent.
-            message.leave(given=not self.shut and self.put_frame(message.frame, message.size, False))
+            message.leave(given=not self.shut and self.put_shared(message))
         self._settle()
 
     def _settle(self) -> None:

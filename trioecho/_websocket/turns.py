@@ -9,8 +9,12 @@ waits behind.
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import trio
+
+if TYPE_CHECKING:
+    from trioecho._websocket.prepared import Prepared
 
 
 class Sender:
@@ -23,13 +27,15 @@ class Sender:
 
 
 class Shared:
-    """A message that waits for room on one or more connections: the whole frame, and the `size` of its payload."""
+    """A message that waits for room on one or more connections: the whole frame, the `size` of its payload, and where
+    it may be compressed, what it was `prepared` from."""
 
-    __slots__ = ("frame", "given", "settled", "size", "waits")
+    __slots__ = ("frame", "given", "prepared", "settled", "size", "waits")
 
-    def __init__(self, frame: bytes, size: int) -> None:
+    def __init__(self, frame: bytes, size: int, prepared: Prepared | None = None) -> None:
         self.frame = frame
         self.size = size
+        self.prepared = prepared
         self.given = 0
         """How many connections have taken it after all."""
         self.waits = 0

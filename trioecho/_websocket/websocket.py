@@ -178,6 +178,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         | AsyncIterable[str | bytes],
         *,
         text: bool | None = None,
+        compress: bool = True,
     ) -> None:
         """Send one message: ``str`` as text, ``bytes``, ``bytearray`` or ``memoryview`` as binary, or a
         `trioecho.Prepared` one.
@@ -185,6 +186,9 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         With ``text=True`` bytes go as a text message. They have to be UTF-8 already, and that is not checked: looking
         costs what passing bytes is to save. A peer that is sent anything else has to fail the connection with 1007 (RFC
         6455 §8.1).
+
+        Where compression was agreed on (`extensions`), messages go compressed. Not with ``compress=False``: for what
+        holds a secret (`trioecho.Deflate` tells why). One of more than 32 KiB is compressed in slices, others waiting.
 
         An iterable or async iterable of pieces, all ``str`` or all bytes, is sent as one message, a fragment for each
         piece as it comes (RFC 6455 §5.4). Each waits until the peer takes it, and other tasks' messages wait until the
@@ -219,9 +223,10 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             opcode, headers = (TEXT, TEXT_HEADERS) if text else (BINARY, BINARY_HEADERS)
         else:
             if isinstance(value, Prepared):
-                await self._send_prepared(prepared(value, text))
+                await self._send_prepared(prepared(value, text), compress)
             else:
-                await send_in_pieces(self._connection, pieces_of(value), self._raise_gone, text=text)
+                pieces = pieces_of(value)
+                await send_in_pieces(self._connection, pieces, self._raise_gone, text=text, compress=compress)
             return
         size = len(payload)
         header = headers[size] if size < 126 else long_header(opcode, size)
@@ -273,23 +278,28 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             self._raise_gone()
         return ping.seconds
 
-    async def _send_prepared(self, message: Prepared) -> None:
+    async def _send_prepared(self, message: Prepared, compress: bool) -> None:
         outgoing = self._outgoing
         if not outgoing.messages % BURST or self._context["task"]._cancel_status.effectively_cancelled:
             await trio.lowlevel.checkpoint()
         if outgoing.blocked:
             await outgoing.room(for_message=True)
-        self._put_prepared(message)
+        self._put_prepared(message, compress)
 
     @trio.lowlevel.enable_ki_protection
     def try_send(
-        self, value: str | bytes | bytearray | memoryview | Prepared, *, text: bool | None = None
+        self,
+        value: str | bytes | bytearray | memoryview | Prepared,
+        *,
+        text: bool | None = None,
+        compress: bool = True,
     ) -> bool:
         """`send` without waiting: True if the message is in order behind the earlier ones, False if `send` would have
         to wait for the peer to read, or behind others who wait; then nothing has been sent.
 
-        What is sent, and when it goes out, is as with `send`. It is no checkpoint and is not cancelled: whoever sends
-        much in this way has to let other tasks run.
+        What is sent, and when it goes out, is as with `send`; but of more than 32 KiB only what a `Prepared` message
+        has compressed already goes compressed, since compressing takes too long to do it in one go. It is no checkpoint
+        and is not cancelled: whoever sends much in this way has to let other tasks run.
 
         Raises as `send` does.
         """
@@ -298,7 +308,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if outgoing.blocked and (not outgoing.shut or self._connection.owes_answers()):
             return False
         if isinstance(message, Prepared):
-            self._put_prepared(message)
+            self._put_prepared(message, compress)
             return True
         if outgoing.shut and not self._connection.owes_answers():
             self._raise_gone()
@@ -307,7 +317,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             self._raise_gone()
         return True
 
-    def _put_prepared(self, message: Prepared) -> None:
+    def _put_prepared(self, message: Prepared, compress: bool) -> None:
         outgoing = self._outgoing
         if outgoing.shut and not self._connection.owes_answers():
             self._raise_gone()
@@ -456,6 +466,12 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     def subprotocol(self) -> str | None:
         """The subprotocol agreed on, or None."""
         return self._connection.record.subprotocol
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """The extensions agreed on, as the 101 says them: ``("permessage-deflate; server_max_window_bits=12",)``."""
+        agreed = self._connection.record.extensions
+        return () if agreed is None else (agreed,)
 
     @property
     def remote_address(self) -> str:

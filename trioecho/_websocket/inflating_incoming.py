@@ -1,0 +1,61 @@
+"""What has come and waits for the handler where permessage-deflate was agreed on: `Incoming`, inflated.
+
+What counts towards the bound are inflated bytes, so a compressed message takes no more room than a plain one. Where one
+chunk stands for more than that, its rest is left in the decoder, and decoded when the handler has caught up: the socket
+may stay silent, so it is the handler's asking for more that goes on with it. As that rest has been read, it stands
+before everything that ends the conversation later: the handler is given it also when the server stops.
+"""
+
+from __future__ import annotations
+
+from trioecho._protocol.deflate import Agreement
+from trioecho._protocol.inflating import InflatingDecoder
+from trioecho._websocket.incoming import Incoming
+
+
+class InflatingIncoming(Incoming):
+    """One connection's received bytes, inflated on their way to its handler."""
+
+    __slots__ = ("_inflating",)
+
+    def __init__(
+        self,
+        now: float,
+        *,
+        max_message_size: int,
+        max_fragments: int,
+        counts_idleness: bool,
+        agreement: Agreement,
+    ) -> None:
+        super().__init__(
+            now,
+            max_message_size=max_message_size,
+            max_fragments=max_fragments,
+            counts_idleness=counts_idleness,
+        )
+        self._decoder = self._inflating = InflatingDecoder(
+            max_message_size=max_message_size, max_fragments=max_fragments, agreement=agreement
+        )
+
+    @property
+    def wire_bytes(self) -> int:
+        return self._inflating.wire_bytes
+
+    @property
+    def behind(self) -> bool:
+        return self._inflating.held
+
+    def _feed_frames(self, data: bytes, now: float) -> bool:
+        other = super()._feed_frames(data, now)
+        if self._inflating.held:
+            self.full = True
+        return other
+
+    def caught_up(self, now: float) -> bool:
+        super().caught_up(now)
+        return self._inflating.held and self._feed_frames(b"", now)
+
+    def discard(self, data: bytes) -> bool:
+        """As `Incoming.discard`, for good: nothing is inflated any more."""
+        self._inflating.count_only()
+        return super().discard(data)
