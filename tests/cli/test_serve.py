@@ -74,7 +74,7 @@ def test_help_names_every_option_with_its_default() -> None:
     """--help shows the options that were asked for, no others, each with its default."""
     text = " ".join(help_text().split())
     shown = dict.fromkeys(re.findall(r"(--[a-z-]+) [A-Z]", text.split("Environment:")[0]))
-    assert set(shown) - {"--version"} == set(DEFAULTS)
+    assert set(shown) - {"--help", "--version"} == set(DEFAULTS)
     for option, default in DEFAULTS.items():
         described = re.search(rf"{option} [A-Z]+ ?(.*?)(?= --[a-z]|$)", text)
         assert described, option
