@@ -58,9 +58,9 @@ class Deflate:
     server_max_window_bits (default 12, from 8 to 15):
         The server looks for repetitions in the last ``2 ** bits`` bytes that it has sent. A client may ask for less.
         With 12 a compressor takes 38 KiB, with 15 and `memory_level` 8, zlib's own defaults, 200 KiB.
-    client_max_window_bits (default 12, from 8 to 15):
+    client_max_window_bits (default 12, from 9 to 15):
         The same for what the client sends. It can only be asked of clients that offer it; others, Firefox among them,
-        use up to 15, for which a decompressor takes 40 KiB instead of 12.
+        use up to 15, for which a decompressor takes 40 KiB instead of 12. Not 8, which clients in Python cannot do.
     server_context_takeover (default True):
         A message is compressed with the help of those before it, which is what makes short ones small. False saves a
         compressor for each connection, and lets `trioecho.broadcast` and `trioecho.Prepared` messages be compressed
@@ -88,8 +88,8 @@ class Deflate:
     threshold: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("server_max_window_bits", "client_max_window_bits"):
-            _check_number(name, getattr(self, name), 8, 15)
+        _check_number("server_max_window_bits", self.server_max_window_bits, 8, 15)
+        _check_number("client_max_window_bits", self.client_max_window_bits, 9, 15)
         for name in ("server_context_takeover", "client_context_takeover"):
             value = getattr(self, name)
             if not isinstance(value, bool):
