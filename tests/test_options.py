@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from trioecho import Deflate
 from trioecho.options import WebSocketOptions, checked_path
 
 
@@ -51,6 +52,20 @@ def test_options_cannot_be_changed_but_copied():
     assert (copy.path, copy.origin_patterns) == ("/other", options.origin_patterns)
     with pytest.raises(ValueError, match="must begin with a slash"):
         dataclasses.replace(options, path="other")
+
+
+def test_compression_is_what_its_parameters_are():
+    """True is Deflate with its defaults, and False is nothing."""
+    assert WebSocketOptions(compression=True).compression == Deflate()
+    assert WebSocketOptions(compression=True) == WebSocketOptions(compression=Deflate())
+    assert WebSocketOptions(compression=Deflate(level=1)).compression.level == 1
+    assert WebSocketOptions(compression=False).compression is False
+
+
+def test_compression_and_messages_in_pieces_are_refused_together():
+    """When the options are made, in one sentence."""
+    with pytest.raises(ValueError, match="compression and stream_messages do not go together"):
+        WebSocketOptions(compression=True, stream_messages=True)
 
 
 def test_options_are_equal_by_value_and_can_be_keys():
@@ -155,9 +170,9 @@ MISTAKES = [
     ("max_connections", math.inf, TypeError,
      "max_connections takes a whole number of connections, or None for no limit; you gave inf"),
     # the rest
-    ("compression", True, ValueError, "compression is not implemented yet: leave it False"),
     ("stream_messages", 1, TypeError, "stream_messages takes True or False; you gave 1"),
-    ("compression", 1, TypeError, "compression takes True or False; you gave 1"),
+    ("compression", 1, TypeError, "compression takes True, False or trioecho.Deflate(...); you gave 1"),
+    ("compression", None, TypeError, "compression takes True, False or trioecho.Deflate(...); you gave None"),
     ("path", b"/ws", TypeError, "path takes a string such as '/ws'; you gave b'/ws'"),
     ("path", "ws", ValueError, "path must begin with a slash; you gave 'ws': write '/ws'"),
     ("path", "", ValueError, "path must begin with a slash; you gave '': write '/'"),

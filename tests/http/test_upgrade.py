@@ -18,7 +18,9 @@ from trioecho._http.messages import Request
 from trioecho._http.refusals import Refused
 from trioecho._http.request_head import parse_head, path_and_target
 from trioecho._http.upgrade import (
+    MOST_PARAMETERS,
     accepting_response,
+    agree_on_compression,
     check_handshake,
     check_host,
     choose_subprotocol,
@@ -462,6 +464,66 @@ def test_the_accepting_response_has_more_headers():
     assert response.endswith(
         b"\r\nSec-WebSocket-Protocol: chat\r\nSet-Cookie: a=1\r\nSet-Cookie: b=\xeb\r\n\r\n"
     )
+
+
+def test_the_accepting_response_says_what_was_agreed_on():
+    """Extensions in a line of their own."""
+    response = accepting_response(KEY, None, (), "permessage-deflate; server_max_window_bits=12")
+    assert response.endswith(
+        b"\r\nSec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=12\r\n\r\n"
+    )
+
+
+COMPRESSION = WebSocketOptions(compression=True)
+
+
+@pytest.mark.parametrize(
+    ("offered", "answer"),
+    [
+        (None, None),
+        ("x-other", None),
+        ("permessage-deflate", "permessage-deflate; server_max_window_bits=12"),
+        (["x-other", "permessage-deflate; server_max_window_bits=9"], "permessage-deflate; server_max_window_bits=9"),
+        (
+            ["permessage-deflate; server_max_window_bits=08", 'permessage-deflate; server_max_window_bits="10"'],
+            "permessage-deflate; server_max_window_bits=10",
+        ),
+    ],
+)  # fmt: skip
+def test_compression_is_agreed_on_over_all_header_lines(offered, answer):
+    """The first offer that is good; and nothing where the server has none."""
+    asked = request({"Sec-WebSocket-Extensions": offered})
+    agreement = agree_on_compression(asked, COMPRESSION)
+    assert (None if agreement is None else agreement.answer) == answer
+    assert agree_on_compression(asked, WebSocketOptions()) is None
+
+
+@pytest.mark.parametrize(
+    ("offered", "received"),
+    [
+        ("permessage-deflate;;", "'permessage-deflate;;'"),
+        (["permessage-deflate", "bad@"], "'bad@'"),
+        ("x" * 200 + "@", "'" + "x" * 100 + "'... (201 characters)"),
+    ],
+)
+def test_what_is_no_list_of_extensions_is_400(offered, received):
+    """RFC 6455 §9.1: the handshake fails; the sentence shows what was received, and not too much of it."""
+    with pytest.raises(Refused) as refused:
+        agree_on_compression(request({"Sec-WebSocket-Extensions": offered}), COMPRESSION)
+    assert (refused.value.status, refused.value.sentence) == (
+        400,
+        "Sec-WebSocket-Extensions is a list of extensions such as 'permessage-deflate; client_max_window_bits'; "
+        f"received {received}.",
+    )
+
+
+def test_a_list_of_extensions_that_is_too_long_is_431():
+    """Nobody should have to look through it."""
+    most = "x" + ";a" * MOST_PARAMETERS
+    assert agree_on_compression(request({"Sec-WebSocket-Extensions": most}), COMPRESSION) is None
+    with pytest.raises(Refused) as refused:
+        agree_on_compression(request({"Sec-WebSocket-Extensions": [most, "y;a"]}), COMPRESSION)
+    assert refused.value.status == 431
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.2", "1.9"])

@@ -627,6 +627,8 @@ async def test_the_record_tells_who_closed_first_and_what_went_each_way(
         bytes_received=5,
         messages_sent=1,
         bytes_sent=5,
+        wire_bytes_received=5,
+        wire_bytes_sent=5,
     )
     (line,) = [entry.getMessage() for entry in caplog.records]
     assert line.startswith(

@@ -73,6 +73,15 @@ def test_the_line_of_an_ordinary_close_is_short() -> None:
         ({"messages_skipped": 1}, "; 1 message skipped"),
         ({"messages_skipped": 7}, "; 7 messages skipped"),
         ({"handler_cancelled": True}, "; handler cancelled"),
+        (
+            {
+                "extensions": "permessage-deflate",
+                "messages_sent": 3,
+                "bytes_sent": 600,
+                "wire_bytes_sent": 210,
+            },
+            "(600 B, 210 B on the wire);",
+        ),
         ({"cause": "handler raised", "error": "E: x"}, "; error 'E: x'"),
     ],
 )

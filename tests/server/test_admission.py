@@ -227,3 +227,20 @@ async def test_a_token_among_the_subprotocols_is_never_agreed_on(caplog: pytest.
     assert seen == [("chat",), ()]
     assert "s3cret" not in caplog.text
     assert "wr0ng" not in caplog.text
+
+
+async def test_each_route_offers_its_own_compression() -> None:
+    """And a header that is no list of extensions is refused where there is one that reads it."""
+    compressing = trioecho.WebSocketOptions(compression=trioecho.Deflate(server_max_window_bits=9))
+    routes = {"/plain": echo, "/small": WebSocketRoute(echo, options=compressing)}
+    offer = ("Sec-WebSocket-Extensions", "permessage-deflate")
+    async with serving(routes) as server:
+        for path, answer in (("/small", "permessage-deflate; server_max_window_bits=9"), ("/plain", None)):
+            async with plain_http(server) as client:
+                accepted = await knock(client, path, offer)
+                assert accepted.status == 101
+                assert dict(accepted.headers).get("sec-websocket-extensions") == answer
+        for path, status in (("/small", 400), ("/plain", 101)):
+            async with plain_http(server) as client:
+                answer = await knock(client, path, ("Sec-WebSocket-Extensions", "permessage-deflate;;"))
+                assert answer.status == status
