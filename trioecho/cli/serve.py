@@ -63,6 +63,8 @@ Examples:
     python -m trioecho --tls-cert cert.pem --tls-key key.pem
   Behind a proxy that cuts connections idle for 60 seconds:
     python -m trioecho --keep-alive-interval 30
+  For clients on slow networks, whose messages hold no secrets:
+    python -m trioecho --compression deflate
 
 \b
 Exit status:
