@@ -280,3 +280,56 @@ def test_what_is_only_counted_is_not_inflated() -> None:
     assert (len(messages), one.messages, one.held) == (21, 21, False)
     assert peak < 500_000, peak
     assert one.payload_bytes == one.wire_bytes
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 1000, 100_000])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_one_message_alone_is_taken_in_one_step(size: int, opcode: int) -> None:
+    """With the same result, the same counts and the same context behind it as by the long way."""
+    content = ("ä☃x" * size).encode()[: size // 6 * 6] if size < 100_000 else b"x" * size
+    short, long = decoder(), decoder()
+    client = Compressor()
+    for _ in range(2):
+        data = compressed_frame(opcode, client.payload(content))
+        messages: list[str | bytes] = []
+        assert long.decode(data, messages) is None
+        assert short.decode_one(data) == messages[0] == (content.decode() if opcode == TEXT else content)
+    for one in (short, long):
+        assert (one.messages, one.payload_bytes) == (2, 2 * len(content))
+    assert short.wire_bytes == long.wire_bytes
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_wrong_message_alone_is_told_as_by_the_long_way(name: str) -> None:
+    """The same code and the same words."""
+    bad, code = BAD[name]
+    with pytest.raises(FrameError) as told:
+        decoder().decode(bad, [])
+    one = decoder()
+    if name == "RSV1":
+        assert one.decode_one(bad) is None
+        return
+    with pytest.raises(FrameError) as told_alone:
+        one.decode_one(bad)
+    assert (told_alone.value.close_code, told_alone.value.reason) == (code, told.value.reason)
+
+
+def test_more_or_less_than_one_message_is_left_to_the_long_way() -> None:
+    """A part of a frame, two frames, a frame behind a part, a message in fragments, one that is too long."""
+    data = compressed_frame(TEXT, alone(b"hello"))
+    for other in (
+        data[:3],
+        data[:-1],
+        data * 2,
+        compressed_frame(TEXT, alone(b"hello"), fin=False),
+        compressed_frame(BINARY, bytes(70_000)),
+        b"\xc1" + data[1:2].replace(b"\x80", b"") + b"\x05" * 8,
+    ):
+        assert decoder().decode_one(other) is None
+    one = decoder()
+    one.decode(compressed_frame(TEXT, b"", fin=False), [])
+    assert one.decode_one(data) is None
+    one = decoder()
+    one.decode(data[:1], [])
+    assert one.decode_one(data[1:]) is None
+    assert decoder(most=10).decode_one(compressed_frame(BINARY, bytes(1036))) is None

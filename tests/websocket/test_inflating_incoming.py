@@ -223,3 +223,12 @@ async def test_a_slow_handler_holds_the_loop_no_longer_than_one_message() -> Non
             rounds += 1
             await trio.lowlevel.checkpoint()
         assert rounds >= BOMBS - 5
+
+
+def test_a_wrong_message_alone_is_an_error() -> None:
+    """And nothing is raised."""
+    inbox = incoming()
+    assert inbox.feed(compressed_frame(TEXT, alone(b"\xff")), 1.0)
+    assert inbox.error is not None
+    assert inbox.error.close_code == 1007
+    assert not inbox.messages

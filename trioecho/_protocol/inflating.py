@@ -14,9 +14,14 @@ from typing import Final
 from trioecho._protocol.decoder import FrameDecoder
 from trioecho._protocol.deflate import RSV1, Agreement, Inflater
 from trioecho._protocol.frames import BINARY, TEXT, FrameError
+from trioecho._protocol.masking import mask
 
 TURN: Final = 65_536
 """Bytes inflated in one call after which no further message is begun: as many as a chunk of plain messages has."""
+
+
+_WHOLE_TEXT: Final = 0x80 | RSV1 | TEXT
+_WHOLE_BINARY: Final = 0x80 | RSV1 | BINARY
 
 
 class InflatingDecoder(FrameDecoder):
@@ -31,6 +36,7 @@ class InflatingDecoder(FrameDecoder):
         "_content",
         "_counting",
         "_inflater",
+        "_longest",
         "_most",
         "_saved",
         "_turn",
@@ -45,6 +51,8 @@ class InflatingDecoder(FrameDecoder):
         super().__init__(max_message_size=max_message_size, max_fragments=max_fragments)
         self._inflater = Inflater(agreement.client_window_bits, takeover=agreement.client_takeover)
         self._most = max_message_size
+        # What it may have before.
+        self._longest = max_message_size + (max_message_size >> 3) + 1024
         # Of the message that is being assembled: whether it is compressed, its bytes on the wire, and inflated.
         self._compressed = False
         self._wire = self._content = 0
@@ -70,6 +78,36 @@ class InflatingDecoder(FrameDecoder):
         """From here on messages are counted, and nothing is inflated: a compressed one counts as it came."""
         self._counting = True
 
+    def decode_one(self, data: bytes) -> str | bytes | None:
+        """As `FrameDecoder.decode_one`, also for a compressed message; raises `FrameError` where that is wrong."""
+        if data[0] not in (_WHOLE_TEXT, _WHOLE_BINARY):
+            return super().decode_one(data)
+        size = len(data)
+        if size < 6 or self._opcode or self._data:
+            return None
+        length = data[1] - 128
+        start = 6
+        if length == 126 and size >= 134:
+            length = data[2] << 8 | data[3]
+            start = 8
+        elif length > 125:
+            return None
+        if length != size - start or length > self._longest:
+            return None
+        content = self._inflater.inflate(mask(data[start:], data[start - 4 : start]), self._most, last=True)
+        if len(content) > self._most:
+            raise self._too_big()
+        message: str | bytes = content
+        if data[0] == _WHOLE_TEXT:
+            try:
+                message = content.decode()
+            except UnicodeDecodeError as error:
+                raise FrameError(1007, f"text is not UTF-8: {error.reason}") from None
+        self.messages += 1
+        self.payload_bytes += len(content)
+        self._saved += len(content) - length
+        return message
+
     def decode(self, data: bytes, messages: list[str | bytes]) -> bytes | None:
         """As `FrameDecoder.decode`; where `held` is true afterwards, there is more to decode of what was given."""
         self._turn = 0
@@ -94,12 +132,12 @@ class InflatingDecoder(FrameDecoder):
     def _begin_frame(self, first: int, length: int, key: bytes) -> None:
         if first & RSV1 and not self._opcode:
             self._compressed = True
-            self._max_message_size = most = self._most + (self._most >> 3) + 1024
-            if length > most:
+            self._max_message_size = self._longest
+            if length > self._longest:
                 raise FrameError(
                     1009,
-                    f"compressed message has at least {length} bytes; at most {most} are accepted, and {self._most} "
-                    "when it is inflated",
+                    f"compressed message has at least {length} bytes; at most {self._longest} are accepted, and "
+                    f"{self._most} when it is inflated",
                 )
         super()._begin_frame(first, length, key)
 
@@ -132,10 +170,13 @@ class InflatingDecoder(FrameDecoder):
         room = self._most - self._content
         inflated = self._inflater.inflate(piece, room, last=last)
         if len(inflated) > room:
-            raise FrameError(
-                1009,
-                f"message has more than {self._most} bytes when it is inflated, which is all that is accepted",
-            )
+            raise self._too_big()
         self._content += len(inflated)
         self._turn += len(inflated)
         return inflated
+
+    def _too_big(self) -> FrameError:
+        return FrameError(
+            1009,
+            f"message has more than {self._most} bytes when it is inflated, which is all that is accepted",
+        )

@@ -9,8 +9,9 @@ before everything that ends the conversation later: the handler is given it also
 from __future__ import annotations
 
 from trioecho._protocol.deflate import Agreement
+from trioecho._protocol.frames import FrameError
 from trioecho._protocol.inflating import InflatingDecoder
-from trioecho._websocket.incoming import Incoming
+from trioecho._websocket.incoming import FRAME_OVERHEAD, WAITING_BYTES, Incoming
 
 
 class InflatingIncoming(Incoming):
@@ -44,6 +45,26 @@ class InflatingIncoming(Incoming):
     @property
     def behind(self) -> bool:
         return self._inflating.held
+
+    def feed(self, data: bytes, now: float) -> bool:
+        """As `Incoming.feed`, with what is inflated as the size."""
+        decoder = self._inflating
+        before = decoder.payload_bytes
+        try:
+            message = decoder.decode_one(data)
+        except FrameError as error:
+            # A new one, as in `_decode`.
+            self.error = FrameError(error.close_code, error.reason)
+            return True
+        if message is None:
+            return self._feed_frames(data, now)
+        self.message_at = now
+        self.messages.append(message)
+        self.size += decoder.payload_bytes - before + FRAME_OVERHEAD
+        if self.size >= WAITING_BYTES:
+            self.full = True
+        self.wake()
+        return False
 
     def _feed_frames(self, data: bytes, now: float) -> bool:
         other = super()._feed_frames(data, now)
