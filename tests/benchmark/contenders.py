@@ -22,6 +22,7 @@ START_TIMEOUT = 15.0
 END_TIMEOUT = 3.0
 
 WEBSOCKET = frozenset({Group.WEBSOCKET})
+DEFLATE = frozenset({Group.WEBSOCKET, Group.DEFLATE})
 
 
 class StartError(Exception):
@@ -63,7 +64,7 @@ CONTENDERS = (
         "trioecho",
         "trioecho_server.py",
         ("trioecho", "trio", "trio-websocket"),
-        groups=WEBSOCKET | {Group.TLS},
+        groups=DEFLATE | {Group.TLS},
         broadcast="trioecho_broadcast.py",
     ),
     Contender(
@@ -88,6 +89,7 @@ CONTENDERS = (
         "websockets, asyncio",
         "websockets_asyncio.py",
         ("websockets",),
+        groups=DEFLATE,
         broadcast="websockets_broadcast.py",
     ),
     Contender(
@@ -96,10 +98,13 @@ CONTENDERS = (
         "websockets_asyncio.py",
         ("websockets", "uvloop"),
         ("uvloop",),
+        groups=DEFLATE,
         broadcast="websockets_broadcast.py",
     ),
-    Contender("aiohttp-uvloop", "aiohttp, uvloop", "aiohttp_uvloop.py", ("aiohttp", "uvloop")),
-    Contender("ws-node", "ws, Node", "ws_node.js", (), broadcast="ws_node_broadcast.js"),
+    Contender(
+        "aiohttp-uvloop", "aiohttp, uvloop", "aiohttp_uvloop.py", ("aiohttp", "uvloop"), groups=DEFLATE
+    ),
+    Contender("ws-node", "ws, Node", "ws_node.js", (), groups=DEFLATE, broadcast="ws_node_broadcast.js"),
     Contender("picows-uvloop", "picows, uvloop", "picows_uvloop.py", ("picows", "aiofastnet", "uvloop")),
     Contender("tcp-trio", "raw TCP, Trio", "tcp_trio.py", ("trio",), groups=frozenset({Group.TCP_TRIO})),
     Contender("tcp-epoll", "raw TCP, epoll", "tcp_epoll.py", (), groups=frozenset({Group.TCP_CEILING})),
@@ -137,14 +142,15 @@ def command(contender: Contender, load: Load, certificate: Path | None) -> tuple
     """The command that starts a contender for `load`, and its environment."""
     program = str(SERVERS / contender.program_for(load))
     environment = dict(os.environ)
+    deflate = ["--deflate"] if load.extension else []
     if program.endswith(".js"):
         environment["NODE_PATH"] = str(node_modules())
-        return ["node", program], environment
+        return ["node", program, *deflate], environment
     # The tree is measured as it stands, whether or not it is installed.
     paths = [str(REPOSITORY), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     tls = ["--certificate", str(certificate)] if certificate else []
-    return [sys.executable, program, *contender.arguments, *tls], environment
+    return [sys.executable, program, *contender.arguments, *tls, *deflate], environment
 
 
 @contextmanager

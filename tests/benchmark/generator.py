@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from deflating import Deflating, deflated_pool
 from exchange import Exchange, Sample
 from fanout import FanOut
 from opening import PATIENCE, ContenderError, Opener, say_goodbye
@@ -41,6 +42,7 @@ class Task:
     size: int = 64
     text: bool = True
     idle: int = 0
+    extension: str = ""
     protocol: str = "ws"
     authority: str | None = None
 
@@ -89,10 +91,16 @@ def under_load(exchange: Exchange, task: Task) -> dict[str, float]:
     return summary(sample, task, cpu_seconds(task.server) - before)
 
 
+def unloaded_exchange(task: Task) -> Exchange:
+    """The task's messages, and no connection yet."""
+    if task.extension:
+        return Deflating(deflated_pool(size=task.size))
+    return Exchange(frame_pool(size=task.size, depth=task.depth, text=task.text, protocol=task.protocol))
+
+
 def loaded_exchange(task: Task, opener: Opener) -> Exchange:
     """The task's busy connections, all open before the first of them sends."""
-    pool = frame_pool(size=task.size, depth=task.depth, text=task.text, protocol=task.protocol)
-    exchange = Exchange(pool)
+    exchange = unloaded_exchange(task)
     for connection in [opener.open() for _ in range(task.connections)]:
         exchange.busy(connection)
     return exchange
@@ -110,6 +118,12 @@ def latency(task: Task, opener: Opener) -> dict[str, float]:
     """Like `throughput`; the value is the median latency in microseconds."""
     result = throughput(task, opener)
     return result | {"value": result["p50"]}
+
+
+def deflated(task: Task, opener: Opener) -> dict[str, float]:
+    """Like `throughput`; the value is microseconds of server CPU for each message, inflated and deflated again."""
+    result = throughput(task, opener)
+    return result | {"value": result["server_cpu"] / result["value"] * 1e6}
 
 
 def crowd(task: Task, opener: Opener) -> dict[str, float]:
@@ -163,8 +177,7 @@ def stretch(opener: Opener, count: int) -> list[float]:
 
 def memory(task: Task, opener: Opener) -> dict[str, float]:
     """KiB of server memory per connection that has echoed one message and idles since."""
-    pool = frame_pool(size=task.size, depth=1, text=task.text, protocol=task.protocol)
-    exchange = Exchange(pool)
+    exchange = unloaded_exchange(task)
 
     def open_and_echo(count: int) -> None:
         for _ in range(count):
@@ -212,7 +225,10 @@ def broadcasts(task: Task, opener: Opener) -> dict[str, float]:
     return result | {"value": result["server_cpu"] / deliveries * 1e6}
 
 
-KINDS = {kind.__name__: kind for kind in (throughput, latency, crowd, handshakes, memory, pings, broadcasts)}
+KINDS = {
+    kind.__name__: kind
+    for kind in (throughput, latency, deflated, crowd, handshakes, memory, pings, broadcasts)
+}
 
 
 def main() -> None:
@@ -221,7 +237,7 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
-        opener = Opener(task.port, protocol=task.protocol, authority=task.authority)
+        opener = Opener(task.port, protocol=task.protocol, authority=task.authority, extension=task.extension)
         print(json.dumps(KINDS[task.kind](task, opener)))
     except (ContenderError, OSError) as failure:
         sys.exit(f"{type(failure).__name__}: {failure}")

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from deflating import OFFER, OFFER_WITHOUT_CONTEXT
+
 
 class Group(StrEnum):
     """Which contenders take part in a load."""
@@ -14,6 +16,7 @@ class Group(StrEnum):
     TCP_TRIO = "tcp trio"
     TLS = "tls"
     BROADCAST = "broadcast"
+    DEFLATE = "deflate"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +25,7 @@ class Load:
 
     `kind` is how `generator.py` measures it, and `unit` what its value then is. `goals` are the ratios to reach, by
     contender: with `higher_is_better` at least so many times the peer's value, otherwise at most. A contender's own
-    name as its goal is a bound on the value itself.
+    name as its goal is a bound on the value itself. `extension` is what the connections offer.
     """
 
     name: str
@@ -35,13 +38,14 @@ class Load:
     text: bool = True
     idle: int = 0
     tls: bool = False
+    extension: str = ""
     higher_is_better: bool = True
     groups: frozenset[Group] = frozenset({Group.WEBSOCKET})
     goals: Mapping[str, float] = field(default_factory=dict)
 
     def task(self) -> dict[str, Any]:
         """The part of `generator.Task` that the load decides."""
-        fields = ("kind", "connections", "depth", "size", "text", "idle")
+        fields = ("kind", "connections", "depth", "size", "text", "idle", "extension")
         return {name: getattr(self, name) for name in fields}
 
 
@@ -166,6 +170,68 @@ LOADS = (
         higher_is_better=False,
         groups=frozenset({Group.BROADCAST}),
         goals={"websockets-uvloop": 0.5},
+    ),
+    Load(
+        name="deflate-200",
+        title="CPU for an echo of 200 B JSON, deflated",
+        kind="deflated",
+        unit="µs/message",
+        connections=50,
+        size=200,
+        extension=OFFER,
+        higher_is_better=False,
+        groups=frozenset({Group.DEFLATE}),
+        goals={"websockets-uvloop": 1.0},
+    ),
+    Load(
+        name="deflate-2k",
+        title="CPU for an echo of 2 KiB JSON, deflated",
+        kind="deflated",
+        unit="µs/message",
+        connections=50,
+        size=2048,
+        extension=OFFER,
+        higher_is_better=False,
+        groups=frozenset({Group.DEFLATE}),
+        goals={"websockets-uvloop": 0.77},
+    ),
+    Load(
+        name="deflate-64k",
+        title="CPU for an echo of 64 KiB JSON, deflated",
+        kind="deflated",
+        unit="µs/message",
+        connections=10,
+        size=2**16,
+        extension=OFFER,
+        higher_is_better=False,
+        groups=frozenset({Group.DEFLATE}),
+        goals={"websockets-uvloop": 1.0},
+    ),
+    Load(
+        name="deflate-memory",
+        title="memory per idle connection that deflates, of 1,000",
+        kind="memory",
+        unit="KiB",
+        connections=50,
+        size=2048,
+        idle=1000,
+        extension=OFFER,
+        higher_is_better=False,
+        groups=frozenset({Group.DEFLATE}),
+        goals={"websockets-asyncio": 1.0},
+    ),
+    Load(
+        name="deflate-memory-no-context",
+        title="the same, without context takeover",
+        kind="memory",
+        unit="KiB",
+        connections=50,
+        size=2048,
+        idle=1000,
+        extension=OFFER_WITHOUT_CONTEXT,
+        higher_is_better=False,
+        groups=frozenset({Group.DEFLATE}),
+        goals={"websockets-asyncio": 1.0},
     ),
     Load(
         name="tls",

@@ -27,12 +27,16 @@ class ContenderError(Exception):
 class Opener:
     """Opens connections to the contender on `port`, one after the other.
 
-    `protocol` is `ws` or `tcp` (no handshake); `authority` is the PEM file of the CA to trust, which means TLS.
+    `protocol` is `ws` or `tcp` (no handshake); `authority` is the PEM file of the CA to trust, which means TLS;
+    `extension` is what to offer, and has to be agreed on.
     """
 
-    def __init__(self, port: int, *, protocol: str, authority: str | None = None) -> None:
+    def __init__(
+        self, port: int, *, protocol: str, authority: str | None = None, extension: str = ""
+    ) -> None:
         self._port = port
-        self._handshakes = itertools.cycle(handshake_pool(port)) if protocol == "ws" else None
+        self._extension = extension.partition(";")[0].encode()
+        self._handshakes = itertools.cycle(handshake_pool(port, extension)) if protocol == "ws" else None
         self._tls = ssl.create_default_context(cafile=authority) if authority else None
         self._sources: Iterator[str] = itertools.cycle(SOURCES)
 
@@ -51,15 +55,15 @@ class Opener:
             if self._tls is not None:
                 connection = self._tls.wrap_socket(connection, server_hostname=HOST)
             if self._handshakes is not None:
-                shake_hands(connection, *next(self._handshakes))
+                shake_hands(connection, *next(self._handshakes), self._extension)
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def shake_hands(connection: socket.socket, request: bytes, accept: bytes) -> None:
-    """Send `request` and read the answer, which must be a 101 with `accept` in it and nothing behind it."""
+def shake_hands(connection: socket.socket, request: bytes, accept: bytes, extension: bytes) -> None:
+    """Send `request` and read the answer: a 101 with `accept` and `extension` in it, and nothing behind it."""
     connection.sendall(request)
     answer = b""
     while b"\r\n\r\n" not in answer:
@@ -69,6 +73,8 @@ def shake_hands(connection: socket.socket, request: bytes, accept: bytes) -> Non
         answer += received
     if not answer.startswith(b"HTTP/1.1 101 ") or accept not in answer or not answer.endswith(b"\r\n\r\n"):
         raise ContenderError(f"wrong handshake: {answer!r}")
+    if extension not in answer:
+        raise ContenderError(f"did not agree on {extension.decode()}: {answer!r}")
 
 
 def say_goodbye(connection: socket.socket, close_frame: bytes) -> None:

@@ -93,9 +93,13 @@ def ping_pool(*, size: int = 4, count: int = MOST_FRAMES) -> Pool:
     )
 
 
-def handshake_pool(port: int, count: int = 256) -> list[tuple[bytes, bytes]]:
-    """`count` requests for `/ws`, each with the line of the answer that proves it was computed for its key."""
+def handshake_pool(port: int, extension: str = "", count: int = 256) -> list[tuple[bytes, bytes]]:
+    """`count` requests for `/ws`, each with the line of the answer that proves it was computed for its key.
+
+    `extension` is what they offer in Sec-WebSocket-Extensions; without it they have no such field.
+    """
     rng = random.Random(port)
+    offer = f"Sec-WebSocket-Extensions: {extension}\r\n".encode() if extension else b""
     pool = []
     for _ in range(count):
         key = base64.b64encode(rng.randbytes(16))
@@ -106,7 +110,8 @@ def handshake_pool(port: int, count: int = 256) -> list[tuple[bytes, bytes]]:
             b"Upgrade: websocket\r\n"
             b"Connection: Upgrade\r\n"
             b"Sec-WebSocket-Key: %b\r\n"
+            b"%b"
             b"Sec-WebSocket-Version: 13\r\n\r\n"
-        ) % (port, key)
+        ) % (port, key, offer)
         pool.append((request, accept))
     return pool

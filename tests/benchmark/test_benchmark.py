@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,16 +166,18 @@ def receive(connection: socket.socket, size: int) -> bytes:
     return data
 
 
-def upgrade(connection: socket.socket) -> None:
-    """Read the request of a WebSocket handshake and accept it."""
+def upgrade(connection: socket.socket, extension: str = "") -> None:
+    """Read the request of a WebSocket handshake and accept it, and the extension that it offers."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += receive(connection, 1)
     key = head.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+    agreed = f"Sec-WebSocket-Extensions: {extension}\r\n".encode() if extension else b""
+    assert agreed in head
     accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
     connection.sendall(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n" + agreed + b"\r\n"
     )
 
 
@@ -305,6 +308,93 @@ def test_the_generator_notices_a_wrong_broadcast(change: Callable[[bytes], bytes
         done = generate(port, kind="broadcasts", size=100)
     assert done.returncode == (1 if complaint else 0), done.stderr
     assert complaint in done.stderr
+
+
+OFFER = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"
+
+
+def deflated_frames(message: bytes, context: "zlib._Compress", *, parts: int = 1) -> bytes:
+    """A compressed message of a server, in so many frames."""
+    content = (context.compress(message) + context.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
+    size = -(-len(content) // parts)
+    pieces = [content[start : start + size] for start in range(0, len(content), size)]
+    frames = []
+    for number, piece in enumerate(pieces):
+        first = (0xC1 if number == 0 else 0) & 0x7F | (0x80 if piece is pieces[-1] else 0)
+        head = (
+            bytes([first, 126]) + len(piece).to_bytes(2) if len(piece) > 125 else bytes([first, len(piece)])
+        )
+        frames.append(head + piece)
+    return b"\x89\x03abc".join(frames)
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (lambda message, context: deflated_frames(message, context), ""),
+        (lambda message, context: deflated_frames(message, context, parts=3), ""),
+        (lambda message, context: b"\x89\x03abc" + deflated_frames(message, context), ""),
+        (lambda message, context: deflated_frames(message[:-1] + b" ", context), "wrong echo"),
+        (lambda message, context: deflated_frames(message, context) * 2, "wrong echo"),
+        (lambda message, context: b"\x81\x7e" + len(message).to_bytes(2) + message, "not compressed text"),
+        (lambda message, context: b"\xc1\x05wrong", "cannot be inflated"),
+        (lambda message, context: b"", "hung up"),
+    ],
+    ids=["true", "in frames", "behind a Ping", "one byte wrong", "twice", "plain", "no deflate", "nothing"],
+)
+def test_the_generator_notices_a_wrong_compressed_echo(
+    answer: "Callable[[bytes, zlib._Compress], bytes]", complaint: str
+) -> None:
+    """It sends messages that are compressed each by itself, and inflates and compares the answers in their order."""
+    received = []
+
+    def serve(connection: socket.socket) -> None:
+        upgrade(connection, extension=OFFER)
+        context = zlib.compressobj(6, zlib.DEFLATED, -12)
+        while True:
+            opcode, length = receive(connection, 2)
+            length &= 0x7F
+            if length == 126:
+                length = int.from_bytes(receive(connection, 2))
+            mask, masked = receive(connection, 4), receive(connection, length)
+            payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked))
+            if opcode == 0xC1:
+                # Without any context.
+                message = zlib.decompressobj(-12).decompress(payload + b"\x00\x00\xff\xff")
+                received.append(message)
+                data = answer(message, context)
+                if not data:
+                    return
+                connection.sendall(data)
+
+    with serving(serve) as port:
+        done = generate(port, kind="deflated", size=300, extension=OFFER)
+    assert done.returncode == (1 if complaint else 0), done.stderr
+    assert complaint in done.stderr
+    assert {len(message) for message in received} == {300}
+    assert all(json.loads(message)["type"] == "orders" for message in received)
+
+
+def test_a_contender_that_declines_compression_is_noticed() -> None:
+    """Its number would be that of another load."""
+    with trioecho.LiveServer() as live:
+        done = generate(live.server.port, kind="deflated", extension=OFFER)
+    assert done.returncode == 1
+    assert "did not agree on permessage-deflate" in done.stderr
+
+
+@pytest.mark.parametrize("size", [200, 2**16])
+def test_the_price_of_a_compressed_echo_is_the_servers_processor_time(size: int) -> None:
+    """For each message, in microseconds; short and long ones, which are compressed in slices."""
+    options = trioecho.WebSocketOptions(compression=True)
+    with trioecho.LiveServer(options=options) as live:
+        done = generate(live.server.port, kind="deflated", seconds=1.0, size=size, extension=OFFER)
+    assert done.returncode == 0, done.stderr
+    sample = json.loads(done.stdout)
+    assert 0 < sample["value"] < 1_000_000
+    (record,) = live.records
+    assert record.wire_bytes_received < record.bytes_received
+    assert record.wire_bytes_sent < record.bytes_sent
 
 
 def test_the_price_of_a_broadcast_is_the_servers_processor_time() -> None:

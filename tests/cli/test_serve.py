@@ -27,9 +27,10 @@ from command_line import (
     speaks_tls,
 )
 from command_line import certificate as certificate
-from server_process import PATIENCE
+from server_process import PATIENCE, ServerProcess
 from serving import unix_path as unix_path
 from websockets.exceptions import InvalidStatus
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import unix_connect
 
 import trioecho
@@ -58,6 +59,9 @@ DEFAULTS = {
     "--max-message-size": "1MiB",
     "--max-connections": "(no limit)",
     "--subprotocol": "(none)",
+    "--compression": "off",
+    "--compression-window-bits": "12",
+    "--compression-no-context-takeover": None,
     "--tls-cert": None,
     "--tls-key": None,
     "--log-level": "info",
@@ -69,10 +73,10 @@ DEFAULTS = {
 def test_help_names_every_option_with_its_default() -> None:
     """--help shows the options that were asked for, no others, each with its default."""
     text = " ".join(help_text().split())
-    shown = dict.fromkeys(re.findall(r"(--[a-z-]+) [A-Z]+ ", text.split("Environment:")[0]))
-    assert set(shown) == set(DEFAULTS)
+    shown = dict.fromkeys(re.findall(r"(--[a-z-]+) [A-Z]", text.split("Environment:")[0]))
+    assert set(shown) - {"--help", "--version"} == set(DEFAULTS)
     for option, default in DEFAULTS.items():
-        described = re.search(rf"{option} [A-Z]+ (.*?)(?= --[a-z]|$)", text)
+        described = re.search(rf"{option} [A-Z]+ ?(.*?)(?= --[a-z]|$)", text)
         assert described, option
         if default is not None:
             assert f"[default: {default}]" in described[1]
@@ -107,7 +111,7 @@ def test_every_option_is_known_to_the_complaints() -> None:
     """A complaint of WebSocketOptions can always be said in the name of a command-line option."""
     names = {option for param in main.params for option in param.opts}
     unknown = set(OPTION_OF_FIELD.values()) - names
-    assert unknown == {"--max-fragments", "--stream-messages", "--compression"}, (
+    assert unknown == {"--max-fragments", "--stream-messages"}, (
         "fields that have no option, and cannot be set wrongly"
     )
 
@@ -391,6 +395,79 @@ def test_option_subprotocol(start_server: Start) -> None:
         assert ws.subprotocol == "chat.v2"
     with client(server.websocket_url, subprotocols=["other"]) as ws:
         assert ws.subprotocol is None
+
+
+def extensions_agreed(server: ServerProcess, *extensions: ClientPerMessageDeflateFactory) -> list[str]:
+    """What the server's answer agrees on with a client that offers these, or what `websockets` offers by itself."""
+    with client(server.websocket_url, extensions=extensions or None) as ws:
+        ws.send("hello " * 1000)
+        assert ws.recv(PATIENCE) == "hello " * 1000
+        assert ws.response is not None
+        return ws.response.headers.get_all("Sec-WebSocket-Extensions")
+
+
+def test_option_compression(start_server: Start) -> None:
+    """--compression deflate agrees on permessage-deflate with a client that offers it; the default is off."""
+    assert options_given().compression is False
+    assert extensions_agreed(start_server()) == []
+    assert options_given("--compression", "deflate").compression == trioecho.Deflate()
+    (agreed,) = extensions_agreed(start_server("--compression", "deflate"))
+    assert agreed.split("; ")[0] == "permessage-deflate"
+    with client(start_server("--compression", "deflate").websocket_url, compression=None) as ws:
+        assert ws.response is not None
+        assert "Sec-WebSocket-Extensions" not in ws.response.headers
+
+
+def test_option_compression_window_bits(start_server: Start) -> None:
+    """--compression-window-bits is the largest window of either side."""
+    server = start_server("--compression", "deflate", "--compression-window-bits", "10")
+    (agreed,) = extensions_agreed(server, ClientPerMessageDeflateFactory(client_max_window_bits=True))
+    assert set(agreed.split("; ")[1:]) == {"server_max_window_bits=10", "client_max_window_bits=10"}
+
+
+def test_option_compression_no_context_takeover(start_server: Start) -> None:
+    """--compression-no-context-takeover has both sides compress each message by itself."""
+    server = start_server("--compression", "deflate", "--compression-no-context-takeover")
+    (agreed,) = extensions_agreed(server)
+    assert {"server_no_context_takeover", "client_no_context_takeover"} < set(agreed.split("; "))
+
+
+def test_compression_can_be_set_in_the_environment(start_server: Start) -> None:
+    """By names that are made as all others are; a flag is 1."""
+    server = start_server(
+        env={
+            "TRIOECHO_COMPRESSION": "deflate",
+            "TRIOECHO_COMPRESSION_WINDOW_BITS": "9",
+            "TRIOECHO_COMPRESSION_NO_CONTEXT_TAKEOVER": "1",
+        }
+    )
+    (agreed,) = extensions_agreed(server)
+    assert {"server_max_window_bits=9", "server_no_context_takeover"} < set(agreed.split("; "))
+
+
+def test_parameters_of_compression_without_compression_are_refused() -> None:
+    """They would be without effect: one line says what is missing, in the words of the command line."""
+    for arguments, sentence in (
+        (
+            ["--compression-window-bits", "12"],
+            "--compression-window-bits needs --compression deflate, whose window this is",
+        ),
+        (
+            ["--compression", "off", "--compression-no-context-takeover"],
+            "--compression-no-context-takeover needs --compression deflate, whose context this is",
+        ),
+        (
+            ["--compression", "deflate", "--compression-window-bits", "16"],
+            "--compression-window-bits: '16' does not fit: write a whole number from 8 to 15",
+        ),
+        (["--compression", "gzip"], "--compression: 'gzip' is not one of 'off', 'deflate'."),
+    ):
+        assert refused(*arguments) == (2, sentence)
+    env = {"TRIOECHO_COMPRESSION_WINDOW_BITS": "12", "PATH": "/usr/bin"}
+    assert refused(env=env) == (
+        2,
+        "--compression-window-bits needs --compression deflate, whose window this is",
+    )
 
 
 def test_option_tls_key(start_server: Start, certificate: dict[str, Path]) -> None:

@@ -43,7 +43,7 @@ def width(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def seen(browser: Browser, start: StartServer, scheme: str, width: int) -> Iterator[Tab]:
     """The page in one color scheme and one width."""
-    server = start(subprotocols=("chat",))
+    server = start(subprotocols=("chat",), compression=True)
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
     with Tab(context, server.url) as tab:
         yield tab

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -53,8 +56,14 @@ def code_of(tab: Tab, language: str) -> str:
 
 
 def run_python(code: str) -> str:
+    # A proxy that the environment names is none of the conversation's.
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=30
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -109,6 +118,93 @@ def test_programs_hold_the_same_conversation(start: StartServer, open_tab: OpenT
 
     compare(server, witness)
     assert witness.heard[0] == [*TEXTS, b"\x00\xff\x7f"]
+
+
+class Compressing(Witness):
+    """One that remembers, too, what each connection has agreed on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.agreed: list[tuple[str, ...]] = []
+
+    async def __call__(self, ws: WebSocket) -> None:
+        self.agreed.append(ws.extensions)
+        await super().__call__(ws)
+
+
+def test_programs_compress_as_the_switch_says(start: StartServer, open_tab: OpenTab, tmp_path: Path) -> None:
+    """On, as the page's own connection was, the programs agree on permessage-deflate; off, on nothing."""
+    witness = Compressing()
+    tab = open_tab(start(witness, subprotocols=("chat",), compression=True))
+    tab.open_options("Connection options")
+    tab["subprotocols"].fill("chat")
+    tab.connect()
+    for text in ("so long " * 100, *TEXTS):
+        tab.send(text)
+    tab.wait_for_rows(1 + 2 * (1 + len(TEXTS)))
+    tab.close()
+    tab["code"].click()
+    expect(tab["compressed"]).to_be_checked()
+    tab["done"].click()
+
+    on = code_of(tab, "Python")
+    run_python(on)
+    run_javascript(tab, code_of(tab, "JavaScript"))
+    tab["code"].click()
+    tab["compressed"].uncheck()
+    tab["done"].click()
+    off = code_of(tab, "Python")
+    assert "websockets" in on
+    assert "trio_websocket" in off
+    run_python(off)
+    assert run_node(code_of(tab, "JavaScript"), tmp_path).endswith("1000 Closing from client\n")
+
+    assert [bool(agreed) for agreed in witness.agreed] == [True, True, True, False, False]
+    assert all(heard == witness.heard[0] for heard in witness.heard)
+
+
+@pytest.mark.parametrize("compression", [False, True])
+def test_the_switch_is_there_where_compression_was_agreed_on(
+    start: StartServer, open_tab: OpenTab, compression: bool
+) -> None:
+    """A server that declines it would decline it of the programs, too."""
+    tab = open_tab(start(compression=compression))
+    tab.connect()
+    tab["code"].click()
+    expect(tab["compressed"]).to_be_visible(visible=compression)
+
+
+def test_a_compressing_program_waits_where_the_server_closed(start: StartServer, open_tab: OpenTab) -> None:
+    """The end that the server makes is heard by the library that compresses, too."""
+
+    async def one_answer(ws: WebSocket) -> None:
+        await ws.send(await ws.receive())
+        await ws.aclose(4001, "enough")
+
+    tab = open_tab(start(one_answer, compression=True))
+    tab.connect()
+    tab.send("only this")
+    tab.sees("Closed")
+    python = code_of(tab, "Python")
+    assert "from websockets.trio.client import connect" in python
+    assert run_python(python).splitlines() == ["only this", "4001 (private use) enough"]
+
+
+def run_node(code: str, folder: Path) -> str:
+    """Runs a module in Node.js, with ws installed where NODE_PATH has it."""
+    node, modules = shutil.which("node"), os.environ.get("NODE_PATH", "")
+    if node is None or not (Path(modules) / "ws").is_dir():
+        reason = "needs Node.js and `npm install ws`, with NODE_PATH set to its node_modules"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # A module does not look into NODE_PATH.
+    (folder / "node_modules").symlink_to(modules)
+    program = folder / "conversation.mjs"
+    program.write_text(code, encoding="utf-8")
+    done = subprocess.run([node, program], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_unseen_characters_are_seen_in_the_code(tab: Tab) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, expect
 
 from page.browser import Tab
 from page.conftest import OpenTab, StartServer
-from trioecho import WebSocket
+from trioecho import Deflate, WebSocket
 
 
 async def upper(ws: WebSocket) -> None:
@@ -121,6 +121,29 @@ def test_subprotocol_is_offered_and_shown(start: StartServer, open_tab: OpenTab)
     tab["subprotocols"].fill("")
     tab.connect()
     expect(tab["subprotocol"]).to_be_hidden()
+
+
+def test_agreed_extension_is_shown(start: StartServer, open_tab: OpenTab) -> None:
+    """Its name stands in the header while the connection is open, and all that was agreed on in the log."""
+    tab = open_tab(start(compression=Deflate(server_max_window_bits=10, client_max_window_bits=11)))
+    expect(tab["extensions"]).to_be_hidden()
+    tab.connect()
+    expect(tab["extensions"]).to_have_text("Extension: permessage-deflate")
+    (opened,) = tab.conversation()
+    agreed = opened.removeprefix("Connection opened with ").split("; ")
+    assert agreed[0] == "permessage-deflate"
+    assert set(agreed[1:]) == {"server_max_window_bits=10", "client_max_window_bits=11"}
+    tab.send("hello " * 1000)
+    tab.wait_for_rows(3)
+    tab.close()
+    expect(tab["extensions"]).to_be_hidden()
+
+
+def test_no_extension_is_shown_where_none_was_agreed_on(tab: Tab) -> None:
+    """A server that declines what the browser offers has a page without a word about it."""
+    tab.connect()
+    expect(tab["extensions"]).to_be_hidden()
+    assert tab.conversation() == ["Connection opened"]
 
 
 def test_impossible_subprotocol_is_explained(tab: Tab) -> None:

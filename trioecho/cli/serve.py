@@ -18,6 +18,7 @@ from click.core import ParameterSource
 
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
 from trioecho._process.run import COULD_NOT_START, CannotStartError, run_process
+from trioecho._protocol.deflate import Deflate
 from trioecho._server.listening import NOT_GIVEN, Host, NotGiven
 from trioecho._server.unix import MOST_BACKLOG, UnixSocket
 from trioecho.cli.parameters import (
@@ -62,6 +63,8 @@ Examples:
     python -m trioecho --tls-cert cert.pem --tls-key key.pem
   Behind a proxy that cuts connections idle for 60 seconds:
     python -m trioecho --keep-alive-interval 30
+  For clients on slow networks, whose messages hold no secrets:
+    python -m trioecho --compression deflate
 
 \b
 Exit status:
@@ -93,6 +96,7 @@ where = functools.partial(option, section="Where")
 who = functools.partial(option, section="Who may connect")
 time_limit = functools.partial(option, section="Time limits")
 size_limit = functools.partial(option, section="Size limits")
+compressing = functools.partial(option, section="Compression")
 tls = functools.partial(option, section="TLS")
 log = functools.partial(option, section="Log (on standard error)")
 
@@ -228,6 +232,26 @@ log = functools.partial(option, section="Log (on standard error)")
     show_default="no limit",
     help="Connections open at once; one more is refused with 503.",
 )
+@compressing(
+    "--compression",
+    type=click.Choice(("off", "deflate")),
+    default="off",
+    metavar="METHOD",
+    help="off, or deflate: permessage-deflate with clients that offer it. Off is right where a message holds a "
+    "secret next to text that somebody else can choose (CRIME, BREACH).",
+)
+@compressing(
+    "--compression-window-bits",
+    type=whole_number(8, 15),
+    default="12",
+    help="Size of the window in both directions, as a power of two. A connection takes 50 KiB with 12, up to 190 KiB "
+    "with 15.",
+)
+@compressing(
+    "--compression-no-context-takeover",
+    is_flag=True,
+    help="Compress every message by itself: less memory for each connection, and short messages stay longer.",
+)
 @tls(
     "--tls-cert",
     type=click.Path(path_type=Path),
@@ -279,6 +303,9 @@ def main(
     allowed_origin: tuple[str, ...],
     allowed_host: tuple[str, ...],
     subprotocol: tuple[str, ...],
+    compression: str,
+    compression_window_bits: int,
+    compression_no_context_takeover: bool,
     **settings: Any,
 ) -> None:
     """A WebSocket echo server: the echo at /ws, a page to try it at /, and /healthz.
@@ -286,7 +313,11 @@ def main(
     Serves until SIGINT (Ctrl-C), SIGTERM or SIGHUP, then closes every connection; a second signal stops at once.
     """
     options = _options(
-        allowed_origins=allowed_origin, allowed_hosts=allowed_host, subprotocols=subprotocol, **settings
+        allowed_origins=allowed_origin,
+        allowed_hosts=allowed_host,
+        subprotocols=subprotocol,
+        compression=_compression(compression, compression_window_bits, compression_no_context_takeover),
+        **settings,
     )
     if tls_key is not None and tls_cert is None:
         raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
@@ -316,15 +347,11 @@ def _place(
     backlog: int | None,
 ) -> dict[str, Any]:
     """Where to listen, as arguments of `serve`."""
-
-    def typed(name: str) -> bool:
-        return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
-
-    if typed("unix_mode") and path is None:
+    if _typed("unix_mode") and path is None:
         raise Refusal("--unix-mode needs --unix, the socket whose permissions these are", 2)
     if "*" in hosts and len(hosts) > 1:
         raise Refusal("--host: * is every address already; give it alone, or leave it out", 2)
-    if backlog is not None and fd is not None and path is None and not typed("host") and not typed("port"):
+    if backlog is not None and fd is not None and path is None and not _typed("host") and not _typed("port"):
         raise Refusal("--backlog is for --host, --port and --unix; the socket of --fd listens already", 2)
     host: Host | NotGiven = None if hosts == ("*",) else hosts
     try:
@@ -332,13 +359,36 @@ def _place(
     except ValueError as error:
         raise Refusal(f"--unix: {error}", 2) from None
     return {
-        "host": host if typed("host") else NOT_GIVEN,
-        "port": port if typed("port") else NOT_GIVEN,
+        "host": host if _typed("host") else NOT_GIVEN,
+        "port": port if _typed("port") else NOT_GIVEN,
         "unix": unix,
         "fd": fd,
         "listeners": None,
         "backlog": backlog,
     }
+
+
+def _compression(method: str, window_bits: int, no_context_takeover: bool) -> Deflate | bool:
+    """How to compress, as `WebSocketOptions.compression`."""
+    if method == "off":
+        if _typed("compression_window_bits"):
+            raise Refusal("--compression-window-bits needs --compression deflate, whose window this is", 2)
+        if no_context_takeover:
+            raise Refusal(
+                "--compression-no-context-takeover needs --compression deflate, whose context this is", 2
+            )
+        return False
+    return Deflate(
+        server_max_window_bits=window_bits,
+        client_max_window_bits=window_bits,
+        server_context_takeover=not no_context_takeover,
+        client_context_takeover=not no_context_takeover,
+    )
+
+
+def _typed(name: str) -> bool:
+    """Whether the command line or the environment gives this parameter."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def _as_option(name: str, value: Any) -> str:

@@ -6,6 +6,28 @@ import { sizeOf, toHex } from "./binary.js";
 const MAX_STEPS = 500;
 const MAX_BYTES = 4096;
 
+/** What differs between the libraries for Python. */
+const TRIO_WEBSOCKET = {
+  packages: "trio-websocket",
+  imports: (closed) => `from trio_websocket import ${closed ? "ConnectionClosed, " : ""}open_websocket_url`,
+  open: "open_websocket_url",
+  options: [],
+  limit: "max_message_size",
+  receive: "get_message",
+  send: "send_message",
+  reason: "reason",
+};
+const WEBSOCKETS = {
+  packages: "websockets trio",
+  imports: (closed) => `${closed ? "from websockets.exceptions import ConnectionClosed\n" : ""}from websockets.trio.client import connect`,
+  open: "connect",
+  options: ['compression="deflate"'],
+  limit: "max_size",
+  receive: "recv",
+  send: "send",
+  reason: "rcvd",
+};
+
 export class Conversation {
   #steps = [];
   #largest = 0;
@@ -30,25 +52,27 @@ export class Conversation {
     if (this.#steps.length < MAX_STEPS) this.#steps.push(step);
   }
 
-  /** In Python, with trio-websocket. */
-  python() {
+  /** In Python, with trio-websocket, which compresses nothing, or, `compressed`, with websockets. */
+  python(compressed = false) {
+    const library = compressed ? WEBSOCKETS : TRIO_WEBSOCKET;
     const { theirs, options, steps, close } = this.#written({
       offer: (names) => `subprotocols=${names}`,
-      receive: "print(await ws.get_message())",
-      send: (data) => `await ws.send_message(${data})`,
+      receive: `print(await ws.${library.receive}())`,
+      send: (data) => `await ws.${library.send}(${data})`,
       bytes: (data) => `bytes.fromhex("${toHex(data)}")`,
       large: ({ text, size }) => (text ? `"x" * ${size}` : `bytes(${size})`),
     });
-    if (this.#largest > 2 ** 20) options.push(`max_message_size=${4 * this.#largest}`);
-    steps.push(theirs ? "await ws.get_message()  # the server closes here" : `await ws.aclose(${close ?? "None"})`);
-    const body = theirs ? ["try:", ...steps.map((step) => `    ${step}`), "except ConnectionClosed as closed:", "    print(closed.reason)"] : steps;
-    return `# pip install trio-websocket
+    options.push(...library.options);
+    if (this.#largest > 2 ** 20) options.push(`${library.limit}=${4 * this.#largest}`);
+    steps.push(theirs ? `await ws.${library.receive}()  # the server closes here` : `await ws.aclose(${close ?? "None"})`);
+    const body = theirs ? ["try:", ...steps.map((step) => `    ${step}`), "except ConnectionClosed as closed:", `    print(closed.${library.reason})`] : steps;
+    return `# pip install ${library.packages}
 import trio
-from trio_websocket import ${theirs ? "ConnectionClosed, " : ""}open_websocket_url
+${library.imports(theirs)}
 
 
 async def main() -> None:
-    async with open_websocket_url(${options.join(", ")}) as ws:
+    async with ${library.open}(${options.join(", ")}) as ws:
         ${body.join("\n        ")}
 
 
@@ -56,8 +80,8 @@ trio.run(main)
 `;
   }
 
-  /** In JavaScript, for browsers and Node.js. */
-  javascript() {
+  /** In JavaScript: for browsers and Node.js, which offer compression unasked, or, not `compressed`, for ws on Node.js. */
+  javascript(compressed = true) {
     const { theirs, options, steps, close } = this.#written({
       offer: (names) => names,
       receive: "console.log(await message());",
@@ -65,8 +89,9 @@ trio.run(main)
       bytes: (data) => `new Uint8Array([${data.join(", ")}])`,
       large: ({ text, size }) => (text ? `"x".repeat(${size})` : `new Uint8Array(${size})`),
     });
+    if (!compressed) options.push("{ perMessageDeflate: false }");
     steps.push(theirs ? "// the server closes here" : `socket.close(${close ?? ""});`);
-    return `// For a browser's console, or a module in Node.js 22 and later
+    return `${compressed ? "// For a browser's console, or a module in Node.js 22 and later" : '// npm install ws, and run it as a module in Node.js\nimport WebSocket from "ws";\n'}
 const socket = new WebSocket(${options.join(", ")});
 socket.binaryType = "arraybuffer";
 const event = (name) => new Promise((resolve) => { socket.addEventListener(name, resolve, { once: true }); });

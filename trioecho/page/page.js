@@ -49,7 +49,8 @@ const connection = new Connection({
     notify(["Part of this page could not be loaded.", "Reload it when its server is there."]);
   },
 
-  opened(subprotocol) {
+  opened(subprotocol, extensions) {
+    const compressed = extensions.includes("permessage-deflate");
     talk = new Conversation(target.url.href, target.subprotocols);
     times = [];
     lastSize = 0;
@@ -58,8 +59,14 @@ const connection = new Connection({
     $("trips").replaceChildren();
     $("subprotocol").textContent = `Subprotocol: ${subprotocol}`;
     $("subprotocol").hidden = !subprotocol;
+    // The parameters are many and for the curious: they stand in the log.
+    $("extensions").textContent = `Extension: ${extensions.replace(/;[^,]*/g, "")}`;
+    $("extensions").hidden = !extensions;
+    // A server that declines compression gets none, whatever the program offers: there is nothing to switch.
+    $("compressed").checked = compressed;
+    $("compressed").parentElement.hidden = !compressed;
     $("code").disabled = false;
-    log.event("opened", "Connection opened");
+    log.event("opened", extensions ? `Connection opened with ${extensions}` : "Connection opened");
   },
 
   sent(data) {
@@ -82,6 +89,7 @@ const connection = new Connection({
     const { opened, asked, code } = ending;
     if (opened) talk.ending = ending;
     $("subprotocol").hidden = true;
+    $("extensions").hidden = true;
     log.event(code === 1006 && (opened || !asked) ? "broken" : "closed", summary(ending));
     if ($("reconnect").checked && !asked && code !== 1000) reconnect.later();
     const words = explain(ending, target, code === 1006 && (await probe(target.url)), lastSize);
@@ -189,7 +197,9 @@ async function copy(what, text) {
 }
 
 function showCode() {
-  program.textContent = dialog.querySelector("[value=python]").checked ? talk.python() : talk.javascript();
+  // Without a switch the programs are those that are the simplest.
+  const compressed = $("compressed").parentElement.hidden ? undefined : $("compressed").checked;
+  program.textContent = dialog.querySelector("[value=python]").checked ? talk.python(compressed) : talk.javascript(compressed);
 }
 
 /** Enter in a field does what its button does; an input method's Enter only picks a word. */

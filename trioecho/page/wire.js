@@ -15,7 +15,7 @@ const orders = {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       opened = true;
-      tell("opened", socket.protocol);
+      tell("opened", socket.protocol, socket.extensions);
     };
     socket.onmessage = ({ data, timeStamp }) => {
       const message = typeof data === "string" ? data : new Uint8Array(data);
@@ -39,7 +39,7 @@ const orders = {
 };
 
 /**
- * - opened(subprotocol)
+ * - opened(subprotocol, extensions)
  * - sent(data); unsent() for a message that came too late
  * - received(data, time): as an echo, the milliseconds since it was sent
  * - ended({ opened, asked, code, reason }): was it ever open, and did this page ask for the end?

@@ -4,12 +4,13 @@ import asyncio
 
 import uvloop
 from aiohttp import WSMsgType, web
-from contract import HOST, MAX_MESSAGE_SIZE, announce
+from contract import DEFLATE, HOST, MAX_MESSAGE_SIZE, announce
 
 
 async def echo(request: web.Request) -> web.WebSocketResponse:
     """Send every message back."""
-    ws = web.WebSocketResponse(compress=False, max_msg_size=MAX_MESSAGE_SIZE)
+    # With `compress` the window is the one that the client asks for, and level and memory level are aiohttp's own.
+    ws = web.WebSocketResponse(compress=DEFLATE, max_msg_size=MAX_MESSAGE_SIZE)
     await ws.prepare(request)
     async for message in ws:
         if message.type is WSMsgType.TEXT:

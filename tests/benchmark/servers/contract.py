@@ -3,7 +3,9 @@
 A contender is a program that listens on 127.0.0.1 at a port the kernel chooses, prints that port as its first line when
 it is ready, and echoes until it is ended. It echoes every WebSocket message at `/ws` whole and in order, without
 compression, with its library's own keep-alive defaults, and takes messages up to `MAX_MESSAGE_SIZE`. Started with
-`--certificate FILE` it speaks TLS with the key and chain in that PEM file.
+`--certificate FILE` it speaks TLS with the key and chain in that PEM file; started with `--deflate` it agrees on
+permessage-deflate and compresses every message, however short, with `WINDOW_BITS`, `LEVEL` and `MEMORY_LEVEL` as far as
+its library lets these be set.
 
 Those for broadcasts send every message that comes on any connection whole and in order to all connections, also to the
 one that it came on, instead of echoing it, and speak no TLS.
@@ -16,6 +18,10 @@ HOST = "127.0.0.1"
 
 #: Bytes. The largest load sends 1 MB; twice that leaves no library at its limit (most default to 1 MiB exactly).
 MAX_MESSAGE_SIZE = 2 * 2**20
+
+#: zlib's parameters, and whether to use them.
+WINDOW_BITS, LEVEL, MEMORY_LEVEL = 12, 6, 5
+DEFLATE = "--deflate" in sys.argv
 
 
 def announce(port: int) -> None:

@@ -3,7 +3,16 @@
 from functools import partial
 
 import trio
-from contract import HOST, MAX_MESSAGE_SIZE, announce, tls_from_arguments
+from contract import (
+    DEFLATE,
+    HOST,
+    LEVEL,
+    MAX_MESSAGE_SIZE,
+    MEMORY_LEVEL,
+    WINDOW_BITS,
+    announce,
+    tls_from_arguments,
+)
 
 import trioecho
 
@@ -16,12 +25,21 @@ async def echo(ws: trioecho.WebSocket) -> None:
 
 async def main() -> None:
     """Serve until ended."""
+    deflate = trioecho.Deflate(
+        server_max_window_bits=WINDOW_BITS,
+        client_max_window_bits=WINDOW_BITS,
+        level=LEVEL,
+        memory_level=MEMORY_LEVEL,
+        threshold=0,
+    )
     serve = partial(
         trioecho.serve,
         echo,
         host=HOST,
         port=0,
-        options=trioecho.WebSocketOptions(max_message_size=MAX_MESSAGE_SIZE),
+        options=trioecho.WebSocketOptions(
+            max_message_size=MAX_MESSAGE_SIZE, compression=deflate if DEFLATE else False
+        ),
         ssl_context=tls_from_arguments(),
     )
     async with trio.open_nursery() as nursery:

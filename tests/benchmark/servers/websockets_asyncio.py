@@ -3,8 +3,9 @@
 import asyncio
 import sys
 
-from contract import HOST, MAX_MESSAGE_SIZE, announce
+from contract import DEFLATE, HOST, LEVEL, MAX_MESSAGE_SIZE, MEMORY_LEVEL, WINDOW_BITS, announce
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 
 async def echo(ws: ServerConnection) -> None:
@@ -15,7 +16,15 @@ async def echo(ws: ServerConnection) -> None:
 
 async def main() -> None:
     """Serve until ended."""
-    async with serve(echo, HOST, 0, compression=None, max_size=MAX_MESSAGE_SIZE) as server:
+    deflate = ServerPerMessageDeflateFactory(
+        server_max_window_bits=WINDOW_BITS,
+        client_max_window_bits=WINDOW_BITS,
+        compress_settings={"level": LEVEL, "memLevel": MEMORY_LEVEL},
+    )
+    extensions = [deflate] if DEFLATE else None
+    async with serve(
+        echo, HOST, 0, compression=None, extensions=extensions, max_size=MAX_MESSAGE_SIZE
+    ) as server:
         announce(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
