@@ -9,7 +9,7 @@ from plain_http import plain_http
 from serving import one_way, serving, way_of_reading
 
 from trioecho import HttpRoute, Request, Response
-from trioecho._server.peers import address, client_of, tls_of
+from trioecho._server.peers import peer_of, tls_of
 
 __all__ = ["way_of_reading"]
 
@@ -32,7 +32,7 @@ async def test_a_request_tells_its_client_and_tls() -> None:
 async def test_what_is_no_socket_says_what_it_is() -> None:
     """Streams in memory, as in tests."""
     stream, _ = trio.testing.memory_stream_pair()
-    assert (address(stream), client_of(stream), tls_of(stream)) == ("StapledStream", None, None)
+    assert (peer_of(stream), tls_of(stream)) == (("StapledStream", None), None)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -42,8 +42,8 @@ async def test_an_address_of_ipv6_stands_in_brackets(host: str) -> None:
     listeners = await trio.open_tcp_listeners(0, host=host)
     port = listeners[0].socket.getsockname()[1]
     async with listeners[0], await trio.open_tcp_stream(host, port) as stream:
-        assert address(stream) == (f"[::1]:{port}" if host == "::1" else f"127.0.0.1:{port}")
-        assert client_of(stream) == (host, port)
+        name = f"[::1]:{port}" if host == "::1" else f"127.0.0.1:{port}"
+        assert peer_of(stream) == (name, (host, port))
 
 
 @one_way
@@ -54,4 +54,4 @@ async def test_a_client_that_has_gone_is_told_so() -> None:
     async with listeners[0]:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         await stream.aclose()
-        assert (address(stream), client_of(stream)) == ("a client that has gone", None)
+        assert peer_of(stream) == ("a client that has gone", None)

@@ -18,7 +18,7 @@ from serving import PATIENCE, one_way, open_stream, plain_tcp, serving, way_of_r
 
 import trioecho
 from trioecho._http.messages import Tls
-from trioecho._server.requests import client_of, tls_of
+from trioecho._server.peers import peer_of, tls_of
 from trioecho._server.routes import RouteTable
 from trioecho._server.serve import serve_connection
 from trioecho._server.service import Service
@@ -151,7 +151,7 @@ async def test_a_request_knows_what_tls_has_agreed_on(*, by_trio: bool, known: b
         assert (agreed.version, agreed.alpn) == ("TLSv1.3", "http/1.1")
     else:
         assert agreed == Tls("TLSv1.3", None, None)
-    assert client_of(ours) is None
+    assert peer_of(ours)[1] is None
     await trio.aclose_forcefully(ours)
     await trio.aclose_forcefully(peer)
 
@@ -169,12 +169,12 @@ async def test_a_request_knows_its_clients_address() -> None:
 
             nursery.start_soon(partial(accept, accepted, listener))
             stream = await trio.open_tcp_stream(host, listener.socket.getsockname()[1])
-        assert client_of(accepted[0]) == stream.socket.getsockname()[:2]
+        assert peer_of(accepted[0])[1] == stream.socket.getsockname()[:2]
         assert tls_of(accepted[0]) is None
         for each in (listener, stream, accepted[0]):
             await each.aclose()
-        assert client_of(accepted[0]) is None
-    assert client_of(trio.testing.memory_stream_pair()[0]) is None
+        assert peer_of(accepted[0])[1] is None
+    assert peer_of(trio.testing.memory_stream_pair()[0])[1] is None
 
 
 @one_way

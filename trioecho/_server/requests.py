@@ -23,7 +23,7 @@ from trioecho._server.admission import Admission, admit_websocket
 from trioecho._server.exchange import exchange
 from trioecho._server.handlers import call
 from trioecho._server.outcomes import outcome_of
-from trioecho._server.peers import address, client_of, tls_of
+from trioecho._server.peers import peer_of, tls_of
 from trioecho._server.raw import RawStream
 from trioecho._server.routes import RawRoute
 from trioecho._server.service import Service
@@ -44,6 +44,8 @@ class Accepted:
     request: Request
     admission: Admission
     early: bytes
+    peer: str
+    """What the client is called: its address and port."""
 
 
 async def receive_requests(transport: trio.abc.Stream, service: Service) -> Accepted | None:
@@ -51,7 +53,7 @@ async def receive_requests(transport: trio.abc.Stream, service: Service) -> Acce
 
     Raises `trio.BrokenResourceError` when the client goes. Cancelled: close the transport.
     """
-    peer = address(transport)
+    peer, client = peer_of(transport)
     http: Http1 | None = None
     while True:
         request: Request | None = None
@@ -65,7 +67,7 @@ async def receive_requests(transport: trio.abc.Stream, service: Service) -> Acce
                     tls = tls_of(transport)
                     http = Http1(
                         transport,
-                        client=client_of(transport),
+                        client=client,
                         tls=tls,
                         scheme="http" if tls is None else "https",
                         send_timeout=service.options.send_timeout,
@@ -81,7 +83,7 @@ async def receive_requests(transport: trio.abc.Stream, service: Service) -> Acce
                         check_host(request, service.options)
                         if endpoint is None or endpoint.raw is None:
                             admission = await admit_websocket(request, endpoint, service)
-                            return Accepted(request, admission, http.take_bytes())
+                            return Accepted(request, admission, http.take_bytes(), peer)
                         check_origin(request, service.options)
                     elif endpoint is not None and endpoint.raw is not None:
                         check_host(request, service.options)

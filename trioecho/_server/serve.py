@@ -15,7 +15,6 @@ from trioecho._protocol.endings import LOG_LEVELS
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.listeners import accept
 from trioecho._server.listening import NOT_GIVEN, Host, ListenAt, NotGiven, Unix
-from trioecho._server.peers import address
 from trioecho._server.requests import Accepted, receive_requests
 from trioecho._server.routes import Route, Routes, RouteTable
 from trioecho._server.server import Server
@@ -157,7 +156,7 @@ def _take_place(
     """Make an accepted handshake a connection, which takes its place in the same step."""
     request, admission = accepted.request, accepted.admission
     record = ConnectionRecord(
-        peer=address(transport),
+        peer=accepted.peer,
         path=request.path,
         origin=request.origin,
         subprotocol=admission.subprotocol,

@@ -155,8 +155,7 @@ class Poller:
                         self.forget(ready)
                     await let_others_run()
                 self.awake = False
-                if caught < 1:
-                    rounds = 1
+                rounds = 1 if caught < 1 else QUIET_ROUNDS
                 slept_at = current_time()
 
     def stop(self) -> None:
