@@ -2,10 +2,10 @@
 
 What scripts and supervisors can rely on, of `trioecho.run` and of the command line:
 
-- One line on standard output as soon as connections are accepted. It contains the page's URL and the WebSocket's,
-  with the real port, so that port 0 can be scripted; of a server without TCP, ``unix:`` and the path. Where the
-  server can be reached at more than one address, each further one has a line below it. Nothing else is written
-  there; the log goes to standard error.
+- One line on standard output as soon as connections are accepted. It contains the server's URL, where it
+  answers plain HTTP, and the first WebSocket's, with the real port, so that port 0 can be scripted; of a server
+  without TCP, ``unix:`` and the path. Where the server can be reached at more than one address, each further one has
+  a line below it. Nothing else is written there; the log goes to standard error.
 - SIGINT, SIGTERM or SIGHUP stops gracefully: no new connections, 1001 to everyone, handlers get
   `shutdown_timeout`. A second signal stops at once, more change nothing. The exit status is 0.
 - Exit status 2: the command line makes no sense. 3: this machine does not give what was asked for (a port
