@@ -12,8 +12,6 @@ from trioecho._websocket.deflating_outgoing import (
     deflate_in_slices,
     deflate_prepared,
 )
-from trioecho._websocket.incoming import BURST
-from trioecho._websocket.outgoing import LARGE
 from trioecho._websocket.prepared import Prepared, encoded
 from trioecho._websocket.websocket import WebSocket
 
@@ -50,10 +48,7 @@ class DeflatingWebSocket(WebSocket):
         if SLICED < size >= outgoing.agreement.threshold:
             await self._send_in_slices(header[0] & 0x0F, payload)
             return
-        if not outgoing.messages % BURST or self._context["task"]._cancel_status.effectively_cancelled:
-            await trio.lowlevel.checkpoint()
-        if outgoing.blocked:
-            await outgoing.room(for_message=True)
+        await self._wait_for_room()
         self._put(header, payload)
 
     async def _send_in_slices(self, opcode: int, payload: bytes) -> None:
@@ -109,13 +104,7 @@ class DeflatingWebSocket(WebSocket):
         if outgoing.broken:
             self._raise_gone()
 
-    def _put_prepared(self, message: Prepared, compress: bool) -> None:
+    def _put_frame(self, message: Prepared, gather: object, compress: bool) -> bool:
         if not compress:
-            super()._put_prepared(message, compress)
-            return
-        outgoing = self._outgoing
-        if outgoing.shut and not self._connection.owes_answers():
-            self._raise_gone()
-        gather = message._size < LARGE and (self._messages or outgoing._batch.busy)
-        if not outgoing.put_prepared(message, gather):
-            self._raise_gone()
+            return super()._put_frame(message, gather, compress)
+        return self._outgoing.put_prepared(message, gather)

@@ -278,12 +278,16 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             self._raise_gone()
         return ping.seconds
 
-    async def _send_prepared(self, message: Prepared, compress: bool) -> None:
+    async def _wait_for_room(self) -> None:
+        """What `send` does before it puts a message; there it stands in place, since a coroutine costs 0.1 µs."""
         outgoing = self._outgoing
         if not outgoing.messages % BURST or self._context["task"]._cancel_status.effectively_cancelled:
             await trio.lowlevel.checkpoint()
         if outgoing.blocked:
             await outgoing.room(for_message=True)
+
+    async def _send_prepared(self, message: Prepared, compress: bool) -> None:
+        await self._wait_for_room()
         self._put_prepared(message, compress)
 
     @trio.lowlevel.enable_ki_protection
@@ -322,8 +326,11 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if outgoing.shut and not self._connection.owes_answers():
             self._raise_gone()
         gather = message._size < LARGE and (self._messages or outgoing._batch.busy)
-        if not outgoing.put_frame(message._frame, message._size, gather):
+        if not self._put_frame(message, gather, compress):
             self._raise_gone()
+
+    def _put_frame(self, message: Prepared, gather: object, compress: bool) -> bool:
+        return self._outgoing.put_frame(message._frame, message._size, gather)
 
     async def aclose(self, code: int | None = 1000, reason: str = "") -> None:
         """Close: say `code` and `reason`, wait for the peer's Close, at most `close_timeout` seconds.
