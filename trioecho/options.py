@@ -17,8 +17,8 @@ from urllib.parse import unquote
 
 from trioecho._http.hosts import HostPattern, parse_host_pattern
 from trioecho._http.origins import OriginPattern, parse_origin_pattern
-from trioecho._http.tokens import TOKEN
 from trioecho._protocol.deflate import Deflate
+from trioecho._protocol.tokens import TOKEN
 
 _Pattern = TypeVar("_Pattern", OriginPattern, HostPattern)
 

@@ -6,7 +6,7 @@ import string
 
 import pytest
 
-from trioecho._http.tokens import TCHAR, TOKEN
+from trioecho._protocol.tokens import TCHAR, TOKEN
 
 ALLOWED = set(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")
 """RFC 9110 §5.6.2, read from the RFC and not from the expression."""

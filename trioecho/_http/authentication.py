@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from trioecho._http.messages import Request
 from trioecho._http.refusals import Refused
-from trioecho._http.tokens import TOKEN
+from trioecho._protocol.tokens import TOKEN
 
 Authenticate: TypeAlias = Callable[[Request], Awaitable[None]]
 BasicCheck: TypeAlias = Callable[[str, str], object] | Mapping[str, str] | str

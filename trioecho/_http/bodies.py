@@ -13,8 +13,8 @@ import re
 from typing import Final
 
 from trioecho._http.refusals import Refused
-from trioecho._http.tokens import TCHAR
 from trioecho._protocol.counted import counted
+from trioecho._protocol.tokens import TCHAR
 
 PIECE_BYTES: Final = 65_536
 """The most that one piece of a body has."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trioecho._http.messages import Response
 from trioecho._http.origins import EVERY_ORIGIN, OWN_ORIGIN, origin_allowed, parse_origin_pattern
 from trioecho._http.refusals import quoted
-from trioecho._http.tokens import TOKEN
+from trioecho._protocol.tokens import TOKEN
 
 if TYPE_CHECKING:
     from trioecho._http.messages import Request

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import parse_qsl
 
-from trioecho._http.tokens import TOKEN
+from trioecho._protocol.tokens import TOKEN
 
 MOST_PARAMETERS = 1000
 """Parameters of a query that are looked at. No form has as many, and each costs more than its bytes."""

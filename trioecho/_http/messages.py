@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from trioecho._http.fields import Headers, Query, checked_fields, parse_cookies
 from trioecho._http.refusals import HeadersLike, Refused
-from trioecho._http.tokens import TOKEN
 from trioecho._protocol.counted import counted
+from trioecho._protocol.tokens import TOKEN
 
 if TYPE_CHECKING:
     import trio

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from trioecho._http.refusals import Refused, quoted
-from trioecho._http.tokens import TCHAR
+from trioecho._protocol.tokens import TCHAR
 
 _REQUEST_LINE = re.compile(rf"{TCHAR}+ [\x21-\x7e]+ HTTP/[0-9]\.[0-9]\r?".encode())
 # What the line is made of, with one space in between: the method, the target, and as much of a version as we need

@@ -17,9 +17,9 @@ from trioecho._http.hosts import host_allowed
 from trioecho._http.messages import Request
 from trioecho._http.origins import OWN_ORIGIN, normalised, origin_allowed
 from trioecho._http.refusals import Refused, listed, quoted
-from trioecho._http.tokens import TOKEN
 from trioecho._protocol.deflate import Agreement, Deflate, agree
 from trioecho._protocol.extensions import parse_offers
+from trioecho._protocol.tokens import TOKEN
 
 if TYPE_CHECKING:
     from trioecho.options import WebSocketOptions

@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# RFC 9110 §5.6.2: token = 1*tchar
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+from trioecho._protocol.tokens import TCHAR, TOKEN
+
+_TOKEN = f"{TCHAR}+"
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 # A name or a parameter, and what ends it. White space is allowed where HTTP allows it.
 _PART = re.compile(rf"[ \t]*({_TOKEN})(?:[ \t]*=[ \t]*(?:({_TOKEN})|{_QUOTED}))?[ \t]*([,;]|\Z)")
 _EMPTY_ELEMENTS = re.compile(r"[ \t,]*")
 _ESCAPE = re.compile(r"\\(.)")
-_WHOLE_TOKEN = re.compile(_TOKEN)
 
 
 class Offer(NamedTuple):
@@ -45,7 +45,7 @@ def parse_offers(lines: Iterable[str]) -> list[Offer]:
             if quoted is not None:
                 # "the value after quoted-string unescaping MUST conform to the 'token' ABNF"
                 value = _ESCAPE.sub(r"\1", quoted)
-                if _WHOLE_TOKEN.fullmatch(value) is None:
+                if TOKEN.fullmatch(value) is None:
                     raise ValueError(text[begin:].strip(" \t"))
             if name:
                 parameters.append((token, value))

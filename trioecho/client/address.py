@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from trioecho._http.hosts import is_authority
-from trioecho._http.tokens import TOKEN
+from trioecho._protocol.tokens import TOKEN
 
 DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
