@@ -103,6 +103,10 @@ async def test_a_secret_goes_as_it_is() -> None:
         assert ws.try_send(b"secret " * 100, compress=False)
         await ws.send(["secret " * 100], compress=False)
         await ws.send("secret " * 10_000, compress=False)
+        prepared = trioecho.Prepared("secret " * 100)
+        await ws.send(prepared, compress=False)
+        assert ws.try_send(prepared, compress=False)
+        await trioecho.broadcast([ws], prepared, compress=False)
         await ws.send(words)
         await wait_for_end(ws)
 
@@ -112,8 +116,10 @@ async def test_a_secret_goes_as_it_is() -> None:
         assert await client.receive_inflated() == b"secret " * 100
         assert await client.receive_inflated() == "secret " * 100
         assert await client.receive_inflated() == "secret " * 10_000
+        for _ in range(3):
+            assert await client.receive_inflated() == "secret " * 100
         assert await client.receive_inflated() == words
-        assert client.compressed == [True, False, False, False, False, False, True]
+        assert client.compressed == [True, *[False] * 8, True]
         assert len(client.payloads[-1]) < len(client.payloads[0]) / 5
 
 
