@@ -257,25 +257,31 @@ class Inflater:
         it. Raises FrameError 1007 for what cannot be inflated, and for data behind a final block: each could begin
         anew.
         """
+        return self.inflate_some(data + TAIL if last else data, room + 1, last=last)[0]
+
+    def inflate_some(self, data: bytes, most: int, *, last: bool) -> tuple[bytes, bytes | None]:
+        """`inflate`, but `most` bytes at most, and what has to be given in place of `data` to get more: None where that
+        is all. With the `last` part, `data` has its `TAIL`."""
         decompressor = self._decompressor
         if decompressor is None:
             decompressor = self._decompressor = zlib.decompressobj(-self._window_bits)
-        if last:
-            data += TAIL
         if decompressor.eof:
             # Behind the final block that has come before.
             inflated, rest = b"", decompressor.unused_data + data
         else:
             try:
-                inflated = decompressor.decompress(data, room + 1)
+                inflated = decompressor.decompress(data, most)
             except zlib.error as error:
                 raise FrameError(1007, f"compressed message cannot be inflated: {_reason(error)}") from None
+            if len(inflated) == most and not decompressor.eof:
+                # There may be more also where nothing of `data` is left.
+                return inflated, decompressor.unconsumed_tail
             rest = decompressor.unused_data
-        if decompressor.eof and len(inflated) <= room:
+        if decompressor.eof:
             self._check_end(rest, last)
         if last and (not self._takeover or decompressor.eof):
             self._decompressor = None
-        return inflated
+        return inflated, None
 
     def _check_end(self, rest: bytes, last: bool) -> None:
         """Behind a final block comes nothing, or an empty one without its tail, which is then put there (§7.2.3.4)."""

@@ -358,6 +358,8 @@ class Connection(ClosingHandshake):
         """For a handler that takes a message as it arrives: it has at least `size` bytes, and `most` is less."""
         reason = f"message has at least {size} bytes; at most {most} are accepted"
         self.incoming.throw_away()
+        if self.incoming.behind and self.incoming.discard(b""):
+            self._act(trio.current_time())
         # What else has ended the conversation meanwhile stood behind this.
         self.incoming.ending = None
         if self._theirs is Theirs.OPEN:
