@@ -154,11 +154,12 @@ class InflatingDecoder(FrameDecoder):
             # What had come of it before.
             self._pieces, self._tail, self._partial = None, b"", b""
             return b""
+        message = super()._assembled(last, opcode)
         self._saved += saved
         self._turn += MESSAGE_COST
         # The caller adds the bytes of its frames.
         self.payload_bytes += saved
-        return super()._assembled(last, opcode)
+        return message
 
     def _inflated(self, piece: bytes, *, last: bool) -> bytes:
         self._wire += len(piece)
