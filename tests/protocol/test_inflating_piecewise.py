@@ -105,7 +105,7 @@ ENDS = [
 
 @st.composite
 def conversations(draw: st.DrawFn) -> bytes:
-    """Messages, compressed or not, some in fragments with Pings between them, and perhaps something wrong, or a Close."""
+    """Messages, compressed or not, some in fragments with Pings between, and perhaps something wrong, or a Close."""
     data, client = b"", Compressor()
     for opcode, content in draw(st.lists(contents, max_size=5)):
         compress = draw(st.booleans())
@@ -209,7 +209,9 @@ def test_each_error_comes_behind_what_came_before_it(name: str, chunk: int) -> N
     """However the network cuts it; and again whenever more is decoded."""
     bad, code = BAD[name]
     client, one = Compressor(), decoder()
-    data = client.frame("one") + frame(TEXT, b"two") + client.frame(bytes(100_000)) + bad + client.frame("three")
+    data = (
+        client.frame("one") + frame(TEXT, b"two") + client.frame(bytes(100_000)) + bad + client.frame("three")
+    )
     heard = Heard(one, [data[start : start + chunk] for start in range(0, len(data), chunk)])
     assert heard.whole == ["one", "two", bytes(100_000)]
     assert isinstance(heard.end, tuple)
@@ -237,7 +239,9 @@ def test_a_final_block_ends_the_context_and_the_message() -> None:
         assert heard.whole == ["Hello"]
         behind = Heard(decoder(), [b"".join(parts), compressed_frame(TEXT, bytes.fromhex("f200110000"))])
         assert behind.end == (1007, "compressed message cannot be inflated: invalid distance too far back")
-    stored = b"\x01" + (60_000).to_bytes(2, "little") + (0xFFFF ^ 60_000).to_bytes(2, "little") + bytes(60_000)
+    stored = (
+        b"\x01" + (60_000).to_bytes(2, "little") + (0xFFFF ^ 60_000).to_bytes(2, "little") + bytes(60_000)
+    )
     twice = stored[:1].replace(b"\x01", b"\x00") + stored[1:] + stored
     heard = Heard(decoder(), [compressed_frame(BINARY, twice + b"\x00")])
     assert heard.whole == [bytes(120_000)]
@@ -248,7 +252,10 @@ def test_a_final_block_ends_the_context_and_the_message() -> None:
 def test_what_ends_at_the_end_of_a_turn_is_whole() -> None:
     """Where zlib has taken all of the input, and may still have something to give."""
     for size in range(TURN - 3, TURN + 4):
-        for content in (bytes(size), bytes(range(256)) * 256 + b"x" * (size - TURN) if size > TURN else b"y" * size):
+        for content in (
+            bytes(size),
+            bytes(range(256)) * 256 + b"x" * (size - TURN) if size > TURN else b"y" * size,
+        ):
             data = compressed_frame(BINARY, alone(content)) + compressed_frame(TEXT, alone(b"behind"))
             assert Heard(decoder(), [data]).whole == [content, "behind"]
 

@@ -268,7 +268,11 @@ def test_messages_come_in_order_whatever_is_taken_or_left(
         size = -(-len(payload) // fragments)
         parts = [payload[at : at + size] for at in range(0, len(payload), size)]
         for index, piece in enumerate(parts):
-            make = compressed_frame if compress and not index else lambda *a, **k: encode_frame(*a, **k, key=b"abcd")
+            make = (
+                compressed_frame
+                if compress and not index
+                else lambda *a, **k: encode_frame(*a, **k, key=b"abcd")
+            )
             data += make(CONTINUATION if index else BINARY, piece, fin=index == len(parts) - 1)
     inbox = streaming()
     got: dict[int, bytes] = {}

@@ -1,4 +1,4 @@
-"""Compressed messages that are read and sent piece by piece: at once, bounded by what they stand for, in one context."""
+"""Compressed messages that are read and sent piece by piece: at once, bounded by what they stand for, in step."""
 
 from __future__ import annotations
 
@@ -154,6 +154,7 @@ async def test_messages_of_all_sizes_are_sent_on_as_they_come(offer: str) -> Non
                     await client.stream.send_all(sender.frame(message))
                     assert await client.receive_inflated() == message
         (ws,) = server.connections
+        await until(lambda: ws.record.messages_sent == 4 * len(sizes))
         record = ws.record
         assert record.messages_received == 4 * len(sizes)
         assert record.bytes_received == record.bytes_sent == 4 * sum(sizes)
@@ -271,7 +272,12 @@ async def test_a_message_that_is_too_big_when_it_is_inflated_ends_the_connection
         finally:
             tracemalloc.stop()
 
-    options: dict[str, Any] = {"stream_messages": True, "compression": True, "max_message_size": 200_000, "close_timeout": 0.2}
+    options: dict[str, Any] = {
+        "stream_messages": True,
+        "compression": True,
+        "max_message_size": 200_000,
+        "close_timeout": 0.2,
+    }
     async with serving(handler, **options) as server, connected_deflating(server) as client:
         sender = Compressor()
         data = sender.frame(b"first") + sender.frame(bytes(BOMB_SIZE))
@@ -311,14 +317,15 @@ async def test_what_cannot_be_inflated_is_told_behind_what_came_before_it(
 
     async def handler(ws: trioecho.WebSocket) -> None:
         got.append(await ws.receive())
-        with pytest.raises(trioecho.WebSocketBroken):
-            if read_as == "receive":
+        if read_as == "receive":
+            with pytest.raises(trioecho.WebSocketBroken):
                 await ws.receive()
-            else:
-                async with ws.receive_stream() as stream:
-                    async for piece in stream:
-                        got.append(piece)
-                        begun.set()
+            return
+        async with ws.receive_stream() as stream:
+            got.append(await anext(stream))
+            begun.set()
+            with pytest.raises(trioecho.WebSocketBroken):
+                await anext(stream)
 
     begun = trio.Event()
     options: dict[str, Any] = {"stream_messages": True, "compression": True}
@@ -416,7 +423,9 @@ async def test_pieces_that_are_cut_off_end_the_connection_and_others_leave_it_in
         for before in (True, False):
             with trio.CancelScope() as scope:
 
-                async def pieces(scope: trio.CancelScope = scope, before: bool = before) -> AsyncIterator[str]:
+                async def pieces(
+                    scope: trio.CancelScope = scope, before: bool = before
+                ) -> AsyncIterator[str]:
                     if not before:
                         yield words
                     if how == "raised":

@@ -186,5 +186,6 @@ def check_reserved(first: int) -> None:
         raise FrameError(1002, "reserved bits are set that permessage-deflate does not use")
     if first & RSV1 and not TEXT <= first & 0x0F <= BINARY:
         raise FrameError(
-            1002, f"RSV1 is set in a frame with opcode {first & 0x0F:#x}; it belongs in a message's first frame"
+            1002,
+            f"RSV1 is set in a frame with opcode {first & 0x0F:#x}; it belongs in a message's first frame",
         )

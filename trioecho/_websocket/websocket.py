@@ -153,8 +153,9 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         Entering waits for the message's first piece, raises what `receive` raises at the end, and tells
         (``stream.text``) whether the pieces are ``str`` or ``bytes``; reading raises `trio.BrokenResourceError` where
         the message breaks off, and a message of more than `max_size` bytes (inflated, and UTF-8 for text; None: no
-        limit, not even `max_message_size`) ends the connection with 1009. While no piece is taken, what waits is bounded as for whole
-        messages. Leaving the block early throws the rest of the message away; the next `receive` gets the next one.
+        limit, not even `max_message_size`) ends the connection with 1009. While no piece is taken, what waits is
+        bounded as for whole messages. Leaving the block early throws the rest of the message away; the next `receive`
+        gets the next one.
         Always a checkpoint. Cancelled: no piece is lost. ``await ws.send(stream)`` sends the message on as it comes.
 
         Raises `RuntimeError` where `stream_messages` is off, `TypeError` or `ValueError` for a `max_size` that is no
