@@ -127,13 +127,14 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
             )
             # Behind this nothing may fail before the place is given back below.
             connection, websocket = _take_place(transport, service, accepted)
-            early, route = accepted.early, admission.route
-            # What came behind the handshake is not kept for as long as its connection lives.
-            del accepted, admission
+            route = admission.route
+            connection.begin_with(opening, accepted.early)
+            # Neither is kept for as long as the connection lives.
+            del accepted, admission, opening
             record = connection.record
             try:
                 # Awaited here, not in a function of its own: each message goes through every coroutine on its way.
-                await connection.run(route.handler, websocket, opening, early)
+                await connection.run(route.handler, websocket)
             finally:
                 del service.connections[connection]
                 route.connected -= 1

@@ -24,7 +24,7 @@ from trioecho._protocol.frames import CLOSE, encode_frame, shortened_reason
 from trioecho._protocol.record import ConnectionRecord, summary
 from trioecho._websocket.deflating_outgoing import DeflatingOutgoing
 from trioecho._websocket.incoming import Incoming
-from trioecho._websocket.inflating_incoming import InflatingIncoming
+from trioecho._websocket.inflating_incoming import InflatingIncoming, InflatingStreamingIncoming
 from trioecho._websocket.liveness import Liveness
 from trioecho._websocket.outgoing import Outgoing
 from trioecho._websocket.parking import is_cancelled
@@ -359,8 +359,7 @@ def _incoming(now: float, options: WebSocketOptions, agreement: Agreement | None
         "max_fragments": options.max_fragments,
         "counts_idleness": options.idle_timeout < math.inf,
     }
-    if options.stream_messages:
-        return StreamingIncoming(now, **limits)
     if agreement is not None:
-        return InflatingIncoming(now, **limits, agreement=agreement)
-    return Incoming(now, **limits)
+        kind = InflatingStreamingIncoming if options.stream_messages else InflatingIncoming
+        return kind(now, **limits, agreement=agreement)
+    return StreamingIncoming(now, **limits) if options.stream_messages else Incoming(now, **limits)
