@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attack import Attack, Service
-from contenders import Contender, StartError, running
+from contenders import Contender, running
 from deflating import OFFER
 from generator import cpu_seconds
 from loads import Load
@@ -58,7 +58,8 @@ class Run:
 class Outcome:
     """What came of one attack on one contender. Memory is in bytes: at rest, and the most there was; times in seconds.
 
-    `cpu` is the share of its core that the server used. `died` says that its process has ended.
+    `cpu` is the share of its core that the server used, `starved` the share of the time in which it was ready to run
+    and another process had that core. `died` says that its process has ended.
     """
 
     quiet: Seen
@@ -67,6 +68,7 @@ class Outcome:
     rest: int
     peak: int
     cpu: float
+    starved: float
     died: bool
 
 
@@ -130,6 +132,14 @@ def status(process: int, field: str) -> str:
 def memory(process: int, field: str) -> int:
     """Bytes of memory by a field of /proc/PID/status, such as VmRSS or VmHWM; 0 where the process has ended."""
     return int(status(process, field) or 0) * 1024
+
+
+def waited_seconds(process: int) -> float:
+    """Seconds that a process has been ready to run while its core was another's (proc(5): schedstat); else 0."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def forget_peak(process: int) -> None:
@@ -198,24 +208,17 @@ def measure(attack: Attack, process: int, port: int, run: Run) -> Outcome:
             raise AttackError(f"the neighbour could not connect: {quiet}")
         forget_peak(process)
         rest = memory(process, "VmRSS")
-        before, start = cpu_seconds(process), time.monotonic()
+        before, waited, start = cpu_seconds(process), waited_seconds(process), time.monotonic()
         attackers.pipe.send("go")
         tally = attackers.hear(target.seconds + ALLOWANCE)
-        time.sleep(AFTERMATH)
+        time.sleep(min(AFTERMATH, run.seconds))
         died = status(process, "State") in ("", "Z")
-        cpu = 0.0 if died else (cpu_seconds(process) - before) / (time.monotonic() - start)
+        elapsed = time.monotonic() - start
+        cpu = 0.0 if died else (cpu_seconds(process) - before) / elapsed
+        starved = 0.0 if died else (waited_seconds(process) - waited) / elapsed
         neighbour.pipe.send("enough")
         during = neighbour.hear(PATIENCE + ALLOWANCE)
-        return Outcome(quiet, during, tally, rest, memory(process, "VmHWM"), cpu, died)
+        return Outcome(quiet, during, tally, rest, memory(process, "VmHWM"), cpu, starved, died)
     finally:
         attackers.end()
         neighbour.end()
-
-
-def outcome(attack: Attack, contender: Contender, run: Run) -> Outcome:
-    """One attack on a contender that is started for it. Raises AttackError, StartError."""
-    with serving(attack, contender, run) as (process, port):
-        return measure(attack, process, port, run)
-
-
-__all__ = ["AttackError", "Outcome", "Run", "StartError", "allow_descriptors", "outcome"]

@@ -99,9 +99,11 @@ class Neighbour:
         self._due = time.perf_counter()
 
     def warm_up(self) -> None:
-        """Send some messages that do not count."""
+        """Send some messages that do not count, each when the one before has come back."""
         seen = Seen()
-        self.measure(seen, lambda: len(seen.round_trips) >= WARM_UP)
+        for _ in range(WARM_UP):
+            self._send(seen)
+            self.wait(seen)
 
     def measure(self, seen: Seen, over: Callable[[], bool]) -> None:
         """Send and receive until `over`; `seen` gets the round trips also when their echoes come later."""

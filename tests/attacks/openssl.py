@@ -82,7 +82,8 @@ class TlsConnection:
     def request(self, data: bytes) -> bytes:
         """Send `data`, and return the first bytes of the answer."""
         self.patiently("SSL_write", data, len(data))
-        return self._room.raw[: self.patiently("SSL_read", self._room, len(self._room))]
+        length = self.patiently("SSL_read", self._room, len(self._room))
+        return self._room.raw[:length]
 
     def drain(self) -> None:
         """Take what has come; KeyUpdates are no data, but need to be taken as well."""

@@ -5,11 +5,12 @@ and during it; what is judged is what the attack does to them, and to the server
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from catalogue import ATTACKS
 from contenders import CONTENDERS, REPOSITORY, Contender, StartError, certificates
 from loads import Group
 from machine import description, versions, warnings
-from measuring import AttackError, Outcome, Run, allow_descriptors, outcome
+from measuring import AttackError, Outcome, Run, allow_descriptors, measure, serving
 from report import replaced
 from themes.http import FILE, FILE_SIZE
-from verdicts import OURS, Outcomes, as_markdown, as_text, misses, row
+from verdicts import OURS, Outcomes, as_markdown, as_text, numbers, row
 
 HERE = Path(__file__).parent
 
@@ -56,6 +57,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     budget = "the server's memory budget, to be judged by (default: memory is not judged)"
     parser.add_argument("--budget", type=float, metavar="MIB", help=budget)
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to FILE, as JSON")
+    reuse = "start a server once for all attacks of a kind: quicker, but what one leaves is there in the next"
+    parser.add_argument("--reuse", action="store_true", help=reuse)
     publish = "put the results into README.md in DIR (default: %(const)s)"
     parser.add_argument("--publish", type=Path, nargs="?", const=HERE, metavar="DIR", help=publish)
     options = parser.parse_args(argv)
@@ -83,16 +87,42 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-def attacked(attack: Attack, contender: Contender, run: Run, budget: float | None) -> Outcome | None:
+class Servers:
+    """The servers that are running; with `reuse`, they go on after an attack. Leaving ends them."""
+
+    def __init__(self, *, reuse: bool) -> None:
+        self._reuse = reuse
+        self._running: dict[tuple[str, Service], tuple[int, int]] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Servers":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._stack.close()
+
+    def outcome(self, attack: Attack, contender: Contender, run: Run) -> Outcome:
+        """One attack on a contender. Raises AttackError, StartError."""
+        if not self._reuse:
+            with serving(attack, contender, run) as (process, port):
+                return measure(attack, process, port, run)
+        key = (contender.name, attack.service)
+        if key not in self._running:
+            self._running[key] = self._stack.enter_context(serving(attack, contender, run))
+        return measure(attack, *self._running[key], run)
+
+
+def attacked(
+    servers: Servers, attack: Attack, contender: Contender, run: Run, budget: float | None
+) -> Outcome | None:
     """One attack on one contender, said as it goes; None where it could not be measured."""
     try:
-        came = outcome(attack, contender, run)
+        came = servers.outcome(attack, contender, run)
     except (AttackError, StartError) as failure:
         print(f"{attack.name:18} {contender.name:20} failed: {failure}", file=sys.stderr, flush=True)
         print(*getattr(failure, "__notes__", ()), sep="\n", file=sys.stderr)
         return None
-    _, _, quiet, median, p99, worst, entered, _, rest, peak, cpu, *_ = row("", "", came, budget)
-    missed = ", ".join(misses(came, budget)) or "–"
+    _, _, quiet, median, p99, worst, entered, _, rest, peak, cpu, *_, missed = row("", "", came, budget)
     print(
         f"{attack.name:18} {contender.name:20} quiet p99 {quiet}, median {median}, p99 {p99}, worst {worst} ms; "
         f"handshakes {entered}; {rest} to {peak} MiB; CPU {cpu}; missed: {missed}",
@@ -116,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         *(f"> Warning: {warning}" for warning in warnings()),
     ]
     outcomes: Outcomes = {}
-    with certificates() as (server_pem, authority_pem), folder() as files:
+    with certificates() as pems, folder() as files, Servers(reuse=options.reuse) as servers:
         for attack in attacks:
             seconds = options.seconds or attack.seconds or SECONDS
             run = Run(
@@ -124,12 +154,20 @@ def main(argv: Sequence[str] | None = None) -> int:
                 quiet=min(QUIET, seconds),
                 connections=options.connections,
                 addresses=tuple(f"127.0.1.{number + 1}" for number in range(options.addresses)),
-                server_pem=server_pem,
-                authority_pem=authority_pem,
+                server_pem=pems[0],
+                authority_pem=pems[1],
                 folder=files,
             )
             present = [contender for contender in contenders if takes_part(contender, attack)]
-            outcomes[attack.name] = {c.name: attacked(attack, c, run, options.budget) for c in present}
+            outcomes[attack.name] = {
+                c.name: attacked(servers, attack, c, run, options.budget) for c in present
+            }
+    if options.json:
+        found = {
+            name: {contender: came and numbers(came, options.budget) for contender, came in each.items()}
+            for name, each in outcomes.items()
+        }
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
     markdown = "\n\n".join((*remarks, as_markdown(outcomes, options.budget)))
     print(markdown if options.markdown else "\n".join((*remarks, as_text(outcomes, options.budget))))
     if options.publish:

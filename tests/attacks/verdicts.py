@@ -1,7 +1,8 @@
 """What the goals say to an outcome, and the tables: as text for a terminal, as Markdown for README.md."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from catalogue import THEMES
 from contenders import CONTENDERS
@@ -19,9 +20,6 @@ OURS = "trioecho"
 WORST = 100.0
 TIMES_QUIET = 10.0
 OF_BUDGET = 1.2
-
-#: Milliseconds that the neighbour itself may have been late: more, and the figures are about this machine.
-LATE = 20.0
 
 #: The outcomes of a run, by attack, then by contender. None: it could not be measured.
 Outcomes = dict[str, dict[str, Outcome | None]]
@@ -57,8 +55,6 @@ def misses(outcome: Outcome, budget: float | None) -> Iterator[str]:
         yield "p99"
     if budget is not None and outcome.peak > OF_BUDGET * budget * MIB:
         yield "memory"
-    if outcome.during.late * 1000 > LATE:
-        yield f"(the neighbour itself was {outcome.during.late * 1000:.0f} ms late)"
 
 
 def milliseconds(value: float) -> str:
@@ -80,8 +76,32 @@ HEADER = (
     "CPU",
     "sent MB",
     "ended",
+    "starved",
+    "late ms",
     "missed",
 )
+
+
+def numbers(outcome: Outcome, budget: float | None) -> dict[str, Any]:
+    """An outcome for programs: round trips and handshakes in milliseconds, memory and bytes in bytes."""
+    return {
+        "quiet": asdict(Figures.of(outcome.quiet)),
+        "during": asdict(Figures.of(outcome.during)),
+        "messages": len(outcome.during.round_trips),
+        "unanswered": outcome.during.unanswered,
+        "handshakes": len(outcome.during.handshakes),
+        "worst_handshake": max(outcome.during.handshakes, default=0.0) * 1000,
+        "refused": outcome.during.refused,
+        "dropped": outcome.during.dropped,
+        "late": outcome.during.late * 1000,
+        "rest": outcome.rest,
+        "peak": outcome.peak,
+        "cpu": outcome.cpu,
+        "starved": outcome.starved,
+        "died": outcome.died,
+        "attackers": asdict(outcome.tally) | {"failures": sorted(outcome.tally.failures)},
+        "missed": list(misses(outcome, budget)),
+    }
 
 
 def row(attack: str, contender: str, outcome: Outcome, budget: float | None) -> list[str]:
@@ -102,6 +122,8 @@ def row(attack: str, contender: str, outcome: Outcome, budget: float | None) -> 
         f"{outcome.cpu:.0%}",
         f"{outcome.tally.sent / 1e6:,.1f}",
         f"{outcome.tally.ended:,}",
+        f"{outcome.starved:.0%}",
+        milliseconds(seen.late * 1000),
         ", ".join(misses(outcome, budget)) or "–",
     ]
 
