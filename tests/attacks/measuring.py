@@ -19,7 +19,7 @@ from generator import cpu_seconds
 from loads import Load
 from machine import cores
 from neighbour import PATIENCE, Seen, live
-from target import Tally, Target
+from target import AttackError, Tally, Target
 
 #: Seconds for the neighbour to go on when the attackers have gone: the server has their connections to clear away.
 AFTERMATH = 0.3
@@ -35,10 +35,6 @@ FEW_DESCRIPTORS = 1024
 SPARE_DESCRIPTORS = 200
 
 FORK = multiprocessing.get_context("fork")
-
-
-class AttackError(Exception):
-    """An attack could not be measured; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +178,12 @@ def _on_core(core: int, nice: int, work: Callable[..., None], arguments: Any, pi
 
 
 def besiege(attack: Attack, target: Target, pipe: Connection) -> None:
-    """Carry out `attack` when told to, and send the tally."""
+    """Carry out `attack` when told to, and send the tally, or the sentence that says why there is none."""
     pipe.recv()
-    pipe.send(attack.carry_out(target))
+    try:
+        pipe.send(attack.carry_out(target))
+    except (AttackError, OSError) as failure:
+        pipe.send(str(failure))
 
 
 def measure(attack: Attack, process: int, port: int, run: Run) -> Outcome:
@@ -211,6 +210,8 @@ def measure(attack: Attack, process: int, port: int, run: Run) -> Outcome:
         before, waited, start = cpu_seconds(process), waited_seconds(process), time.monotonic()
         attackers.pipe.send("go")
         tally = attackers.hear(target.seconds + ALLOWANCE)
+        if not isinstance(tally, Tally):
+            raise AttackError(tally)
         time.sleep(min(AFTERMATH, run.seconds))
         died = status(process, "State") in ("", "Z")
         elapsed = time.monotonic() - start

@@ -5,6 +5,8 @@ import ctypes.util
 import select
 import socket
 
+from target import AttackError
+
 #: The key update that asks the other side for one in return, and what SSL_get_error says of an operation that waits.
 UPDATE_REQUESTED = 1
 WANTS = {2: select.EPOLLIN, 3: select.EPOLLOUT}
@@ -14,23 +16,23 @@ PATIENCE = 10.0
 
 
 class TlsError(Exception):
-    """OpenSSL is not there, or it has ended the connection."""
+    """A connection has ended, or takes too long; the message says which."""
 
 
 class OpenSsl:
-    """The library, and the context of clients that trust everybody. Raises TlsError if it is not there."""
+    """The library, and the context of clients that trust everybody. Raises AttackError if it is not there."""
 
     def __init__(self) -> None:
         name = ctypes.util.find_library("ssl") or "libssl.so.3"
         try:
             self._library = ctypes.CDLL(name)
         except OSError as failure:
-            raise TlsError(f"OpenSSL cannot be loaded: {failure}") from None
+            raise AttackError(f"OpenSSL cannot be loaded: {failure}") from None
         for function in ("TLS_client_method", "SSL_CTX_new", "SSL_new"):
             getattr(self._library, function).restype = ctypes.c_void_p
         self._context = self.call("SSL_CTX_new", ctypes.c_void_p(self.call("TLS_client_method")))
         if not self._context:
-            raise TlsError("OpenSSL has no context for clients")
+            raise AttackError("OpenSSL has no context for clients")
 
     def call(self, function: str, *arguments: object) -> int:
         """The library's `function` of `arguments`."""

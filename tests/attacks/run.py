@@ -21,8 +21,9 @@ from catalogue import ATTACKS
 from contenders import CONTENDERS, REPOSITORY, Contender, StartError, certificates
 from loads import Group
 from machine import description, versions, warnings
-from measuring import AttackError, Outcome, Run, allow_descriptors, measure, serving
+from measuring import Outcome, Run, allow_descriptors, measure, serving
 from report import replaced
+from target import AttackError
 from themes.http import FILE, FILE_SIZE
 from verdicts import OURS, Outcomes, as_markdown, as_text, numbers, row
 

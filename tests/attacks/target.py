@@ -12,6 +12,10 @@ from opening import HOST, IP_BIND_ADDRESS_NO_PORT
 RESET = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
 
+class AttackError(Exception):
+    """An attack could not be made or measured; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """The server on `port`, and how to attack it: from `addresses`, with `connections`, for `seconds`.
