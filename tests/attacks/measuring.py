@@ -200,7 +200,7 @@ def measure(attack: Attack, process: int, port: int, run: Run) -> Outcome:
     )
     authority = target.authority if attack.service is Service.TLS else None
     attackers = Child(core, NICE, besiege, attack, target)
-    neighbour = Child(core, 0, live, port, authority, run.quiet)
+    neighbour = Child(core, 0, live, port, process, authority, run.quiet)
     try:
         quiet = neighbour.hear(run.quiet + ALLOWANCE)
         if not isinstance(quiet, Seen):

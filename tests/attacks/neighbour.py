@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 
 from deflating import frame_at
 from exchange import NOT_NOW
+from generator import cpu_seconds
 from opening import ContenderError, Opener
 from prebuilt import PING, PONG, TEXT, client_frame, head
 
@@ -44,12 +45,16 @@ class Seen:
     """What the neighbour has seen over some time, in seconds.
 
     `round_trips` are those of the messages sent in that time; a message that was never answered counts with the time
-    that it was waited for, and in `unanswered`. `handshakes` are those begun in that time that succeeded, `refused`
-    those that did not. `late` is how much later than due the neighbour itself was at worst, because it had no processor
-    or had other things to do. `dropped` says how its connection has ended, if it has.
+    that it was waited for, and in `unanswered`. `costs` are what the server's process has used of its processor during
+    each of them: where other programs have that processor too, these are the round trips without them.
+
+    `handshakes` are those begun in that time that succeeded, `refused` those that did not. `late` is how much later
+    than due the neighbour itself was at worst, because it had no processor or had other things to do. `dropped` says
+    how its connection has ended, if it has.
     """
 
     round_trips: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
     handshakes: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     unanswered: int = 0
@@ -86,13 +91,24 @@ class Handshakes(threading.Thread):
         self.join()
 
 
-class Neighbour:
-    """Its open connection. Raises ContenderError, OSError where it cannot be opened."""
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What was sent: when, by the clock and by the server's processor time; the echo that has to come; who is told."""
 
-    def __init__(self, opener: Opener) -> None:
+    sent: float
+    cpu: float
+    echo: bytes
+    seen: Seen
+
+
+class Neighbour:
+    """Its open connection to `process`. Raises ContenderError, OSError where it cannot be opened."""
+
+    def __init__(self, opener: Opener, process: int) -> None:
+        self._process = process
         self._socket = opener.open()
         self._socket.setblocking(False)
-        self._sent: deque[tuple[float, bytes, Seen]] = deque()
+        self._sent: deque[Message] = deque()
         self._unsent = b""
         self._unread = b""
         self._count = 0
@@ -122,9 +138,10 @@ class Neighbour:
         end = time.perf_counter() + PATIENCE
         while self._sent and not seen.dropped and (left := end - time.perf_counter()) > 0:
             self._take(seen, left)
-        for sent, _, owner in self._sent:
-            owner.unanswered += 1
-            owner.round_trips.append(time.perf_counter() - sent)
+        for message in self._sent:
+            message.seen.unanswered += 1
+            self._count_in(message)
+        self._sent.clear()
 
     def close(self) -> None:
         """Close the connection."""
@@ -133,8 +150,19 @@ class Neighbour:
     def _send(self, seen: Seen) -> None:
         payload = b"%0*d" % (SIZE, self._count)
         self._count += 1
-        self._sent.append((time.perf_counter(), head(TEXT, SIZE, masked=False) + payload, seen))
+        echo = head(TEXT, SIZE, masked=False) + payload
+        self._sent.append(Message(time.perf_counter(), self._cpu(), echo, seen))
         self._write(client_frame(TEXT, payload, KEY))
+
+    def _cpu(self) -> float:
+        try:
+            return cpu_seconds(self._process)
+        except OSError:
+            return 0.0  # it has ended
+
+    def _count_in(self, message: Message) -> None:
+        message.seen.round_trips.append(time.perf_counter() - message.sent)
+        message.seen.costs.append(max(0.0, self._cpu() - message.cpu))
 
     def _write(self, data: bytes) -> None:
         self._unsent += data
@@ -176,21 +204,20 @@ class Neighbour:
     def _took(self, frame: bytes, head_length: int, seen: Seen) -> None:
         if frame[0] == 0x80 | PING:
             self._write(client_frame(PONG, frame[head_length:], KEY))
-        elif self._sent and frame == self._sent[0][1]:
-            sent, _, owner = self._sent.popleft()
-            owner.round_trips.append(time.perf_counter() - sent)
+        elif self._sent and frame == self._sent[0].echo:
+            self._count_in(self._sent.popleft())
         else:
             seen.dropped = f"wrong echo: {frame[:80]!r}"
 
 
-def live(port: int, authority: str | None, quiet: float, pipe: Connection) -> None:
+def live(port: int, process: int, authority: str | None, quiet: float, pipe: Connection) -> None:
     """Measure for `quiet` seconds and send what was `Seen`, measure until told otherwise, and send that.
 
     Where no connection can be opened at all, the sentence that says why is sent instead.
     """
     opener = Opener(port, protocol="ws", authority=authority, sources=(ADDRESS,), patience=HANDSHAKE_PATIENCE)
     try:
-        neighbour = Neighbour(opener)
+        neighbour = Neighbour(opener, process)
     except (ContenderError, OSError) as failure:
         pipe.send(str(failure))
         return

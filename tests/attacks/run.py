@@ -123,10 +123,12 @@ def attacked(
         print(f"{attack.name:18} {contender.name:20} failed: {failure}", file=sys.stderr, flush=True)
         print(*getattr(failure, "__notes__", ()), sep="\n", file=sys.stderr)
         return None
-    _, _, quiet, median, p99, worst, entered, _, rest, peak, cpu, *_, missed = row("", "", came, budget)
+    _, _, quiet, median, p99, worst, of_cpu, entered, _, rest, peak, cpu, *_, missed = row(
+        "", "", came, budget
+    )
     print(
-        f"{attack.name:18} {contender.name:20} quiet p99 {quiet}, median {median}, p99 {p99}, worst {worst} ms; "
-        f"handshakes {entered}; {rest} to {peak} MiB; CPU {cpu}; missed: {missed}",
+        f"{attack.name:18} {contender.name:20} quiet p99 {quiet}, median {median}, p99 {p99}, worst {worst} ms, "
+        f"of the server's time {of_cpu}; handshakes {entered}; {rest} to {peak} MiB; CPU {cpu}; missed: {missed}",
         file=sys.stderr,
         flush=True,
     )

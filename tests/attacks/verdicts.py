@@ -27,17 +27,19 @@ Outcomes = dict[str, dict[str, Outcome | None]]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The neighbour's round trips in milliseconds."""
+    """The neighbour's round trips in milliseconds, and the worst of them by the server's own processor time."""
 
     median: float
     p99: float
     worst: float
+    worst_cpu: float
 
     @classmethod
     def of(cls, seen: Seen) -> "Figures":
         """Those that were `seen`; a message that was never answered took as long as it was waited for."""
         ordered = sorted(seen.round_trips) or [0.0]
-        return cls(*(percentile(ordered, share) / 1000 for share in (0.5, 0.99, 1.0)))
+        median, p99, worst = (percentile(ordered, share) / 1000 for share in (0.5, 0.99, 1.0))
+        return cls(median, p99, worst, max(seen.costs, default=0.0) * 1000)
 
 
 def misses(outcome: Outcome, budget: float | None) -> Iterator[str]:
@@ -69,6 +71,7 @@ HEADER = (
     "median",
     "p99",
     "worst ms",
+    "of CPU",
     "handshakes in",
     "worst ms",
     "MiB at rest",
@@ -115,6 +118,7 @@ def row(attack: str, contender: str, outcome: Outcome, budget: float | None) -> 
         milliseconds(during.median),
         milliseconds(during.p99),
         ("≥ " if seen.unanswered else "") + milliseconds(during.worst),
+        milliseconds(during.worst_cpu),
         f"{len(seen.handshakes)} of {tries}",
         milliseconds(max(seen.handshakes, default=0.0) * 1000),
         f"{outcome.rest / MIB:.0f}",
