@@ -247,9 +247,10 @@ def test_a_bomb_inflates_a_thousandfold(name: str, size: int, recorded: Recorded
     """To the size that it says."""
     sent = recorded[0][name].connections[0]
     assert sent.partition(b"\r\n\r\n")[2][:1] == b"\xc2"
-    one = next(end for end in (2**12, 2**17) if frames(sent, end) and frames(sent, end)[0].message_finished)
-    assert len(frames(sent, one)[0].payload) == size
-    assert size / one > 500
+    most = size // 500
+    first = frames(sent, most)[0]
+    assert first.message_finished
+    assert len(first.payload) == size
 
 
 @pytest.mark.parametrize(
@@ -385,7 +386,8 @@ def test_a_run_measures_every_attack(tmp_path: Path) -> None:
         assert attackers["opened"] >= 5, name
         assert attackers["got_through"] >= 1, (name, attackers)
         assert attackers["sent"] > 0 or name in ("silence", "descriptors", "idle-tls"), name
-        assert came["messages"] > came["unanswered"], (name, came)
+        # A server that waits for the reader of its log answers nobody: that is what this attack shows.
+        assert came["messages"] > came["unanswered"] or name == "unread-log", (name, came)
         assert not came["dropped"], (name, came)
         assert not came["died"], name
         assert 0 < came["rest"] <= came["peak"], name

@@ -14,6 +14,9 @@ from wire import handshake, upgraded
 #: The first byte of a TLS record that belongs to a handshake.
 HANDSHAKE = b"\x16"
 
+#: Seconds that one connection may take to open, even where that is longer than the attack.
+PATIENCE = 5.0
+
 #: Key updates of one connection in a row, before the others have their turn.
 IN_A_ROW = 50
 
@@ -38,7 +41,7 @@ def idle_tls(target: Target) -> Tally:
         protocol="ws",
         authority=target.authority,
         sources=target.addresses,
-        patience=target.seconds,
+        patience=PATIENCE,
     )
     while clock.left and len(held) < target.connections:
         tally.opened += 1
@@ -74,7 +77,7 @@ def key_updates(target: Target) -> Tally:
     epoll, open_ones = select.epoll(), {}
     while clock.left and len(open_ones) < target.connections:
         tally.opened += 1
-        sock = target.connect(next(sources), patience=target.seconds)
+        sock = target.connect(next(sources), patience=PATIENCE)
         try:
             connection = library.connect(sock)
             if upgraded() not in connection.request(request):
