@@ -14,6 +14,9 @@ ROOM = 256 * 1024
 #: Seconds until a connection that could not even be tried, because of a limit of this machine, is tried again.
 RETRY = 0.1
 
+#: How far a connection is in its plan.
+REQUEST, FIRST, AGAIN, DONE = range(4)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
@@ -44,9 +47,6 @@ class Member:
         self.part = request
         self.unsent = memoryview(request)
         self.answer = b""
-
-
-REQUEST, FIRST, AGAIN, DONE = range(4)
 
 
 class Crowd:

@@ -6,7 +6,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -98,22 +98,16 @@ def serving(attack: Attack, contender: Contender, run: Run) -> Iterator[tuple[in
         extension=OFFER if attack.service is Service.DEFLATE else "",
     )
     options = {Service.LOGGING: ("--log",), Service.HTTP: ("--http", str(run.folder))}.get(attack.service, ())
-    started = running(
-        contender,
-        load,
-        cores()[0],
-        run.server_pem if attack.service is Service.TLS else None,
-        *options,
-        stderr_is_read=attack.service is not Service.LOGGING,
-    )
-    with descriptors(attack.service):
-        entered = started.__enter__()
-    try:
-        yield entered
-    finally:
-        # Nothing is learnt from how it would end.
-        os.kill(entered[0], signal.SIGKILL)
-        started.__exit__(None, None, None)
+    certificate = run.server_pem if attack.service is Service.TLS else None
+    read = attack.service is not Service.LOGGING
+    with ExitStack() as stack:
+        with descriptors(attack.service):
+            process, port = stack.enter_context(
+                running(contender, load, cores()[0], certificate, *options, stderr_is_read=read)
+            )
+        # Nothing is learnt from how it would end by itself.
+        stack.callback(os.kill, process, signal.SIGKILL)
+        yield process, port
 
 
 def status(process: int, field: str) -> str:
@@ -200,7 +194,7 @@ def measure(attack: Attack, process: int, port: int, run: Run) -> Outcome:
     )
     authority = target.authority if attack.service is Service.TLS else None
     attackers = Child(core, NICE, besiege, attack, target)
-    neighbour = Child(core, 0, live, port, process, authority, run.quiet)
+    neighbour = Child(core, 0, live, port, process, authority, run.quiet, PATIENCE)
     try:
         quiet = neighbour.hear(run.quiet + ALLOWANCE)
         if not isinstance(quiet, Seen):

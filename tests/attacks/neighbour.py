@@ -17,7 +17,7 @@ from deflating import frame_at
 from exchange import NOT_NOW
 from generator import cpu_seconds
 from opening import ContenderError, Opener
-from prebuilt import PING, PONG, TEXT, client_frame, head
+from prebuilt import CLOSE, PING, PONG, TEXT, client_frame, head
 
 #: Seconds from one message to the next, and from one handshake to the next; bytes of a message.
 GAP = 0.005
@@ -119,7 +119,7 @@ class Neighbour:
         seen = Seen()
         for _ in range(WARM_UP):
             self._send(seen)
-            self.wait(seen)
+            self.wait(seen, PATIENCE)
 
     def measure(self, seen: Seen, over: Callable[[], bool]) -> None:
         """Send and receive until `over`; `seen` gets the round trips also when their echoes come later."""
@@ -133,9 +133,9 @@ class Neighbour:
                 self._due = max(self._due + GAP, now)
             self._take(seen, self._due - time.perf_counter())
 
-    def wait(self, seen: Seen) -> None:
-        """Wait for the echoes that are still to come, for at most `PATIENCE`."""
-        end = time.perf_counter() + PATIENCE
+    def wait(self, seen: Seen, patience: float) -> None:
+        """Wait for the echoes that are still to come, for at most `patience` seconds."""
+        end = time.perf_counter() + patience
         while self._sent and not seen.dropped and (left := end - time.perf_counter()) > 0:
             self._take(seen, left)
         for message in self._sent:
@@ -206,12 +206,19 @@ class Neighbour:
             self._write(client_frame(PONG, frame[head_length:], KEY))
         elif self._sent and frame == self._sent[0].echo:
             self._count_in(self._sent.popleft())
+        elif frame[0] == 0x80 | CLOSE:
+            code, reason = int.from_bytes(frame[head_length:][:2]), frame[head_length + 2 :]
+            seen.dropped = f"closed with {code} {reason.decode(errors='replace')}".strip()
         else:
             seen.dropped = f"wrong echo: {frame[:80]!r}"
 
 
-def live(port: int, process: int, authority: str | None, quiet: float, pipe: Connection) -> None:
+def live(
+    port: int, process: int, authority: str | None, quiet: float, patience: float, pipe: Connection
+) -> None:
     """Measure for `quiet` seconds and send what was `Seen`, measure until told otherwise, and send that.
+
+    Echoes may be `patience` seconds late at the end of each.
 
     Where no connection can be opened at all, the sentence that says why is sent instead.
     """
@@ -230,11 +237,11 @@ def live(port: int, process: int, authority: str | None, quiet: float, pipe: Con
     end = time.perf_counter() + quiet
     neighbour.measure(before, lambda: time.perf_counter() >= end)
     handshakes.seen = during
-    neighbour.wait(before)
+    neighbour.wait(before, patience)
     pipe.send(before)
     neighbour.measure(during, pipe.poll)
     pipe.recv()
-    neighbour.wait(during)
+    neighbour.wait(during, patience)
     handshakes.stop()
     pipe.send(during)
     neighbour.close()

@@ -57,7 +57,11 @@ class TlsConnection:
         sock.setblocking(False)
         library.call("SSL_set_fd", ssl, sock.fileno())
         library.call("SSL_set_connect_state", ssl)
-        self.patiently("SSL_do_handshake")
+        try:
+            self.patiently("SSL_do_handshake")
+        except TlsError:
+            self.close()
+            raise
 
     def attempt(self, function: str, *arguments: object) -> tuple[int, int]:
         """What a function returns, and the event of epoll that it waits for, if any. Raises TlsError at the end."""

@@ -77,18 +77,19 @@ def key_updates(target: Target) -> Tally:
     epoll, open_ones = select.epoll(), {}
     while clock.left and len(open_ones) < target.connections:
         tally.opened += 1
-        sock = target.connect(next(sources), patience=PATIENCE)
         try:
-            connection = library.connect(sock)
-            if upgraded() not in connection.request(request):
-                raise TlsError("the handshake was refused")
+            connection = library.connect(target.connect(next(sources), patience=PATIENCE))
+        except (TlsError, OSError) as failure:
+            tally.failures.add(str(failure))
+            continue
+        open_ones[connection.socket.fileno()] = connection
+        try:
+            accepted = upgraded() in connection.request(request)
         except TlsError as failure:
             tally.failures.add(str(failure))
-            sock.close()
-            continue
-        tally.got_through += 1
-        open_ones[sock.fileno()] = connection
-        epoll.register(sock, select.EPOLLIN | select.EPOLLOUT)
+        else:
+            tally.got_through += accepted
+        epoll.register(connection.socket, select.EPOLLIN | select.EPOLLOUT)
     while clock.left and open_ones:
         for fd, event in epoll.poll(clock.left):
             try:
