@@ -404,7 +404,7 @@ def seen_by_the_neighbour(act: Callable[[trioecho.WebSocket], Awaitable[bool]]) 
                     await trio.sleep_forever()
             await ws.send(message)
 
-    with trioecho.LiveServer(echo) as live:
+    with trioecho.LiveServer(echo, options=trioecho.WebSocketOptions(close_timeout=0.5)) as live:
         arguments = [str(ATTACKS), str(ATTACKS.parent / "benchmark"), str(live.server.port), str(os.getpid())]
         command = [sys.executable, "-c", LIVE, *arguments]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

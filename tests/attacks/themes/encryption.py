@@ -17,6 +17,9 @@ HANDSHAKE = b"\x16"
 #: Seconds that one connection may take to open, even where that is longer than the attack.
 PATIENCE = 5.0
 
+#: Bytes of a KeyUpdate as a record: its head, the message, the true type of its content, and the tag.
+LENGTH = 5 + 5 + 1 + 16
+
 #: Key updates of one connection in a row, before the others have their turn.
 IN_A_ROW = 50
 
@@ -103,10 +106,6 @@ def key_updates(target: Target) -> Tally:
         connection.close()
     epoll.close()
     return tally
-
-
-#: Bytes of a KeyUpdate as a record: its head, the message, the true type of its content, and the tag.
-LENGTH = 5 + 5 + 1 + 16
 
 
 def keys_updated(connection: TlsConnection, *, drain: bool) -> int:
