@@ -108,7 +108,10 @@ class Cable:
                     return
                 packet = _read(descriptor)
                 target, direction = ways[descriptor]
-                if packet is not None and (at := direction.arrival(len(packet), time.monotonic())) is not None:
+                if (
+                    packet is not None
+                    and (at := direction.arrival(len(packet), time.monotonic())) is not None
+                ):
                     number += 1
                     heapq.heappush(travelling, (at, number, target, packet))
             while travelling and travelling[0][0] <= time.monotonic():

@@ -43,10 +43,10 @@ async def endless(request):
 routes = {"/ws": trioecho.echo, "/push": push, "/leave": leave, "/large": large,
     "/endless": trioecho.HttpRoute(endless)}
 options = trioecho.WebSocketOptions(**json.loads(sys.argv[1]))
-trioecho.run(routes, host="10.77.0.1", port=5000, options=options, log_format="json", shutdown_timeout=1)
+trioecho.run(routes, host="10.77.0.1", port=int(sys.argv[2]), options=options, log_format="json", shutdown_timeout=1)
 """
 
-ADDRESS = (Cable.first, 5000)
+PORT = 5000
 
 LINGER = 0.5
 """Seconds for which a Close that nobody will answer may still leave, before a connection is given up."""
@@ -58,20 +58,27 @@ SLACK = 3.0
 class Machines:
     """Made by the fixture `machines`."""
 
-    def __init__(self, ours: Namespace, theirs: Namespace, between: Cable, start: Callable[..., ServerProcess]) -> None:
+    def __init__(
+        self, ours: Namespace, theirs: Namespace, between: Cable, start: Callable[..., ServerProcess]
+    ) -> None:
         self.ours = ours
         self.theirs = theirs
         self.cable = between
         self._start = start
         self.server: ServerProcess
 
-    def serve(self, **options: Any) -> ServerProcess:
-        """Start the server, at `ADDRESS`, and notice how many descriptors it needs by itself."""
-        arguments = ("-c", PROGRAM, json.dumps(options))
+    def serve(self, *, port: int = PORT, **options: Any) -> ServerProcess:
+        """Start the server, and notice how many descriptors it needs by itself."""
+        arguments = ("-c", PROGRAM, json.dumps(options), str(port))
         self.server = self.ours.do(functools.partial(self._start, command=arguments))
         assert self.server.banner, self.server.log
         self._descriptors = self.server.descriptors
         return self.server
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the server listens."""
+        return Cable.first, self.server.port
 
     def socket(self) -> socket.socket:
         """A TCP socket of the clients' machine."""
@@ -83,12 +90,14 @@ class Machines:
         theirs = trio.socket.from_stdlib_socket(self.socket())
         if receive_buffer is not None:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        with theirs:
-            await theirs.connect(ADDRESS)
+        with theirs, trio.fail_after(PATIENCE):
+            await theirs.connect(self.address)
             yield trio.SocketStream(theirs)
 
     @contextlib.asynccontextmanager
-    async def client(self, path: str = "/ws", *, receive_buffer: int | None = None) -> AsyncIterator[RawClient]:
+    async def client(
+        self, path: str = "/ws", *, receive_buffer: int | None = None
+    ) -> AsyncIterator[RawClient]:
         """A client that has shaken hands."""
         async with self.tcp(receive_buffer=receive_buffer) as stream:
             client = RawClient(stream)
@@ -110,19 +119,10 @@ class Machines:
         """Until the server has as many as before its first client."""
         limit = time.monotonic() + within
         while self.server.descriptors > self._descriptors:
-            assert time.monotonic() < limit, f"{self.server.descriptors - self._descriptors} descriptors are left"
+            assert time.monotonic() < limit, (
+                f"{self.server.descriptors - self._descriptors} descriptors are left"
+            )
             await trio.sleep(0.02)
-
-    def still_serves(self) -> None:
-        """One more client is answered."""
-
-        async def talk() -> None:
-            with trio.fail_after(PATIENCE):
-                async with self.client() as client:
-                    await client.send("hello")
-                    assert await client.receive() == "hello"
-
-        trio.run(talk)
 
 
 def causes(log: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Network namespaces without names: each lives as long as a descriptor of this process, so that none can be left behind.
+"""Network namespaces without names: each lives as long as a descriptor here, so that none is left behind.
 
 `Namespace.do` calls a function in a thread that has entered it. What that makes, a socket or a process, stays in there
 and can be used from anywhere; so a test holds both ends of a connection between two machines that do not exist.

@@ -13,9 +13,9 @@ import trio
 from server_process import PATIENCE
 from websockets.sync.client import connect
 
-from network.machines import ADDRESS, LINGER, SLACK, Machines
+from network.machines import LINGER, SLACK, Machines
 from network.machines import machines as machines
-from trioecho.testing import BINARY, CLOSE, PING, RawClient
+from trioecho.testing import BINARY, PING, RawClient
 
 QUICK = {"keep_alive_interval": 0.4, "keep_alive_timeout": 0.6}
 
@@ -44,7 +44,7 @@ async def test_a_pulled_cable_is_noticed_within_interval_and_timeout(machines: M
 
 
 async def test_a_pulled_cable_frees_everything_whatever_was_going_on(machines: Machines) -> None:
-    """Silent, in the middle of a request, of a response, of messages, of the closing handshake: each has its deadline."""
+    """Silent, in a request, in a response, in a message, in the closing handshake: each has its deadline."""
     machines.serve(**QUICK, handshake_timeout=1, send_timeout=1, close_timeout=1)
     async with contextlib.AsyncExitStack() as stack:
 
@@ -83,15 +83,15 @@ async def test_a_peer_that_hears_us_and_is_not_heard_is_noticed(machines: Machin
     async with machines.client() as client:
         await greeted(client)
         machines.cable.to_first.blocked = True
+        passed = machines.cable.to_second.passed
         assert machines.wait_for_causes(1, 0.4 + 0.6 + LINGER + SLACK) == ["keep-alive timeout"]
-        frames = [frame.opcode for frame in await client.receive_rest()]
-        assert frames == [PING, CLOSE]
+        assert machines.cable.to_second.passed > passed
         await machines.wait_for_descriptors(SLACK)
 
 
 async def test_a_peer_that_is_heard_and_does_not_hear_us_is_noticed(machines: Machines) -> None:
     """Half-open the other way: what it says still arrives, so it lives; but it takes nothing for `send_timeout`."""
-    machines.serve(**QUICK, send_timeout=1)
+    machines.serve(send_timeout=1)
     async with machines.client("/large") as client:
         await client.send("one")
         assert len(await client.receive()) == 1_000_000
@@ -101,12 +101,12 @@ async def test_a_peer_that_is_heard_and_does_not_hear_us_is_noticed(machines: Ma
             while True:
                 await client.send("and another")
                 await trio.sleep(0.1)
-        assert machines.wait_for_causes(1, 1 + 0.4 + 0.6 + LINGER + SLACK)[0] in ("send timeout", "keep-alive timeout")
+        assert machines.wait_for_causes(1, 1 + LINGER + SLACK) == ["send timeout"]
         await machines.wait_for_descriptors(SLACK)
 
 
 async def test_a_peer_that_has_forgotten_us_is_noticed_at_the_next_ping(machines: Machines) -> None:
-    """It was reset while the cable was out, as by a crash; our Ping is answered with a reset, long before the timeout."""
+    """Reset while the cable was out, as by a crash: our Ping is answered with a reset, long before the timeout."""
     machines.serve(keep_alive_interval=1, keep_alive_timeout=60)
     async with machines.client() as client:
         await greeted(client)
@@ -119,7 +119,7 @@ async def test_a_peer_that_has_forgotten_us_is_noticed_at_the_next_ping(machines
 
 
 async def test_a_cable_that_is_plugged_in_again_in_time_costs_nobody_anything(machines: Machines) -> None:
-    """Out for longer than the interval, and in again before the timeout: the Ping is sent again by TCP, and answered."""
+    """Out for longer than the interval, in again before the timeout: TCP sends the Ping again, and it is answered."""
     machines.serve(keep_alive_interval=0.3, keep_alive_timeout=10)
     async with machines.client() as client:
         await greeted(client)
@@ -156,7 +156,7 @@ def in_threads(count: int, work: Callable[[int], object]) -> None:
 def conversation(machines: Machines, messages: list[bytes], keep: float = 0.0) -> None:
     """A client on `websockets`: all `messages` come back in order; after `keep` seconds it closes, and is answered."""
     theirs = machines.socket()
-    theirs.connect(ADDRESS)
+    theirs.connect(machines.address)
     with connect(
         "ws://10.77.0.1:5000/ws",
         sock=theirs,
@@ -175,27 +175,27 @@ def conversation(machines: Machines, messages: list[bytes], keep: float = 0.0) -
 
 
 def test_a_network_that_loses_three_packets_in_ten_drops_nobody(machines: Machines) -> None:
-    """8 clients, each with 20 messages from one byte to 20 KB: all come back, in order, and all leave in good order."""
+    """8 clients, each with 12 messages from 16 bytes to 4 KB: all come back, in order, and all leave in good order."""
     machines.serve(keep_alive_interval=0.5, keep_alive_timeout=15)
     for direction in machines.cable.both:
         direction.loss = 0.3
     in_threads(
-        8, lambda number: conversation(machines, [bytes([number, each]) * each**3 for each in range(2, 22)])
+        8, lambda number: conversation(machines, [bytes([number, each]) * each**3 for each in range(2, 14)])
     )
     assert machines.wait_for_causes(8, PATIENCE) == ["peer closed"] * 8
-    assert all(direction.dropped > 100 for direction in machines.cable.both)
+    assert all(direction.dropped > 30 for direction in machines.cable.both)
 
 
 def test_a_network_with_a_delay_of_400_ms_each_way(machines: Machines) -> None:
-    """Handshake, echo, several rounds of keep-alive and the closing handshake work, with all timeouts at their default."""
+    """Handshake, echo, rounds of keep-alive and the closing handshake work, with all timeouts at their default."""
     machines.serve(keep_alive_interval=0.5)
     for direction in machines.cable.both:
         direction.delay = 0.4
     begun = time.monotonic()
-    in_threads(5, lambda number: conversation(machines, [bytes([number]) * 1000, bytes(100_000)], keep=3))
+    in_threads(5, lambda number: conversation(machines, [bytes([number]) * 1000, bytes(30_000)], keep=2))
     assert machines.wait_for_causes(5, SLACK) == ["peer closed"] * 5
     # TCP's handshake, ours, the echo, the pause, Close.
-    assert time.monotonic() - begun > 4 * 0.8 + 3 - 0.4
+    assert time.monotonic() - begun > 4 * 0.8 + 2 - 0.4
 
 
 async def test_a_peer_on_a_slow_line_is_alive_while_it_uploads_and_downloads(machines: Machines) -> None:
@@ -213,22 +213,22 @@ async def test_a_peer_on_a_slow_line_is_alive_while_it_uploads_and_downloads(mac
 
 async def test_a_window_that_stays_shut_ends_by_the_send_timeout_and_not_sooner(machines: Machines) -> None:
     """The client does not read, and its kernel answers each probe of TCP: it is alive, and takes nothing."""
-    machines.serve(keep_alive_interval=0.3, keep_alive_timeout=0.3, send_timeout=3)
+    machines.serve(send_timeout=2)
     async with machines.client("/push", receive_buffer=8192) as client:
         begun = time.monotonic()
         assert await client.receive() == bytes(16384)
-        assert machines.wait_for_causes(1, 3 + 0.3 + 0.3 + LINGER + SLACK) == ["send timeout"]
-        assert time.monotonic() - begun > 3
+        assert machines.wait_for_causes(1, 2 + LINGER + SLACK) == ["send timeout"]
+        assert time.monotonic() - begun > 2
         assert machines.cable.to_first.passed > 5
         await machines.wait_for_descriptors(SLACK)
 
 
 async def test_a_window_that_opens_slowly_but_steadily_is_never_timed_out(machines: Machines) -> None:
-    """4 KiB every 0.1 s, for three times as long as the send timeout and the keep-alive's times."""
-    machines.serve(keep_alive_interval=0.5, keep_alive_timeout=1, send_timeout=1.5)
+    """4 KiB every 0.1 s, for much longer than the send timeout and keep-alive's times."""
+    machines.serve(keep_alive_interval=0.5, keep_alive_timeout=1, send_timeout=1)
     async with machines.client("/push", receive_buffer=8192) as client:
         assert isinstance(client.stream, trio.SocketStream)
-        for _ in range(45):
+        for _ in range(40):
             await client.stream.receive_some(4096)
             await trio.sleep(0.1)
         assert machines.causes() == []

@@ -94,7 +94,8 @@ async def serve(
                     server = service.server = Server(service, opened, encrypted=ssl_context is not None)
                     task_status.started(server)
                     with server._accepting:
-                        await accept(opened, functools.partial(nursery.start_soon, serve_one))
+                        start_one = functools.partial(nursery.start_soon, serve_one)
+                        await accept(opened, start_one, listen_at.listen_again(opened))
             finally:
                 if service.poller is not None:
                     service.poller.stop()
