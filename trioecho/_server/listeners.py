@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import mmap
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn, TypeAlias, TypeVar
 
@@ -50,6 +52,13 @@ CLIENT_GONE = frozenset(
 RETRY_AFTER = 0.1
 """Seconds until a place may have become free: trio's choice."""
 
+MEMORY_LEFT = 16 * 1_048_576
+"""Bytes that must be left for a connection to be begun: for what those that were begun before it still need."""
+
+REUSED = 0.9
+"""Of the connections that were open when memory ran out, how many may be again: Python keeps what those that have
+ended have left, and uses it for others, but the system does not see that."""
+
 LISTEN_AFTER = 1.0
 """Seconds until it is tried again to listen where that is not possible now."""
 
@@ -60,6 +69,26 @@ ListenAgain: TypeAlias = Callable[[trio.abc.Listener[S]], Awaitable[trio.abc.Lis
 Cancelled, or when it raises, nothing is left open."""
 
 
+def no_memory() -> OSError | None:
+    """Why the system does not give enough memory for one more connection, or None. Takes some 5 µs.
+
+    Where memory is limited such that allocating fails (ulimit -v, strict overcommit), it must not be connections that
+    take the last of it: without any Trio's own tasks fail, and with them the server, and Python crashes.
+    """
+    if os.name != "posix":
+        return None
+    try:
+        mmap.mmap(-1, MEMORY_LEFT, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError as error:
+        return error
+    return None
+
+
+def nobody() -> int:
+    """For who begins nothing that takes memory."""
+    return 0
+
+
 async def never_again(listener: object) -> None:
     """For listeners of which nobody knows where they listened."""
 
@@ -68,12 +97,15 @@ async def accept(
     listeners: Sequence[trio.abc.Listener[S]],
     start: Callable[[S], object],
     listen_again: ListenAgain[S] = never_again,
+    open_now: Callable[[], int] = nobody,
 ) -> NoReturn:
     """Accept connections at all `listeners` for ever; each is given to `start`, a plain function, which owns it.
 
     `start` must not fail, and is where a task begins: ``functools.partial(nursery.start_soon, handler)``. Without
     room for one more connection (EMFILE, ENFILE, ENOMEM, ENOBUFS), or after any other failure that may pass, it is
-    tried again every `RETRY_AFTER` seconds; a WARNING says so at its beginning, at its end, and each minute between.
+    tried again every `RETRY_AFTER` seconds; while less than `MEMORY_LEFT` bytes of memory are left, the one accepted
+    last waits for them, or until a tenth of those that are open (`open_now`) has ended. A WARNING says so at its
+    beginning, at its end, and each minute between.
 
     A listener that the kernel has stopped is closed, and `listen_again` called with it; while that raises OSError,
     again every `LISTEN_AFTER` seconds. Where it returns None, and for a listener that is none, what said so is raised,
@@ -81,6 +113,8 @@ async def accept(
     """
     shortage = Shortage("cannot accept connections, which wait", "connections are accepted again")
     failure: OSError | trio.ClosedResourceError | None = None
+    # Connections that were open when memory ran out, as long as it lasts.
+    most_open: int | None = None
 
     async def accept_at(listener: trio.abc.Listener[S]) -> OSError | trio.ClosedResourceError:
         """Accept at one listener until it is none any more."""
@@ -99,9 +133,25 @@ async def accept(
                     shortage.met(error, trio.current_time())
                     await trio.sleep(RETRY_AFTER)
                 else:
+                    await wait_for_memory(stream)
                     start(stream)
                     if shortage.lasts:
                         shortage.done(trio.current_time())
+
+    async def wait_for_memory(stream: S) -> None:
+        """No checkpoint where there is some. Meanwhile the connections behind this one wait in the kernel."""
+        nonlocal most_open
+        while (error := no_memory()) is not None:
+            most_open = open_now() if most_open is None else most_open
+            if open_now() < REUSED * most_open:
+                return
+            shortage.met(error, trio.current_time())
+            try:
+                await trio.sleep(RETRY_AFTER)
+            except trio.Cancelled:
+                await trio.aclose_forcefully(stream)
+                raise
+        most_open = None
 
     async def accept_on(listener: trio.abc.Listener[S]) -> None:
         """The same, and at what takes its place."""

@@ -95,7 +95,12 @@ async def serve(
                     task_status.started(server)
                     with server._accepting:
                         start_one = functools.partial(nursery.start_soon, serve_one)
-                        await accept(opened, start_one, listen_at.listen_again(opened))
+                        await accept(
+                            opened,
+                            start_one,
+                            listen_at.listen_again(opened),
+                            lambda: len(nursery.child_tasks),
+                        )
             finally:
                 if service.poller is not None:
                     service.poller.stop()

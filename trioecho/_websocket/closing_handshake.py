@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from trioecho._protocol.deflate import Agreement
 from trioecho._protocol.endings import Ending, Farewell
 from trioecho._protocol.frames import CLOSE, encode_frame, shortened_reason
 from trioecho._protocol.record import ConnectionRecord, summary
+from trioecho._protocol.shortage import Shortage
 from trioecho._websocket.deflating_outgoing import DeflatingOutgoing
 from trioecho._websocket.incoming import Incoming
 from trioecho._websocket.inflating_incoming import InflatingIncoming
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from trioecho.options import WebSocketOptions
 
 logger = logging.getLogger("trioecho")
+
+MEMORY = Shortage("connections end because of", "memory suffices again")
+"""The process has one memory, however many servers there are in it."""
 
 ABORT_GRACE = 0.5
 """Seconds for a last Close to leave, where nobody is expected to answer it."""
@@ -121,6 +126,10 @@ class ClosingHandshake(abc.ABC):
             self._decided = ending
         if self.record.error is None:
             self.record.error = summary(error)
+        if ending is endings.SERVER_FAILED and isinstance(error, MemoryError):
+            # Thousands of tracebacks in which nobody is to blame would not help: the record says what it was.
+            MEMORY.met(error, time.monotonic())
+            return
         name, path, peer = self.record.id, self.record.path, self.record.peer
         logger.error(
             "%s %s at %s, for %s", name, what, path, peer, exc_info=error, extra={"connection": name}

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ from trioecho._protocol import endings
 from trioecho._protocol.closing import CLOSING, Delivers, Ours, Sends, Theirs
 from trioecho._protocol.endings import Ending
 from trioecho._protocol.record import ConnectionRecord
-from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
+from trioecho._websocket.closing_handshake import ABORT_GRACE, MEMORY, ClosingHandshake
 from trioecho._websocket.handlers import call
 from trioecho._websocket.liveness import watches
 from trioecho._websocket.parking import is_cancelled
@@ -172,6 +173,8 @@ class Connection(ClosingHandshake):
         self._wire.start(self.own, self.readable)
         if watches(self._options):
             self.own.start_soon(self._watch)
+        if MEMORY.lasts:
+            MEMORY.done(time.monotonic())
         now = trio.current_time()
         if early and self.incoming.feed(early, now):
             self._act(now)
