@@ -68,12 +68,9 @@ async def test_a_pulled_cable_frees_everything_whatever_was_going_on(machines: M
         await leaving.send("leave")
         assert await leaving.receive_close() == (1000, "enough")
         machines.cable.pull()
-        # The pushing one is stuck for `send_timeout`, and its keep-alive cannot send a Ping before that.
-        assert sorted(machines.wait_for_causes(3, 1 + 0.4 + 0.6 + LINGER + SLACK)) == [
-            "application closed",
-            "keep-alive timeout",
-            "keep-alive timeout",
-        ]
+        # The pushing one is stuck for `send_timeout`, and silent for just as long.
+        found = machines.wait_for_causes(3, 1 + 0.4 + 0.6 + LINGER + SLACK)
+        assert set(found) - {"send timeout"} == {"application closed", "keep-alive timeout"}
         await machines.wait_for_descriptors(2 + SLACK)
 
 

@@ -172,7 +172,9 @@ def _take_place(
     # They can be made anew, and take several KiB.
     request.forget_headers()
     wire = wire_of(transport, record.peer, service.poller)
-    connection = Connection(wire, admission.route.options, record, admission.agreement)
+    connection = Connection(wire, admission.route.options, record, admission.agreement, service.memory)
+    if service.memory.lasts:
+        service.memory.done(trio.current_time())
     websocket = websocket_of(connection, request, service.server)
     if logger.isEnabledFor(logging.DEBUG):
         # Before the place is taken: a filter of the application's may raise.

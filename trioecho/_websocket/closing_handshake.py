@@ -11,7 +11,6 @@ from __future__ import annotations
 import abc
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trioecho")
 
-MEMORY = Shortage("connections end because of", "memory suffices again")
-"""The process has one memory, however many servers there are in it."""
-
 ABORT_GRACE = 0.5
 """Seconds for a last Close to leave, where nobody is expected to answer it."""
 
@@ -60,6 +56,7 @@ class ClosingHandshake(abc.ABC):
         "_closing",
         "_decided",
         "_ended_early",
+        "_memory",
         "_opened_at",
         "_options",
         "_ours",
@@ -86,8 +83,11 @@ class ClosingHandshake(abc.ABC):
         options: WebSocketOptions,
         record: ConnectionRecord,
         agreement: Agreement | None = None,
+        memory: Shortage | None = None,
     ) -> None:
         now = trio.current_time()
+        # Where the server says once for all its connections that there is none.
+        self._memory = memory
         self._wire = wire
         self._options = options
         self._opened_at = now
@@ -126,9 +126,9 @@ class ClosingHandshake(abc.ABC):
             self._decided = ending
         if self.record.error is None:
             self.record.error = summary(error)
-        if ending is endings.SERVER_FAILED and isinstance(error, MemoryError):
+        if self._memory is not None and ending is endings.SERVER_FAILED and isinstance(error, MemoryError):
             # Thousands of tracebacks in which nobody is to blame would not help: the record says what it was.
-            MEMORY.met(error, time.monotonic())
+            self._memory.met(error, trio.current_time())
             return
         name, path, peer = self.record.id, self.record.path, self.record.peer
         logger.error(

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ from trioecho._protocol import endings
 from trioecho._protocol.closing import CLOSING, Delivers, Ours, Sends, Theirs
 from trioecho._protocol.endings import Ending
 from trioecho._protocol.record import ConnectionRecord
-from trioecho._websocket.closing_handshake import ABORT_GRACE, MEMORY, ClosingHandshake
+from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
 from trioecho._websocket.handlers import call
 from trioecho._websocket.liveness import watches
 from trioecho._websocket.parking import is_cancelled
@@ -46,6 +45,7 @@ from trioecho._wire.wire import CHUNK, Wire
 
 if TYPE_CHECKING:
     from trioecho._protocol.deflate import Agreement
+    from trioecho._protocol.shortage import Shortage
     from trioecho._websocket.websocket import WebSocket
     from trioecho.options import WebSocketOptions
 
@@ -63,8 +63,9 @@ class Connection(ClosingHandshake):
         options: WebSocketOptions,
         record: ConnectionRecord,
         agreement: Agreement | None = None,
+        memory: Shortage | None = None,
     ) -> None:
-        super().__init__(wire, options, record, agreement)
+        super().__init__(wire, options, record, agreement, memory)
         self._read, self._source = wire.reader()
         # As with `own`.
         self.nursery: trio.Nursery
@@ -173,8 +174,6 @@ class Connection(ClosingHandshake):
         self._wire.start(self.own, self.readable)
         if watches(self._options):
             self.own.start_soon(self._watch)
-        if MEMORY.lasts:
-            MEMORY.done(time.monotonic())
         now = trio.current_time()
         if early and self.incoming.feed(early, now):
             self._act(now)
