@@ -247,7 +247,7 @@ def test_a_server_whose_log_nobody_ever_reads_still_stops_with_status_0() -> Non
 
 @needs_full
 def test_a_server_whose_disk_is_full_serves_on_and_stops_with_status_0() -> None:
-    """Nothing of it waits in a buffer either, which the interpreter would write, and fail at, in the end."""
+    """Nor does anything of it wait in a buffer, at which the interpreter would fail in the end."""
     with open("/dev/full", "wb") as stderr, serving(stderr) as (process, port):
         ask(port, 200)
         assert stopped(process) == 0

@@ -43,14 +43,19 @@ class Shortage:
         return not math.isnan(self._since)
 
     def met(self, error: BaseException, now: float) -> None:
-        """It could not be done, for this reason. Raises nothing of its own."""
+        """It could not be done, for this reason."""
+        if self.due(now):
+            logger.warning("%s: %s", self._what, _reason(error))
+
+    def due(self, now: float) -> bool:
+        """It could not be done; whether that is to be said, which whoever asks does instead of `met`."""
         self._failed_at = now
         if not self.lasts:
             self._since = now
         elif now - self._said_at < SAID_EVERY:
-            return
+            return False
         self._said_at = now
-        logger.warning("%s: %s", self._what, _reason(error))
+        return True
 
     def done(self, now: float) -> None:
         """It could be done. Call it where `lasts`."""

@@ -71,6 +71,10 @@ async def serve(
 
     With ``server = await nursery.start(serve, handler)`` the `Server` is there as soon as connections are accepted.
 
+    The log goes to the logger ``trioecho``. Its handlers are called in Trio's thread, and everything stands still
+    while one of them waits: for a pipe that nobody reads, a slow disk, a network. `trioecho.run` and the command line
+    have one that does not; give others their lines through a bounded queue (`logging.handlers.QueueHandler`).
+
     Raises `OSError` if it cannot listen, `TypeError` or `ValueError` with a sentence for a handler, path or place to
     listen at that will not do. No failure of one connection or handler leaves this function. Cancelled: handlers are
     cancelled, every client is sent 1001 and has ``options.close_timeout`` to answer, then the cancellation goes on.

@@ -50,10 +50,9 @@ class Service:
     """What is inside of a phase while the client has said nothing, and so is owed nothing."""
 
     memory: Shortage = field(
-        default_factory=lambda: Shortage(
-            "connections end, which the server cannot go on with", "memory suffices again"
-        )
+        default_factory=lambda: Shortage("no memory for a connection", "memory suffices again")
     )
+    """For what connections raise: the first traceback says it."""
 
     @property
     def room(self) -> bool:

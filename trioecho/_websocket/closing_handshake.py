@@ -126,9 +126,9 @@ class ClosingHandshake(abc.ABC):
             self._decided = ending
         if self.record.error is None:
             self.record.error = summary(error)
-        if self._memory is not None and ending is endings.SERVER_FAILED and isinstance(error, MemoryError):
+        lacking = ending is endings.SERVER_FAILED and isinstance(error, MemoryError)
+        if lacking and self._memory is not None and not self._memory.due(trio.current_time()):
             # Thousands of tracebacks in which nobody is to blame would not help: the record says what it was.
-            self._memory.met(error, trio.current_time())
             return
         name, path, peer = self.record.id, self.record.path, self.record.peer
         logger.error(
