@@ -138,7 +138,7 @@ def held(decoder: FrameDecoder) -> bool:
 def plain_decoder(data: bytes) -> None:
     """Frames, right and wrong, mean the same however they are cut, and take no more memory than a message may."""
     choices = Choices(data)
-    size, most, fragments = choices.number(20), choices.number(400), choices.number(10)
+    size, most, fragments = choices.number(20), 1 + choices.number(400), 1 + choices.number(10)
     sent = frames(choices)
     limits = {"max_message_size": most, "max_fragments": fragments}
     whole, pings = decoded(FrameDecoder(**limits), sent, 0, most)
@@ -177,7 +177,7 @@ def piecewise_decoder(data: bytes) -> None:
 def inflating_decoder(data: bytes) -> None:
     """Compressed frames too, and no message is inflated beyond what it may have."""
     choices = Choices(data)
-    size, most = choices.number(40), choices.number(2000)
+    size, most = choices.number(40), 1 + choices.number(2000)
     takeover = bool(choices.number(2))
     parameters = "" if takeover else "; client_no_context_takeover"
     agreement = agree(parse_offers([f"{NAME}; client_max_window_bits=9{parameters}"]), Deflate())
