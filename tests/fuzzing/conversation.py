@@ -12,7 +12,17 @@ from pathlib import Path
 import trio
 import trio.testing
 
-from trioecho import Cors, HttpRoute, RawRoute, Request, Response, WebSocket, WebSocketOptions, WebSocketRoute, echo
+from trioecho import (
+    Cors,
+    HttpRoute,
+    RawRoute,
+    Request,
+    Response,
+    WebSocket,
+    WebSocketOptions,
+    WebSocketRoute,
+    echo,
+)
 from trioecho._http.files import Files
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.routes import RouteTable
@@ -96,15 +106,15 @@ def connection(data: bytes) -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     try:
-        answer = trio.run(
-            _converse, sent, size, goes_on, clock=trio.testing.MockClock(autojump_threshold=0)
-        )
+        answer = trio.run(_converse, sent, size, goes_on, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
         logger.removeHandler(faults)
         logger.setLevel(level)
         logger.propagate = propagate
     assert not faults.found, faults.found
-    assert not answer or STATUS_LINE.match(answer) or answer.startswith(b"HTTP/1.1 200 OK\r\n\r\n"), answer[:200]
+    assert not answer or STATUS_LINE.match(answer) or answer.startswith(b"HTTP/1.1 200 OK\r\n\r\n"), answer[
+        :200
+    ]
     opened = answer.count(b"HTTP/1.1 101 Switching Protocols\r\n")
     assert opened <= 1 or b"HTTP/1.1 101" in sent
     assert len(faults.records) >= min(opened, 1)

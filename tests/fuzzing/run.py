@@ -17,9 +17,18 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
-NAMES = (
-    "decoder piecewise inflating extensions head handshake body paths names connection".split()
-)  # as in targets.py, which is imported where it is instrumented only
+NAMES = [
+    "decoder",
+    "piecewise",
+    "inflating",
+    "extensions",
+    "head",
+    "handshake",
+    "body",
+    "paths",
+    "names",
+    "connection",
+]  # as in targets.py, which is imported where it is instrumented only
 WITHIN = "--within"
 """The first argument of the process that is given to libFuzzer."""
 LONGEST_INPUT = 4096
@@ -33,7 +42,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)}; all by default")
     parser.add_argument("--seconds", type=int, default=60, help="for each target (60)")
-    parser.add_argument("--keep", action="store_true", help="replace the corpus by what was found to cover the most")
+    parser.add_argument(
+        "--keep", action="store_true", help="replace the corpus by what was found to cover the most"
+    )
     parser.add_argument("--show", type=Path, help="run one input, and nothing else")
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
@@ -72,7 +83,10 @@ def run(name: str, seconds: int, *, keep: bool) -> int:
             elif not line.startswith(("INFO", "#", "WARNING")):
                 said.append(line)
         failed = process.wait()
-        print(f"{name:12} {executions:>12,} executions, coverage {coverage:>5}, {'DEFECT' if failed else 'right'}", flush=True)
+        print(
+            f"{name:12} {executions:>12,} executions, coverage {coverage:>5}, {'DEFECT' if failed else 'right'}",
+            flush=True,
+        )
         if failed:
             print("".join(said[-60:]), flush=True)
         elif keep:

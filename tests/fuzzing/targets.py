@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, TypeAlias
 
 from fuzzing.conversation import connection
-
 from trioecho import Cors, WebSocketOptions, basic_auth, bearer
 from trioecho._http.bodies import MAX_TRAILER_BYTES, Body, ChunkedBody, LengthBody
 from trioecho._http.conditional import Validators, precondition, range_applies
@@ -95,7 +94,9 @@ def frames(choices: Choices, deflater: Any = None) -> bytes:
         if kind == 0:
             sent += choices.some(choices.number(16))
             continue
-        first = choices.number(256) if kind == 1 else (0x80, 0)[kind & 1] | (0, 1, 2, 8, 9, 10)[choices.number(6)]
+        first = (
+            choices.number(256) if kind == 1 else (0x80, 0)[kind & 1] | (0, 1, 2, 8, 9, 10)[choices.number(6)]
+        )
         payload = choices.some(choices.number(200))
         if deflater is not None and kind >= 4:
             content = payload * (1 + choices.number(65_536) % 500 if kind >= 6 else 1)
@@ -115,12 +116,18 @@ def decoded(decoder: FrameDecoder, data: bytes, size: int, most: int) -> tuple[l
             try:
                 close = decoder.decode(piece, messages)
                 if close is not None:
-                    return [*messages, ("Close", parse_close(close))], [*pings, *decoder.pings, *decoder.pongs]
+                    return [*messages, ("Close", parse_close(close))], [
+                        *pings,
+                        *decoder.pings,
+                        *decoder.pongs,
+                    ]
             except FrameError as error:
                 assert error.close_code in (1002, 1007, 1009), error
                 assert str(error).isprintable(), error
                 return [*messages, ("error", error.close_code)], [*pings, *decoder.pings, *decoder.pongs]
-            assert decoder.pending_bytes <= most + LONGEST_HEADER + MOST_CONTROL + (len(piece) if held(decoder) else 0)
+            assert decoder.pending_bytes <= most + LONGEST_HEADER + MOST_CONTROL + (
+                len(piece) if held(decoder) else 0
+            )
             pings += [*decoder.pings, *decoder.pongs]
             decoder.pings.clear()
             decoder.pongs.clear()
@@ -146,7 +153,10 @@ def plain_decoder(data: bytes) -> None:
     assert whole == pieces
     assert sorted(map(bytes, pings)) == sorted(map(bytes, more_pings))
     for message in whole:
-        assert isinstance(message, tuple) or len(message if isinstance(message, bytes) else message.encode()) <= most
+        assert (
+            isinstance(message, tuple)
+            or len(message if isinstance(message, bytes) else message.encode()) <= most
+        )
     one = FrameDecoder(**limits).decode_one(sent)
     assert one is None or whole == [one]
 
@@ -192,7 +202,10 @@ def inflating_decoder(data: bytes) -> None:
         assert whole[:-1] == pieces[:-1]
         assert {whole[-1], pieces[-1]} == {("error", 1007), ("error", 1009)}
     for message in whole:
-        assert isinstance(message, tuple) or len(message if isinstance(message, bytes) else message.encode()) <= most
+        assert (
+            isinstance(message, tuple)
+            or len(message if isinstance(message, bytes) else message.encode()) <= most
+        )
     one = None
     try:
         one = InflatingDecoder(**limits).decode_one(sent) if sent else None
@@ -203,14 +216,18 @@ def inflating_decoder(data: bytes) -> None:
 
 def written(offer: Offer) -> str:
     """An offer as a client writes it."""
-    return "; ".join([offer.name, *(name if value is None else f'{name}="{value}"' for name, value in offer.parameters)])
+    return "; ".join(
+        [offer.name, *(name if value is None else f'{name}="{value}"' for name, value in offer.parameters)]
+    )
 
 
 def extensions(data: bytes) -> None:
     """A list of extensions is understood or it is not; what is agreed on can be said, and is what RFC 7692 has."""
     choices = Choices(data)
     bits, takeover = 8 + choices.number(8), bool(choices.number(2))
-    deflate = Deflate(server_max_window_bits=bits, client_max_window_bits=max(bits, 9), client_context_takeover=takeover)
+    deflate = Deflate(
+        server_max_window_bits=bits, client_max_window_bits=max(bits, 9), client_context_takeover=takeover
+    )
     lines = choices.rest().decode("latin-1").split("\n")
     try:
         offers = parse_offers(lines)
@@ -269,12 +286,29 @@ def request_head(data: bytes) -> None:
         look_into(Request(head.method, head.path, head.target, head.fields, http_version=head.http_version))
 
 
-NAMES = (
-    "Host Origin Upgrade Connection Sec-WebSocket-Key Sec-WebSocket-Version Sec-WebSocket-Protocol "
-    "Sec-WebSocket-Extensions Cookie Authorization Range If-Range If-Match If-None-Match If-Modified-Since "
-    "If-Unmodified-Since Content-Length Transfer-Encoding Expect Access-Control-Request-Method "
-    "Access-Control-Request-Headers"
-).split()
+NAMES = [
+    "Host",
+    "Origin",
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+    "Cookie",
+    "Authorization",
+    "Range",
+    "If-Range",
+    "If-Match",
+    "If-None-Match",
+    "If-Modified-Since",
+    "If-Unmodified-Since",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Expect",
+    "Access-Control-Request-Method",
+    "Access-Control-Request-Headers",
+]
 
 
 def handshake(data: bytes) -> None:
@@ -418,7 +452,7 @@ def paths(data: bytes) -> None:
     if found is not None:
         text, params = found
         assert text in patterns
-        assert all("" != value or ":path}" in text for value in params.values())
+        assert all(value != "" or ":path}" in text for value in params.values())
 
 
 def names(data: bytes) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fuzzing import run
-from fuzzing.targets import TARGETS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from fuzzing import run
+from fuzzing.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
 
