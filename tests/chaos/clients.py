@@ -38,7 +38,8 @@ class Account:
     seed: int
     ending: str = ""
     """How the server is about to end, from shortly before that; from there on nothing is owed to anybody."""
-    complaints: list[str] = field(default_factory=list)
+    complaints: list[tuple[str, str]] = field(default_factory=list)
+    """The path of the client's last request, and what was wrong."""
     opened: Counter[str] = field(default_factory=Counter)
     """The paths of the WebSockets whose clients have seen the 101."""
     asked: Counter[str] = field(default_factory=Counter)
@@ -51,6 +52,10 @@ class Account:
     """How many clients have come to the end of what they do, by action."""
     messages: int = 0
     """How many messages have come back to honest clients."""
+    begun: int = 0
+    """How many clients have begun."""
+    strangers: set[trio.CancelScope] = field(default_factory=set)
+    """The scopes of the clients that are not honest: nobody has to wait for their patience."""
 
 
 class Cut(Exception):  # noqa: N818 (it is no error)
@@ -69,6 +74,7 @@ class Client:
         self.nursery: trio.Nursery
         """What is started here ends with what the client does."""
         self.requests = 0
+        self.last_path = ""
         self.due: int | None = None
         """The code of the Close that is due for what it has sent already. A server that ends may come to that first."""
         self._sending = trio.Lock()
@@ -76,7 +82,8 @@ class Client:
     def path(self, kind: str) -> str:
         """A path that nobody else asks for."""
         self.requests += 1
-        return f"/{kind}/{self.number}.{self.requests}"
+        self.last_path = f"/{kind}/{self.number}.{self.requests}"
+        return self.last_path
 
     async def connect(self, *places: str) -> None:
         """Connect to one of `places`, of any if none is given."""
@@ -667,10 +674,18 @@ ACTIONS: Final = (
 
 async def behave(account: Account, number: int, patience: float) -> None:
     """Client `number` does what its dice say, and complains where it is honest and something was wrong."""
+    account.begun += 1
     client = Client(account, number)
     (action,) = client.dice.choices(ACTIONS, [action.weight for action in ACTIONS])
     name = action.do.__name__
+
+    def complain(what: object) -> None:
+        if action.honest:
+            account.complaints.append((client.last_path, f"client {number} {name}: {what}"))
+
     with trio.move_on_after(patience) as scope:
+        if not action.honest:
+            account.strangers.add(scope)
         async with closed_afterwards(client):
             try:
                 async with trio.open_nursery() as client.nursery:
@@ -680,13 +695,13 @@ async def behave(account: Account, number: int, patience: float) -> None:
             except* Cut:
                 pass
             except* GONE as gone:
-                if action.honest and not account.ending:
-                    account.complaints.append(f"client {number} {name}: {first_of(gone)!r}")
+                if not account.ending:
+                    complain(repr(first_of(gone)))
             except* AssertionError as wrong:
-                if action.honest:
-                    account.complaints.append(f"client {number} {name}: {first_of(wrong)}")
-    if scope.cancelled_caught and action.honest:
-        account.complaints.append(f"client {number} {name}: waited for {patience:g} seconds")
+                complain(first_of(wrong))
+    account.strangers.discard(scope)
+    if scope.cancelled_caught:
+        complain(f"waited for {patience:g} seconds")
 
 
 def first_of(group: BaseException) -> BaseException:

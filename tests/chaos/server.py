@@ -35,7 +35,7 @@ OPTIONS = WebSocketOptions(
     # Clients of a busy machine may be slow, and are to be served all the same.
     keep_alive_interval=1,
     answer_timeout=20,
-    close_timeout=2,
+    close_timeout=20,
     max_message_size=512 * 1024,
     max_fragments=1000,
 )
@@ -91,7 +91,7 @@ class Ledger(logging.Handler):
         if ended is not None:
             told = ended.as_dict()
             life.records.append(
-                {name: told[name] for name in ("id", "path", "cause", "clean", "messages_skipped", "error")}
+                {name: told[name] for name in ("id", "path", "cause", "messages_skipped")} | {"line": str(ended)}
             )
             if ended.cause == "server failed":
                 life.faults.append(str(ended))

@@ -131,39 +131,43 @@ async def one_life(
     async with trio.open_nursery() as clients:
         for _ in range(CLIENTS):
             clients.start_soon(keep_coming)
-        await trio.sleep(plan.seconds)
+        with trio.move_on_after(PATIENCE / 2):
+            while account.begun < plan.clients:
+                await trio.sleep(0.01)
         account.ending = plan.ending
         report = await program.end(plan.ending)
         assert report["ended by"] == plan.ending
+        for stranger in account.strangers:
+            stranger.cancel()
     return report
 
 
 class Plan:
-    """The lives of the server: how long each is, and how it ends; each way before any for the second time."""
+    """The lives of the server: after how many clients each ends, and how; each way before any for the second time."""
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
         self._left: list[str] = []
-        self.seconds = 0.0
+        self.clients = 0
         self.ending = ""
         self.timeout = 0.0
-        self.most = max(3.0, SECONDS / 100)
 
-    def next(self) -> Plan:
+    def next(self) -> None:
         """Decide on the next life."""
         if not self._left:
             self._left = self._dice.sample(list(ENDINGS), len(ENDINGS))
         self.ending = self._left.pop()
-        self.seconds = self._dice.uniform(0.3, self.most)
+        self.clients = self._dice.choice((50, CLIENTS, *[4 * CLIENTS] * 3)) + self._dice.randrange(CLIENTS)
         self.timeout = self._dice.choice((0.0, 0.2, 1.0))
-        return self
 
 
 def judge(account: Account, report: dict[str, Any]) -> list[str]:
     """What does not fit together in one life: the clients' complaints, and where the report differs from what they
     have seen."""
-    wrong = [*account.complaints, *report["faults"]]
     records, exchanges = report["records"], report["exchanges"]
+    said = {record["path"]: record["line"] for record in records}
+    wrong = [f"{complaint}; on record: {said.get(path)}" for path, complaint in account.complaints]
+    wrong += report["faults"]
     ids = Counter(record["id"] for record in records)
     recorded = Counter(record["path"] for record in records)
     lines = Counter(line["path"] for line in exchanges)

@@ -65,6 +65,8 @@ async def accept(listeners: Sequence[trio.abc.Listener[S]], start: Callable[[S],
     complaint = _Complaint()
     failure: OSError | trio.ClosedResourceError | None = None
 
+    # A task inherits no protection: Ctrl-C would strike between the kernel's accept and `start`.
+    @trio.lowlevel.enable_ki_protection
     async def accept_at(listener: trio.abc.Listener[S]) -> None:
         nonlocal failure
         async with listener:
