@@ -28,6 +28,9 @@ GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 """What a client hears whose connection is no more."""
 
 
+NO_CLOSE: Final = "the connection ended without a Close"
+
+
 @dataclass
 class Account:
     """What the clients of one life of the server know together."""
@@ -77,6 +80,8 @@ class Client:
         self.last_path = ""
         self.due: int | None = None
         """The code of the Close that is due for what it has sent already. A server that ends may come to that first."""
+        self.half_closed = False
+        """It has ended its side of TCP: it may hear nothing more."""
         self._sending = trio.Lock()
 
     def path(self, kind: str) -> str:
@@ -139,6 +144,7 @@ class Client:
         """End this side of TCP."""
         assert isinstance(self.stream, trio.SocketStream)
         async with self._sending:
+            self.half_closed = True
             with contextlib.suppress(*GONE):
                 await self.stream.send_eof()
 
@@ -153,7 +159,7 @@ class Client:
             before = len(self.raw.compressed) if isinstance(self.raw, deflating.DeflatingClient) else 0
             frame = await self.raw.receive_frame()
             if frame is None:
-                assert self.account.ending == "abort", "the connection ended without a Close"
+                assert self.account.ending == "abort" or (self.account.ending and self.half_closed), NO_CLOSE
                 raise Cut
             if frame.opcode == PING:
                 # Not here: where the server reads only when it is read from, both would wait.
@@ -366,7 +372,7 @@ async def closed_by_server(client: Client, close: tuple[int, str]) -> None:
     while (frame := await client.raw.receive_frame()) is not None and frame.opcode != CLOSE:
         assert frame.opcode == PING, frame
     if frame is None:
-        assert client.account.ending == "abort", "the connection ended without a Close"
+        assert client.account.ending == "abort", NO_CLOSE
         raise Cut
     if frame.close != close:
         await client.stopped(frame)
@@ -393,7 +399,7 @@ async def breaks_the_protocol(client: Client) -> None:
     while (frame := await client.raw.receive_frame()) is not None and frame.opcode != CLOSE:
         assert frame.opcode in (PING, PONG), frame
     if frame is None:
-        assert client.account.ending == "abort", "the connection ended without a Close"
+        assert client.account.ending == "abort", NO_CLOSE
         raise Cut
     if frame.close[0] != code:
         await client.stopped(frame)
