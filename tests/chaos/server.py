@@ -4,7 +4,8 @@
 
 A line of JSON on stdin begins a life: ``{"timeout": 0.5}``, the seconds of a graceful stop. One on stdout says where it
 listens. A signal ends the life: SIGUSR1 stops it, SIGUSR2 cancels it, SIGTERM aborts it, SIGINT is Ctrl-C. Then comes
-the report, see `report`, and the next life may begin. The end of stdin is the end.
+the report, see `report`, and the next life may begin. The end of stdin is the end. SIGHUP has it tell on stderr what
+its tasks are doing, for when it does not end.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import signal
 import ssl
 import sys
 import tempfile
+import traceback
+import types
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -28,6 +31,7 @@ import trio
 import trio.lowlevel
 
 import trioecho
+from trioecho import task_tree
 from trioecho._wire.poller import Poller
 from trioecho.options import WebSocketOptions
 
@@ -275,6 +279,12 @@ def descriptors() -> dict[str, int]:
     return dict(kinds)
 
 
+def tell_what_is_done(number: int, frame: types.FrameType | None) -> None:
+    """The stack of what runs just now, and the tree of all tasks."""
+    traceback.print_stack(frame)
+    print(task_tree.snapshot().draw(fold=()), file=sys.stderr, flush=True)
+
+
 def main() -> None:
     way, certificate, unix = sys.argv[1:]
     Poller.available = way == "poller"
@@ -284,6 +294,7 @@ def main() -> None:
     logger.addHandler(LEDGER)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
+    signal.signal(signal.SIGHUP, tell_what_is_done)
     sys.unraisablehook = lambda unraisable: LEDGER.life.faults.append(f"unraisable: {unraisable.exc_value!r}")
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / FILE).write_bytes(STORY)

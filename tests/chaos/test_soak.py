@@ -38,7 +38,7 @@ SECONDS = float(os.environ.get("TRIOECHO_SOAK", "20"))
 CLIENTS = 200
 """How many are there at once; each that is done is followed by another."""
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds after which a client, or the server, is given up. Nothing is measured with it."""
 
 ENDINGS = {
@@ -97,7 +97,9 @@ class ServerProgram:
             assert line, f"the server's program has ended with {self.process.wait()}"
             found: dict[str, Any] = json.loads(line)
             return found
-        raise AssertionError(f"the server has said nothing for {PATIENCE:g} seconds")
+        self.process.send_signal(signal.SIGHUP)
+        await trio.sleep(1)
+        raise AssertionError(f"the server has said nothing for {PATIENCE:g} seconds; stderr has what its tasks do")
 
 
 @contextmanager
