@@ -39,6 +39,9 @@ OPTIONS = WebSocketOptions(
     # Clients of a busy machine may be slow, and are to be served all the same.
     keep_alive_interval=1,
     answer_timeout=20,
+    handshake_timeout=60,
+    keep_alive_timeout=60,
+    send_timeout=60,
     close_timeout=20,
     max_message_size=512 * 1024,
     max_fragments=1000,

@@ -38,7 +38,7 @@ SECONDS = float(os.environ.get("TRIOECHO_SOAK", "20"))
 CLIENTS = 200
 """How many are there at once; each that is done is followed by another."""
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a client, or the server, is given up. Nothing is measured with it."""
 
 ENDINGS = {
