@@ -279,7 +279,9 @@ async def talks_compressed(client: Client) -> None:
 async def dribbles(client: Client) -> None:
     """A few bytes at a time, cut anywhere, with pauses between."""
     await client.open("plain")
-    messages: list[str | bytes] = [f"{client.number} {index}" for index in range(client.dice.randrange(1, 40))]
+    messages: list[str | bytes] = [
+        f"{client.number} {index}" for index in range(client.dice.randrange(1, 40))
+    ]
     data = b"".join(frames(client)(messages))
     cuts = sorted(client.dice.randrange(len(data)) for _ in range(30))
     bits = [data[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]

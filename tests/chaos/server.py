@@ -98,7 +98,8 @@ class Ledger(logging.Handler):
         if ended is not None:
             told = ended.as_dict()
             life.records.append(
-                {name: told[name] for name in ("id", "path", "cause", "messages_skipped")} | {"line": str(ended)}
+                {name: told[name] for name in ("id", "path", "cause", "messages_skipped")}
+                | {"line": str(ended)}
             )
             if ended.cause == "server failed":
                 life.faults.append(str(ended))

@@ -99,7 +99,9 @@ class ServerProgram:
             return found
         self.process.send_signal(signal.SIGHUP)
         await trio.sleep(1)
-        raise AssertionError(f"the server has said nothing for {PATIENCE:g} seconds; stderr has what its tasks do")
+        raise AssertionError(
+            f"the server has said nothing for {PATIENCE:g} seconds; stderr has what its tasks do"
+        )
 
 
 @contextmanager

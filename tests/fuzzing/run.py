@@ -1,15 +1,13 @@
 """Fuzz: ``python tests/fuzzing/run.py --seconds 600 decoder head``, all targets without a name; prints a table.
 
 Needs atheris (``pip install atheris``). What is found is written to a file whose path is printed, with the traceback;
-``python tests/fuzzing/run.py --show FILE decoder`` runs that one input. With ``--keep`` the corpus is replaced by what
-covers the most, a few inputs each.
+``python tests/fuzzing/run.py --show FILE decoder`` runs that one input.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
+# As in targets.py, which is imported only where it is instrumented.
 NAMES = [
     "decoder",
     "piecewise",
@@ -28,13 +27,12 @@ NAMES = [
     "paths",
     "names",
     "connection",
-]  # as in targets.py, which is imported where it is instrumented only
+]
 WITHIN = "--within"
 """The first argument of the process that is given to libFuzzer."""
 LONGEST_INPUT = 4096
 MOST_SECONDS_FOR_ONE = 10
 MOST_MEBIBYTES = 1024
-MOST_KEPT = 24
 
 
 def main() -> int:
@@ -42,9 +40,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)}; all by default")
     parser.add_argument("--seconds", type=int, default=60, help="for each target (60)")
-    parser.add_argument(
-        "--keep", action="store_true", help="replace the corpus by what was found to cover the most"
-    )
     parser.add_argument("--show", type=Path, help="run one input, and nothing else")
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
@@ -55,11 +50,11 @@ def main() -> int:
             failed |= started(name, [str(options.show)]).wait()
         return failed
     for name in options.names or NAMES:
-        failed |= run(name, options.seconds, keep=options.keep)
+        failed |= run(name, options.seconds)
     return failed
 
 
-def run(name: str, seconds: int, *, keep: bool) -> int:
+def run(name: str, seconds: int) -> int:
     """Fuzz one target, and print its row."""
     with tempfile.TemporaryDirectory() as work:
         found = Path(tempfile.gettempdir()) / f"trioecho-{name}-"
@@ -89,22 +84,7 @@ def run(name: str, seconds: int, *, keep: bool) -> int:
         )
         if failed:
             print("".join(said[-60:]), flush=True)
-        elif keep:
-            keep_the_best(name, Path(work))
     return min(failed, 1)
-
-
-def keep_the_best(name: str, work: Path) -> None:
-    """Merge what covers anything of its own, the shortest first, and keep the first of it."""
-    kept = CORPUS / name
-    with tempfile.TemporaryDirectory() as merged:
-        merging = started(name, ["-merge=1", f"-max_len={LONGEST_INPUT}", merged, str(kept), str(work)])
-        merging.communicate()
-        best = sorted(Path(merged).iterdir(), key=lambda file: file.stat().st_size)
-        # Every so many of them, so that short and long ones are among those that are kept.
-        best = best[:: max(1, len(best) // MOST_KEPT)][-MOST_KEPT:]
-        for file in best:
-            shutil.copyfile(file, kept / file.name[:12])
 
 
 def started(name: str, arguments: list[str]) -> subprocess.Popen[str]:
@@ -121,7 +101,6 @@ def fuzz(name: str, *arguments: str) -> None:
     with atheris.instrument_imports(include=["trioecho", "h11"]):
         from fuzzing.targets import TARGETS
     assert tuple(TARGETS) == tuple(NAMES)
-    # Their names are those of the processes that libFuzzer starts when it merges.
     atheris.Setup([__file__, *arguments], TARGETS[name])
     atheris.Fuzz()
 
