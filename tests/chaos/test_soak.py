@@ -53,8 +53,8 @@ MOST_MEMORY = 24 * 2**20
 """Bytes that the server's process may have more behind its last life than behind its second one: what an allocator
 keeps of the busiest moment. In the first two it grows to what it needs."""
 
-MOST_OBJECTS = 2000
-"""The same, in objects that the garbage collector knows: hundreds of each kind come and go in each life."""
+MOST_OBJECTS = 500
+"""The same, in objects that the garbage collector knows: tens of thousands come and go in each life."""
 
 
 class ServerProgram:
