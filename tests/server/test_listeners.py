@@ -6,6 +6,7 @@ import errno
 import functools
 import logging
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -172,3 +173,24 @@ async def test_real_connections_are_accepted() -> None:
             async with await trio.open_tcp_stream(*listeners[0].socket.getsockname()) as stream:
                 assert await stream.receive_some(5) == b"hello"
         nursery.cancel_scope.cancel()
+
+
+class PressedListener(FakeListener):
+    """Ctrl-C is pressed when it has taken a connection from the kernel, and before anybody else knows of that."""
+
+    async def accept(self) -> Any:
+        answer = await super().accept()
+        signal.raise_signal(signal.SIGINT)
+        return answer
+
+
+def test_ctrl_c_at_accept_loses_no_connection() -> None:
+    """It strikes when `accept` waits again, and not between the kernel and whoever owns the connection."""
+    listener, started = PressedListener(["one"]), list[Any]()
+    interrupted = False
+    try:
+        # As a part of `serve`, where Ctrl-C strikes nothing of the server's.
+        trio.run(trio.lowlevel.enable_ki_protection(accept), [listener], started.append)
+    except* KeyboardInterrupt:
+        interrupted = True
+    assert (started, listener.closed, interrupted) == (["one"], True, True)

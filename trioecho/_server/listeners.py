@@ -116,6 +116,8 @@ async def accept(
     # Connections that were open when memory ran out, as long as it lasts.
     most_open: int | None = None
 
+    # A task inherits no protection: Ctrl-C would strike between the kernel's accept and `start`.
+    @trio.lowlevel.enable_ki_protection
     async def accept_at(listener: trio.abc.Listener[S]) -> OSError | trio.ClosedResourceError:
         """Accept at one listener until it is none any more."""
         async with listener:

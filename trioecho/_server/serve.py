@@ -189,6 +189,7 @@ def _take_place(
     return connection, websocket
 
 
+@trio.lowlevel.enable_ki_protection
 async def _serve_tls(stream: trio.SocketStream, *, service: Service, ssl_context: ssl.SSLContext) -> None:
     if service.poller is not None:
         await serve_connection(TlsStream(stream, ssl_context), service)
