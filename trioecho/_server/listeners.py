@@ -23,6 +23,8 @@ S = TypeVar("S", bound=trio.abc.Stream)
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 """accept(2): the process or the machine has no descriptor or memory for one more connection."""
 
+NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
+
 NO_LISTENER = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 """accept(2): what is asked does not listen, and never will."""
 
@@ -53,12 +55,17 @@ COMPLAIN_EVERY = 1.0
 """Seconds between two lines of the log about it, all listeners together."""
 
 
-async def accept(listeners: Sequence[trio.abc.Listener[S]], start: Callable[[S], object]) -> NoReturn:
+async def accept(
+    listeners: Sequence[trio.abc.Listener[S]],
+    start: Callable[[S], object],
+    relieve: Callable[[], object] | None = None,
+) -> NoReturn:
     """Accept connections at all `listeners` for ever; each is given to `start`, a plain function, which owns it.
 
     `start` must not fail, and is where a task begins: ``functools.partial(nursery.start_soon, handler)``. Without
     room for one more connection (EMFILE, ENFILE, ENOMEM, ENOBUFS), or after any other failure that may pass, it is
-    tried again every `RETRY_AFTER` seconds, with one WARNING every `COMPLAIN_EVERY`. What says that a listener does not
+    tried again every `RETRY_AFTER` seconds, with one WARNING every `COMPLAIN_EVERY`, and where descriptors are missing
+    `relieve`, a plain function too, is asked to give some back. What says that a listener does not
     listen is raised, as it is. The listeners are closed, however it ends. Cancelled: no connection is lost that was
     accepted.
     """
@@ -76,6 +83,8 @@ async def accept(listeners: Sequence[trio.abc.Listener[S]], start: Callable[[S],
                         failure = error
                         break
                     if error.errno not in CLIENT_GONE:
+                        if relieve is not None and error.errno in NO_DESCRIPTOR:
+                            relieve()
                         complaint.about(error)
                         await trio.sleep(RETRY_AFTER)
                 except MemoryError as error:
@@ -109,6 +118,6 @@ class _Complaint:
         self._last = now
         number = error.errno if isinstance(error, OSError) else errno.ENOMEM
         advice = ""
-        if number in (errno.EMFILE, errno.ENFILE):
-            advice = "; raise the limit (ulimit -n) or set max_connections below it"
+        if number in NO_DESCRIPTOR:
+            advice = "; raise the limit (ulimit -n) or set max_sockets below it"
         logger.warning("cannot accept connections, which wait: %s%s", os.strerror(number or 0), advice)

@@ -19,6 +19,7 @@ from trioecho._server.requests import Accepted, receive_requests
 from trioecho._server.routes import Route, Routes, RouteTable
 from trioecho._server.server import Server
 from trioecho._server.service import Service
+from trioecho._server.sockets import most_sockets
 from trioecho._websocket.connection import Connection
 from trioecho._websocket.message_stream import websocket_of
 from trioecho._websocket.websocket import WebSocket
@@ -84,6 +85,7 @@ async def serve(
         else functools.partial(_serve_tls, service=service, ssl_context=ssl_context)
     )
     opened = await listen_at.open()
+    service.sockets.limit = most_sockets(options)
     try:
         async with trio.open_nursery() as poller_nursery:
             if Poller.available:
@@ -94,7 +96,8 @@ async def serve(
                     server = service.server = Server(service, opened, encrypted=ssl_context is not None)
                     task_status.started(server)
                     with server._accepting:
-                        await accept(opened, functools.partial(nursery.start_soon, serve_one))
+                        start = functools.partial(nursery.start_soon, serve_one)
+                        await accept(opened, start, service.sockets.relieve)
             finally:
                 if service.poller is not None:
                     service.poller.stop()
@@ -115,8 +118,11 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     Raises nothing of its own: what goes wrong is logged. Cancelled: the peer is sent 1001 and has
     ``close_timeout`` seconds to answer; then the cancellation goes on.
     """
+    visit = service.sockets.enter(transport)
     try:
-        accepted = await receive_requests(transport, service)
+        accepted: Accepted | None = None
+        with visit.scope:
+            accepted = await receive_requests(visit, service)
         if accepted is not None:
             admission = accepted.admission
             opening = accepting_response(
@@ -148,7 +154,11 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     except Exception:
         logger.exception("a connection failed")
     finally:
-        await trio.aclose_forcefully(transport)
+        service.accounts.release(visit.account)
+        try:
+            await trio.aclose_forcefully(transport)
+        finally:
+            service.sockets.leave(visit)
 
 
 def _take_place(

@@ -25,6 +25,7 @@ from trioecho.cli.parameters import (
     ENVIRONMENT_PREFIX,
     Option,
     Refusal,
+    address_limits,
     permissions,
     seconds,
     size,
@@ -40,6 +41,8 @@ OPTION_OF_FIELD = {name: f"--{name.replace('_', '-')}" for name in FIELDS} | {
     "allowed_origins": "--allowed-origin",
     "allowed_hosts": "--allowed-host",
     "subprotocols": "--subprotocol",
+    "trusted_proxies": "--trusted-proxy",
+    "limits_per_address": "--limit-per-address",
 }
 
 EPILOG = """\b
@@ -63,6 +66,8 @@ Examples:
     python -m trioecho --tls-cert cert.pem --tls-key key.pem
   Behind a proxy that cuts connections idle for 60 seconds:
     python -m trioecho --keep-alive-interval 30
+  Behind a proxy on this machine that tells who its clients are:
+    python -m trioecho --trusted-proxy 127.0.0.1 --limit-per-address on
   For clients on slow networks, whose messages hold no secrets:
     python -m trioecho --compression deflate
 
@@ -172,6 +177,29 @@ log = functools.partial(option, section="Log (on standard error)")
     show_default="none",
     help="Subprotocol that may be agreed on, the preferred one first. Repeatable.",
 )
+@who(
+    "--limit-per-address",
+    "limits_per_address",
+    type=address_limits,
+    metavar="LIMITS",
+    default="off",
+    help="on, or numbers such as connections=20,handshakes-per-second=5,burst=50,in-progress=10: what one address may "
+    "have; more gets 429. Behind a proxy, name that with --trusted-proxy.",
+)
+@who(
+    "--trusted-proxy",
+    "trusted_proxies",
+    multiple=True,
+    metavar="CIDR",
+    show_default="none",
+    help="Network of the proxies that tell who their client is, such as 127.0.0.1 or 10.0.0.0/8; unix is who comes by "
+    "Unix socket. X-Forwarded-For, -Proto, -Host and Forwarded are believed from there alone. Repeatable.",
+)
+@who(
+    "--proxy-protocol",
+    is_flag=True,
+    help="Connections from a trusted proxy begin with a header of the PROXY protocol, version 1 or 2.",
+)
 @time_limit(
     "--keep-alive-interval",
     type=seconds(zero="off"),
@@ -231,6 +259,12 @@ log = functools.partial(option, section="Log (on standard error)")
     type=whole_number(1),
     show_default="no limit",
     help="Connections open at once; one more is refused with 503.",
+)
+@size_limit(
+    "--max-sockets",
+    type=whole_number(2),
+    show_default="what the limit on open files leaves",
+    help="Sockets open at once, silent ones among them; the one that waits longest makes room for one more.",
 )
 @compressing(
     "--compression",
