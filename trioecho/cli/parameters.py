@@ -15,7 +15,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from trioecho import AddressLimits
+from trioecho._http.address_limits import AddressLimits
 
 ENVIRONMENT_PREFIX = "TRIOECHO"
 _LIMITS = tuple(field.name for field in dataclasses.fields(AddressLimits))

@@ -16,6 +16,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from trioecho._http.address_limits import AddressLimits
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
 from trioecho._process.run import COULD_NOT_START, CannotStartError, run_process
 from trioecho._protocol.deflate import Deflate
@@ -179,7 +180,6 @@ log = functools.partial(option, section="Log (on standard error)")
 )
 @who(
     "--limit-per-address",
-    "limits_per_address",
     type=address_limits,
     metavar="LIMITS",
     default="off",
@@ -188,7 +188,6 @@ log = functools.partial(option, section="Log (on standard error)")
 )
 @who(
     "--trusted-proxy",
-    "trusted_proxies",
     multiple=True,
     metavar="CIDR",
     show_default="none",
@@ -337,6 +336,9 @@ def main(
     allowed_origin: tuple[str, ...],
     allowed_host: tuple[str, ...],
     subprotocol: tuple[str, ...],
+    limit_per_address: AddressLimits | None,
+    trusted_proxy: tuple[str, ...],
+    proxy_protocol: bool,
     compression: str,
     compression_window_bits: int,
     compression_no_context_takeover: bool,
@@ -346,10 +348,17 @@ def main(
 
     Serves until SIGINT (Ctrl-C), SIGTERM or SIGHUP, then closes every connection; a second signal stops at once.
     """
+    if proxy_protocol and not trusted_proxy:
+        raise Refusal(
+            "--proxy-protocol needs --trusted-proxy, the networks from which its header is believed", 2
+        )
     options = _options(
         allowed_origins=allowed_origin,
         allowed_hosts=allowed_host,
         subprotocols=subprotocol,
+        limits_per_address=limit_per_address,
+        trusted_proxies=trusted_proxy,
+        proxy_protocol=proxy_protocol,
         compression=_compression(compression, compression_window_bits, compression_no_context_takeover),
         **settings,
     )
