@@ -184,7 +184,7 @@ log = functools.partial(option, section="Log (on standard error)")
     metavar="LIMITS",
     default="off",
     help="on, or numbers such as connections=20,handshakes-per-second=5,burst=50,in-progress=10: what one address may "
-    "have; more gets 429. Behind a proxy, name that with --trusted-proxy.",
+    "have; more gets 429. Behind a proxy that is no trusted one, all clients are one address.",
 )
 @who(
     "--trusted-proxy",
