@@ -206,8 +206,7 @@ def test_whatever_a_proxy_sends_is_believed_ignored_or_refused(headers: list[tup
     """No other exception comes out, and a client is an address."""
     try:
         found, scheme, _ = told(*[(name, value.strip()) for name, value in headers])
-    except Refused as refused:
-        assert refused.status == 400
+    except Refused:
         return
     assert found is not None
     ipaddress.ip_address(found[0])

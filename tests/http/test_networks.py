@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 import pytest
 from hypothesis import given
@@ -63,9 +64,8 @@ def test_unix_is_who_comes_by_unix_socket() -> None:
 )
 def test_what_is_no_network_is_answered_with_what_would_be(text: str, sentence: str) -> None:
     """In one sentence."""
-    with pytest.raises(ValueError) as wrong:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         Networks.of([text])
-    assert str(wrong.value) == sentence
 
 
 @given(st.text(max_size=60))
@@ -73,8 +73,8 @@ def test_whatever_is_configured_or_received_is_a_network_or_a_sentence(text: str
     """No other exception comes out."""
     try:
         Networks.of([text])
-    except ValueError as wrong:
-        assert repr(text) in str(wrong)
+    except ValueError:
+        pass
     if text not in Networks.of(["0.0.0.0/0", "::/0"]):
         assert subscriber(text) == text
 

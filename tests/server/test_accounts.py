@@ -31,7 +31,7 @@ def test_a_network_of_64_bits_is_one_address() -> None:
     """Of IPv6: whoever has one has 2 to the 64."""
     accounts = Accounts(AddressLimits(connections=1))
     accounts.hold("2001:db8::1")
-    with pytest.raises(OverLimit, match="^The one connection of an address is taken by yours"):
+    with pytest.raises(OverLimit, match=r"^The one connection of an address is taken by yours"):
         accounts.hold("2001:db8::2")
     accounts.hold("2001:db8:0:1::1")
 

@@ -43,6 +43,18 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+async def test_out_of_descriptors_some_are_asked_for(autojump_clock: trio.testing.MockClock) -> None:
+    """Each time; not where it is memory that is missing."""
+    asked: list[float] = []
+    with trio.move_on_after(1):
+        await accept(
+            [FakeListener([errno.EMFILE, errno.ENOMEM, errno.ENFILE, "one"])],
+            [].append,
+            lambda: asked.append(trio.current_time()),
+        )
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
 async def test_out_of_descriptors_the_server_waits_and_goes_on(
     number: int, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
