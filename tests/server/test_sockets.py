@@ -162,6 +162,17 @@ async def test_an_address_has_no_more_in_progress_than_it_may() -> None:
         assert not server._service.sockets._by_group
 
 
+async def test_the_rest_of_a_request_that_was_answered_is_no_reason_to_stay() -> None:
+    """It is waited for only for the sake of the next one."""
+    async with serving({"/": trioecho.HttpRoute(trioecho.healthz)}, max_sockets=3) as server:
+        stream = await open_stream(server)
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n")
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 405 ")
+        async with silent(server, 3):
+            assert await closed(stream)
+        await trio.aclose_forcefully(stream)
+
+
 @plain_tcp
 async def test_half_a_request_is_none() -> None:
     """Who sends a byte now and then waits as long as who sends nothing."""
@@ -177,7 +188,9 @@ async def test_when_this_process_can_open_no_more_some_are_closed() -> None:
     pool = Sockets(Networks(), None, turned_away)
     visits = [pool.enter(trio.testing.memory_stream_pair()[0]) for _ in range(40)]
     pool.relieve()
-    assert [visit.scope.cancel_called for visit in visits] == [True] * 3 + [False] * 37
+    assert [visit.scope is not None and visit.scope.cancel_called for visit in visits] == [True] * 3 + [
+        False
+    ] * 37
     assert (pool.open, turned_away.counts) == (37, {"no room": 3})
     for visit in visits:
         pool.leave(visit)

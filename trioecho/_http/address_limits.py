@@ -34,7 +34,10 @@ class AddressLimits:
 
     Example:
 
-        options = trioecho.WebSocketOptions(limits_per_address=trioecho.AddressLimits(connections=20))
+        async def main() -> None:
+            limits = trioecho.AddressLimits(connections=20, in_progress=10)
+            options = trioecho.WebSocketOptions(limits_per_address=limits, trusted_proxies=["10.0.0.0/8"])
+            assert options.limits_per_address is limits
     """
 
     connections: int | None = 100

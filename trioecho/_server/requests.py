@@ -124,10 +124,12 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
             await _hand_over(http, request, endpoint.raw, transport, service, peer)
             return None
         await exchange(http, request, service, peer)
-        if not http.reusable or service.stopping:
-            break
         _served(visit, service)
         peer = visit.peer
+        with service.phase(service.options.close_timeout, courtesy=True):
+            await http.take_rest()
+        if not http.reusable or service.stopping:
+            break
     _served(visit, service)
     with service.phase(service.options.close_timeout, courtesy=True):
         if isinstance(transport, TlsStream):

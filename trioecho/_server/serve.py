@@ -121,8 +121,10 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     visit = service.sockets.enter(transport)
     try:
         accepted: Accepted | None = None
+        assert visit.scope is not None
         with visit.scope:
             accepted = await receive_requests(visit, service)
+        visit.scope = None
         if accepted is not None:
             admission = accepted.admission
             opening = accepting_response(

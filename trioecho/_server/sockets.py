@@ -94,8 +94,8 @@ class Visit:
         """What the other end of TCP is called, and its address and port; or who a PROXY header says it is."""
         self.trusted = False
         """The other end is a proxy whose word about its clients counts."""
-        self.scope = trio.CancelScope()
-        """What happens while it waits, and is cancelled when it has to make room."""
+        self.scope: trio.CancelScope | None = trio.CancelScope()
+        """What happens while it waits, and is cancelled when it has to make room. None once it is a WebSocket."""
         self.group: str | None = None
         """Under which address it waits; None for a trusted proxy, and for what has no address."""
         self.account: str | None = None
@@ -204,6 +204,7 @@ class Sockets:
 
     def _close(self, visit: Visit, reason: str, why: str) -> None:
         self.leave(visit)
-        visit.scope.cancel()
+        if visit.scope is not None:
+            visit.scope.cancel()
         sentence = f"{visit.peer} was closed, of which no request had come for the longest time: {why}"
         self._turned_away.count(reason, sentence)
