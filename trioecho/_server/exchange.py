@@ -74,8 +74,8 @@ class Exchange:
 async def exchange(http: Http1, request: Request, service: Service, peer: str) -> None:
     """Answer one request, which was just received.
 
-    Afterwards `http.reusable` says whether another may come, once what is left of this one is read. Raises nothing but `ClientGone`. Cancelled, also by the
-    server's stop at its deadline: the connection is good for closing only.
+    Afterwards `http.reusable` says whether another may come, once what is left of this one is read. Raises nothing but
+    `ClientGone`. Cancelled, also by the server's stop at its deadline: the connection is good for closing only.
     """
     line = Exchange(peer, request.method, request.target.partition("?")[0])
     started = trio.current_time()
