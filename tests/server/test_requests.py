@@ -441,6 +441,24 @@ async def test_an_address_has_no_more_than_its_limits(
 
 
 @one_way
+async def test_a_trusted_proxy_itself_is_never_limited() -> None:
+    """It speaks for all whose clients it does not tell, and keeps many connections for later."""
+    limits = trioecho.AddressLimits(connections=1, burst=1, in_progress=1)
+    async with (
+        serving(ROUTES, trusted_proxies=["127.0.0.1"], limits_per_address=limits) as server,
+        connected(server),
+        connected(server),
+    ):
+        idle = [await open_stream(server) for _ in range(3)]
+        for stream in idle:
+            await stream.send_all(GET.format("").encode())
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+        assert server.turned_away == {}
+        for stream in idle:
+            await trio.aclose_forcefully(stream)
+
+
+@one_way
 async def test_an_address_asks_for_no_more_websockets_than_its_rate() -> None:
     """Right or wrong ones; plain HTTP is not counted, another address has its own."""
     limits = trioecho.AddressLimits(handshakes_per_second=0.001, burst=3)
