@@ -24,7 +24,7 @@ import trioecho
 from trioecho import AddressLimits, WebSocketOptions
 from trioecho._http.networks import Networks
 from trioecho._server import sockets
-from trioecho._server.sockets import Sockets, most_sockets
+from trioecho._server.sockets import Sockets, Visit, most_sockets
 from trioecho._server.turned_away import TurnedAway
 
 __all__ = ["way_of_reading"]
@@ -186,7 +186,9 @@ async def test_when_this_process_can_open_no_more_some_are_closed() -> None:
     """A sixteenth of those who wait, whatever the limit; the first of them waits longest."""
     turned_away = TurnedAway()
     pool = Sockets(Networks(), None, turned_away)
-    visits = [pool.enter(trio.testing.memory_stream_pair()[0]) for _ in range(40)]
+    visits = [Visit(trio.testing.memory_stream_pair()[0]) for _ in range(40)]
+    for visit in visits:
+        pool.enter(visit)
     pool.relieve()
     assert [visit.scope is not None and visit.scope.cancel_called for visit in visits] == [True] * 3 + [
         False
@@ -231,6 +233,29 @@ def test_more_connections_than_sockets_are_told_of(
     assert line == (
         "max_connections is 5000, but the limit on open files leaves room for 842: raise it (ulimit -n)"
     )
+
+
+@plain_tcp
+async def test_a_filter_that_raises_ends_no_server(caplog: pytest.LogCaptureFixture) -> None:
+    """Where it is told that somebody had to make room."""
+
+    def raises(record: logging.LogRecord) -> bool:
+        if record.levelno == logging.WARNING:
+            raise RuntimeError("a filter of the application's")
+        return True
+
+    told = logging.getLogger("trioecho")
+    async with serving(max_sockets=2) as server:
+        told.addFilter(raises)
+        try:
+            streams = [await open_stream(server) for _ in range(3)]
+            assert await closed(streams[0])
+        finally:
+            told.removeFilter(raises)
+        for stream in streams:
+            await trio.aclose_forcefully(stream)
+        await until(lambda: not server.open_sockets)
+        await someone_else_is_served(server)
 
 
 async def test_nothing_is_left_of_who_has_gone() -> None:

@@ -19,7 +19,7 @@ from trioecho._server.requests import Accepted, receive_requests
 from trioecho._server.routes import Route, Routes, RouteTable
 from trioecho._server.server import Server
 from trioecho._server.service import Service
-from trioecho._server.sockets import most_sockets
+from trioecho._server.sockets import Visit, most_sockets
 from trioecho._websocket.connection import Connection
 from trioecho._websocket.message_stream import websocket_of
 from trioecho._websocket.websocket import WebSocket
@@ -118,8 +118,9 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     Raises nothing of its own: what goes wrong is logged. Cancelled: the peer is sent 1001 and has
     ``close_timeout`` seconds to answer; then the cancellation goes on.
     """
-    visit = service.sockets.enter(transport)
+    visit = Visit(transport)
     try:
+        service.sockets.enter(visit)
         accepted: Accepted | None = None
         assert visit.scope is not None
         with visit.scope:

@@ -129,18 +129,17 @@ class Sockets:
         """Whether who is served now may stay for long."""
         return self.limit is None or self.served <= self.limit - _kept(self.limit)
 
-    def enter(self, transport: trio.abc.Stream) -> Visit:
+    def enter(self, visit: Visit) -> None:
         """Count one that was accepted, which begins to wait, and close another for it where that is needed.
 
-        Raises nothing. Whoever calls this runs what the visit does while it waits in its `scope`, and calls `leave`.
+        Whoever calls this runs what the visit does while it waits in its `scope`, and calls `leave`, also if this
+        raises: a filter of the application's may, when it is logged.
         """
-        visit = Visit(transport)
         self.open += 1
         self._know(visit)
         if self.limit is not None and self.open > self.limit:
             self._close(self._who_makes_room(visit) or visit, "no room", f"all {self.limit} sockets are open")
         self.wait(visit)
-        return visit
 
     def identify(self, visit: Visit, client: tuple[str, int], name: str) -> None:
         """A PROXY header has told who a waiting visit is from."""
