@@ -45,6 +45,7 @@ from trioecho._wire.wire import CHUNK, Wire
 
 if TYPE_CHECKING:
     from trioecho._protocol.deflate import Agreement
+    from trioecho._protocol.shortage import Shortage
     from trioecho._websocket.websocket import WebSocket
     from trioecho.options import WebSocketOptions
 
@@ -71,8 +72,9 @@ class Connection(ClosingHandshake):
         options: WebSocketOptions,
         record: ConnectionRecord,
         agreement: Agreement | None = None,
+        memory: Shortage | None = None,
     ) -> None:
-        super().__init__(wire, options, record, agreement)
+        super().__init__(wire, options, record, agreement, memory)
         self._read, self._source = wire.reader()
         # As with `own`.
         self.nursery: trio.Nursery
