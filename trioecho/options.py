@@ -111,7 +111,7 @@ class WebSocketOptions:
         nothing. When there is one more, the one is closed of which no request has come for the longest time, so that
         a client that asks for something gets in; of an address that has very many of those, one of its own. WebSockets
         leave a sixteenth of all (at most 64) free; the next is refused with 503. By default it is the process's limit
-        on open files (``ulimit -n``) less those that are open when the server starts, and less a tenth, or 32, for
+        on open files (``ulimit -n``) less those that are open when the server starts, and less a tenth, or 16, for
         files and logs; with `max_connections` no more than twice that, or 256 beside it. Several servers in one
         process share that limit: give each a number.
     - `limits_per_address` (default None: no limit):

@@ -182,13 +182,18 @@ async def test_half_a_request_is_none() -> None:
             assert await closed(streams[0])
 
 
-async def test_when_this_process_can_open_no_more_some_are_closed() -> None:
-    """A sixteenth of those who wait, whatever the limit; the first of them waits longest."""
+async def test_when_this_process_can_open_no_more_some_are_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A sixteenth of those who wait, whatever the limit; the first of them waits longest, and has for a second."""
     turned_away = TurnedAway()
     pool = Sockets(Networks(), None, turned_away)
     visits = [Visit(trio.testing.memory_stream_pair()[0]) for _ in range(40)]
     for visit in visits:
         pool.enter(visit)
+    pool.relieve()
+    assert pool.open == 40
+    await trio.sleep(sockets.STALE)
     pool.relieve()
     assert [visit.scope is not None and visit.scope.cancel_called for visit in visits] == [True] * 3 + [
         False
@@ -204,7 +209,7 @@ async def test_when_this_process_can_open_no_more_some_are_closed() -> None:
     ("soft", "used", "settings", "expected"),
     [
         (1024, 24, {}, 898),
-        (100, 20, {}, 48),
+        (100, 20, {}, 64),
         (10, 8, {}, 2),
         (1024, 24, {"max_sockets": 5000}, 5000),
         (1024, 24, {"max_connections": 10}, 266),

@@ -33,6 +33,10 @@ LEAST = 2
 BESIDE_WEBSOCKETS = 256
 """Sockets, at least, that there may be beside `max_connections` WebSockets: for requests, and for who waits."""
 
+STALE = 1.0
+"""Seconds after which a waiting connection may be closed for the sake of descriptors: one that has just come is most
+likely about to ask for something."""
+
 FEW = 16
 """So many waiting connections an address may have in any case before it makes room among its own: two browsers."""
 
@@ -41,7 +45,7 @@ def most_sockets(options: WebSocketOptions) -> int | None:
     """Return how many sockets a server with these options may have open; None for any number.
 
     Where the options do not say: what the limit on open files (RLIMIT_NOFILE) leaves beside those that are open now,
-    less a tenth, or 32, for files and logs; and no more than twice `max_connections`, or `BESIDE_WEBSOCKETS` beside
+    less a tenth, or 16, for files and logs; and no more than twice `max_connections`, or `BESIDE_WEBSOCKETS` beside
     it.
     """
     if options.max_sockets is not None:
@@ -54,7 +58,7 @@ def most_sockets(options: WebSocketOptions) -> int | None:
     else:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if soft != resource.RLIM_INFINITY:
-            bounds.append(soft - _open_files() - max(32, soft // 10))
+            bounds.append(soft - _open_files() - max(16, soft // 10))
     wanted = options.max_connections
     if wanted is not None:
         bounds.append(wanted + max(BESIDE_WEBSOCKETS, wanted))
@@ -86,7 +90,7 @@ def _kept(most: int) -> int:
 class Visit:
     """One connection to the server, from when it is accepted until it is closed."""
 
-    __slots__ = ("account", "client", "group", "left", "peer", "scope", "transport", "trusted")
+    __slots__ = ("account", "client", "group", "left", "peer", "scope", "since", "transport", "trusted")
 
     def __init__(self, transport: trio.abc.Stream) -> None:
         self.transport = transport
@@ -96,6 +100,8 @@ class Visit:
         """The other end is a proxy whose word about its clients counts."""
         self.scope: trio.CancelScope | None = trio.CancelScope()
         """What happens while it waits, and is cancelled when it has to make room. None once it is a WebSocket."""
+        self.since = 0.0
+        """When it began to wait, on Trio's clock."""
         self.group: str | None = None
         """Under which address it waits; None for a trusted proxy, and for what has no address."""
         self.account: str | None = None
@@ -154,7 +160,9 @@ class Sockets:
         """Whoever this is begins to wait."""
         if visit.left:
             return
-        self._waiting[visit] = None
+        if visit not in self._waiting:
+            self._waiting[visit] = None
+            visit.since = trio.current_time()
         if visit.group is None:
             return
         own = self._by_group.setdefault(visit.group, OrderedDict())
@@ -180,10 +188,13 @@ class Sockets:
             self.open -= 1
 
     def relieve(self) -> None:
-        """Descriptors are short, whoever has them: close a sixteenth of those who wait."""
+        """Descriptors are short, whoever has them: close a sixteenth of those who wait, but none that has just come."""
+        now = trio.current_time()
         for _ in range(len(self._waiting) // 16 + 1):
-            if self._waiting:
-                self._close(next(iter(self._waiting)), "no room", "this process can open no more files")
+            longest = next(iter(self._waiting), None)
+            if longest is None or now - longest.since < STALE:
+                return
+            self._close(longest, "no room", "this process can open no more files")
 
     def _who_makes_room(self, newcomer: Visit) -> Visit | None:
         own = None if newcomer.group is None else self._by_group.get(newcomer.group)
