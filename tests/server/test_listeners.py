@@ -44,6 +44,18 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+async def test_out_of_descriptors_some_are_asked_for(autojump_clock: trio.testing.MockClock) -> None:
+    """Each time; not where it is memory that is missing."""
+    asked: list[float] = []
+    with trio.move_on_after(1):
+        await accept(
+            [FakeListener([errno.EMFILE, errno.ENOMEM, errno.ENFILE, "one"])],
+            [].append,
+            relieve=lambda: asked.append(trio.current_time()),
+        )
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
 async def test_out_of_descriptors_the_server_waits_and_goes_on(
     number: int, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
@@ -70,7 +82,7 @@ async def test_out_of_descriptors_the_log_says_so_once_and_when_it_is_over(
         await accept(listeners, [].append)
     assert [line.getMessage() for line in lines(caplog)] == [
         "cannot accept connections, which wait: Too many open files; raise the limit (ulimit -n) or set "
-        "max_connections below it",
+        "max_sockets below it",
     ]
     listeners = [FakeListener([errno.EMFILE] * 35), Late(5.0)]
     caplog.clear()
