@@ -96,6 +96,21 @@ class FrameDecoder:
         """Bytes held for the message or frame that is not complete yet."""
         return len(self._data) + self._size
 
+    @property
+    def wire_bytes(self) -> int:
+        """Payload bytes of the frames of whole messages: `payload_bytes`, but where those came compressed."""
+        return self.payload_bytes
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Payload bytes on the wire that have been decoded, of whole messages and of the one that is arriving."""
+        return self.wire_bytes + self._size
+
+    @property
+    def remaining(self) -> int:
+        """Bytes to come of the frame that is arriving, so far as its header has come."""
+        return max(self._remaining, 0)
+
     def decode_one(self, data: bytes) -> str | bytes | None:
         """The message, if `data` is exactly one whole message of less than 64 KiB and nothing was left over.
 

@@ -41,7 +41,7 @@ from trioecho._websocket.handlers import call
 from trioecho._websocket.liveness import watches
 from trioecho._websocket.parking import is_cancelled
 from trioecho._wire.poller import GONE
-from trioecho._wire.wire import CHUNK, Wire
+from trioecho._wire.wire import Wire
 
 if TYPE_CHECKING:
     from trioecho._protocol.deflate import Agreement
@@ -225,7 +225,7 @@ class Connection(ClosingHandshake):
             if incoming.full:
                 return self._readable_when_full(events, now)
             try:
-                data = self._read(self._source, CHUNK)
+                data = self._read(self._source, incoming.chunk)
             except OSError as error:
                 self._not_read(error)
                 return False
@@ -247,7 +247,7 @@ class Connection(ClosingHandshake):
             self._pause(now, lost=bool(events & GONE))
             return False
         try:
-            data = self._read(self._source, CHUNK)
+            data = self._read(self._source, self.incoming.chunk)
         except OSError as error:
             self._not_read(error)
             return False

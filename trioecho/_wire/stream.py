@@ -30,6 +30,7 @@ class StreamWire(Wire):
         "_readable",
         "_resumed",
         "_scope",
+        "_size",
         "_stream",
         "_tcp",
         "peer",
@@ -46,6 +47,8 @@ class StreamWire(Wire):
         self._readable: Readable | None = None
         self._chunk: bytes | None = None
         self._lost: Exception | None = None
+        # What it was last asked for.
+        self._size = CHUNK
         self._paused = False
         self._resumed = trio.Event()
         self._scope = trio.CancelScope(shield=True)
@@ -121,7 +124,7 @@ class StreamWire(Wire):
                     await self._resumed.wait()
                     continue
                 try:
-                    self._chunk = bytes(await self._stream.receive_some(CHUNK))
+                    self._chunk = bytes(await self._stream.receive_some(self._size))
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                     self._lost = _lost(error)
                 except Exception as error:
@@ -133,7 +136,8 @@ class StreamWire(Wire):
         if self._readable is not None:
             self._readable(0, trio.current_time())
 
-    def _read(self, _size: int) -> bytes:
+    def _read(self, size: int) -> bytes:
+        self._size = size
         if self._lost is not None:
             lost, self._lost = self._lost, None
             try:
