@@ -182,8 +182,9 @@ class Poller:
                                             sharing = True
                                             break
                             else:
-                                at = begun
-                                for ready, what in shares.in_order(events):
+                                events = shares.in_order(events)
+                                at = clock()
+                                for ready, what in events:
                                     if ready in watched:
                                         watched[ready](what, now)
                                         before_it, at = at, clock()

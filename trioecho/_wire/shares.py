@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-FREE = 0.00005
-"""Seconds of one turn that are not charged: a message of a few KiB has its turn in half of it. So who waits for each
-answer goes before those who always have more, also where it takes more than each of them is left with."""
+USUAL = 0.0001
+"""Seconds that a turn is taken to take before any has been measured."""
 
 _Who = TypeVar("_Who", bound=Hashable)
 
@@ -22,11 +21,13 @@ _Who = TypeVar("_Who", bound=Hashable)
 class Shares(Generic[_Who]):
     """What each has had, while there is not enough for all. No method waits."""
 
-    __slots__ = ("_got_to", "_marks")
+    __slots__ = ("_got_to", "_marks", "_usual")
 
     def __init__(self) -> None:
         self._marks: dict[_Who, float] = {}
         self._got_to = 0.0
+        # What a turn has taken lately, on average.
+        self._usual = USUAL
 
     def place(self, who: _Who) -> float:
         """Where `who` stands: whoever has the lowest place is next, and among equals whoever came first."""
@@ -37,9 +38,11 @@ class Shares(Generic[_Who]):
         return sorted(events, key=lambda event: self.place(event[0]))
 
     def charge(self, who: _Who, seconds: float) -> None:
-        """`who` has been served, and that took so long."""
+        """`who` has been served, and that took so long. Half of what is usual is free: who waits for each answer goes
+        before those who always have more, also where it takes more than the share that so many leave to each."""
         self._got_to = began = self.place(who)
-        self._marks[who] = began + max(0.0, seconds - FREE)
+        self._marks[who] = began + max(0.0, seconds - self._usual / 2)
+        self._usual += (seconds - self._usual) / 64
 
     def forget(self, who: _Who) -> None:
         """`who` has gone: another of that name begins anew."""
