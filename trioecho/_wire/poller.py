@@ -6,8 +6,8 @@ them is readable and hands each its turn. Measured on one core with 50 connectio
 flight on each, this took an otherwise equal server from 72,000 to 105,000 messages a second.
 
 The loop is shared by time. Nobody's turn is long, for `Incoming.chunk` bounds what is read in it; and when the turns of
-one round together took longer than `ROUND`, those who are ready have to share: for as long as not all of them can be
-served in `TURN` seconds, those who have had the least go first (`shares.py`), the handlers run in between, and the rest
+one round together took longer than `ROUND`, those who are ready have to share: for as long as all of them would take so
+long, those who have had the least go first (`shares.py`), for `TURN` seconds, the handlers run in between, and the rest
 waits. epoll reports it again.
 
 Where there is no epoll, connections read through their Trio stream instead: `Poller.available`.
@@ -192,7 +192,7 @@ class Poller:
                                             shares.charge(ready, at - before_it)
                                         if at - begun > TURN:
                                             break
-                                else:
+                                if len(events) * shares.usual < ROUND:
                                     sharing = False
                                     shares.clear()
                         else:

@@ -21,13 +21,13 @@ _Who = TypeVar("_Who", bound=Hashable)
 class Shares(Generic[_Who]):
     """What each has had, while there is not enough for all. No method waits."""
 
-    __slots__ = ("_got_to", "_marks", "_usual")
+    __slots__ = ("_got_to", "_marks", "usual")
 
     def __init__(self) -> None:
         self._marks: dict[_Who, float] = {}
         self._got_to = 0.0
-        # What a turn has taken lately, on average.
-        self._usual = USUAL
+        self.usual = USUAL
+        """Seconds that a turn has taken lately, on average."""
 
     def place(self, who: _Who) -> float:
         """Where `who` stands: whoever has the lowest place is next, and among equals whoever came first."""
@@ -41,8 +41,8 @@ class Shares(Generic[_Who]):
         """`who` has been served, and that took so long. Half of what is usual is free: who waits for each answer goes
         before those who always have more, also where it takes more than the share that so many leave to each."""
         self._got_to = began = self.place(who)
-        self._marks[who] = began + max(0.0, seconds - self._usual / 2)
-        self._usual += (seconds - self._usual) / 64
+        self._marks[who] = began + max(0.0, seconds - self.usual / 2)
+        self.usual += (seconds - self.usual) / 64
 
     def forget(self, who: _Who) -> None:
         """`who` has gone: another of that name begins anew."""
