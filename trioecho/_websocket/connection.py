@@ -50,11 +50,25 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trioecho")
 
+FLOOD_BURST = 150
+"""Seconds of `flood_limit` that a client may use up at once. By default these are 150,000 frames, more than
+`max_fragments`: one message in empty fragments is that limit's business."""
+
 
 class Connection(ClosingHandshake):
     """One WebSocket connection, from the accepted handshake to its record."""
 
-    __slots__ = ("_answers_until", "_lost_unread", "_read", "_scope", "_source", "_stop_at", "nursery")
+    __slots__ = (
+        "_allowance",
+        "_allowed_at",
+        "_answers_until",
+        "_lost_unread",
+        "_read",
+        "_scope",
+        "_source",
+        "_stop_at",
+        "nursery",
+    )
 
     def __init__(
         self,
@@ -71,6 +85,9 @@ class Connection(ClosingHandshake):
         # What else cancels the handler: the stop of the server, the end of the time for answers.
         self._stop_at = self._answers_until = math.inf
         self._lost_unread = False
+        # Frames without a message that the client may send before it is looked at how long it took for them.
+        self._allowance = math.inf if options.flood_limit is None else options.flood_limit * FLOOD_BURST
+        self._allowed_at = self._opened_at
 
     @trio.lowlevel.enable_ki_protection
     async def run(
@@ -270,18 +287,41 @@ class Connection(ClosingHandshake):
     def _act(self, now: float) -> None:
         """See to what came besides messages."""
         incoming = self.incoming
+        if incoming.short_fragments:
+            self._allowance -= incoming.short_fragments
+            incoming.short_fragments = 0
         if pings := incoming.take_pings():
+            self._allowance -= len(pings)
             incoming.message_at = now
             if CLOSING[self._ours, self._theirs].sends is not Sends.NOTHING:
                 self.outgoing.put_pongs(pings)
                 self._look_at_outgoing()
         if pongs := incoming.take_pongs():
-            self.liveness.ponged(pongs, now)
+            self._allowance -= self.liveness.ponged(pongs, now)
         if incoming.error is not None:
             error = incoming.error
             self._peer_done(Theirs.FAILED, endings.BY_FRAME_ERROR[error.close_code], error.reason)
         elif incoming.close is not None:
             self._peer_done(Theirs.CLOSED, endings.PEER_CLOSED)
+        elif self._allowance < 0 and self._theirs is Theirs.OPEN:
+            self._allow_more(now)
+
+    def _allow_more(self, now: float) -> None:
+        """The client has used up its allowance: what the time since then has earned it is added, or it ends.
+
+        A token bucket that is filled when it is empty, and not each time that something is taken: who sent little for
+        long may thus send twice `FLOOD_BURST` at once, and nothing has to be reckoned for a Ping.
+        """
+        limit = self._options.flood_limit
+        assert limit is not None
+        self._allowance = min(self._allowance + (now - self._allowed_at) * limit, limit * FLOOD_BURST)
+        self._allowed_at = now
+        if self._allowance < 0:
+            self._peer_done(
+                Theirs.FAILED,
+                endings.FLOODING,
+                f"more than {limit} Pings, unasked Pongs and short fragments a second",
+            )
 
     def _peer_done(self, theirs: Theirs, ending: Ending, error: str | None = None) -> None:
         """The peer has said all it will say. What waits is delivered; for answers there is time, but not for ever."""

@@ -47,6 +47,10 @@ MIXED_CHUNK = 4096
 HEADERS = 1024
 """Bytes of headers, control frames among them, that one chunk is to have at most: those of 128 to 170 frames."""
 
+LONG_FRAGMENT = 32
+"""Bytes of a fragment, header included, from which it costs no more than the same bytes in a message of one frame, by
+and large. Shorter ones are counted (`WebSocketOptions.flood_limit`)."""
+
 BURST = 256
 """Messages that a handler may take before it has to let other tasks run: it does where the number that waits is a
 multiple of this, which needs no counter. A received chunk of 64 KiB can hold ten thousand messages; without this, one
@@ -70,6 +74,7 @@ class Incoming:
         "full",
         "message_at",
         "messages",
+        "short_fragments",
         "size",
         "task",
         "trap",
@@ -104,6 +109,8 @@ class Incoming:
         """Code and reason of the peer's Close; the code is 1005 if it was empty."""
         self.error: FrameError | None = None
         """How the peer broke the protocol."""
+        self.short_fragments = 0
+        """Fragments that came since this was last set to 0, beyond one for each `LONG_FRAGMENT` bytes."""
         self.discarded = 0
         """Messages that came, and were never taken."""
 
@@ -174,6 +181,7 @@ class Incoming:
         # What is much, or more than half of what was asked for: more may wait.
         looks = size > LOOKED_AT or size + size >= self.chunk or self.chunk > self._pace
         before = decoder.decoded_bytes if looks else 0
+        fragments = decoder.fragments
         try:
             payload = decoder.decode(data, messages)
             if payload is not None:
@@ -184,7 +192,9 @@ class Incoming:
             return True
         if looks:
             self._pace_by(size, decoder.decoded_bytes - before)
-        return bool(payload is not None or decoder.pings or decoder.pongs)
+        if decoder.fragments != fragments:
+            self.short_fragments += max(0, decoder.fragments - fragments - size // LONG_FRAGMENT)
+        return bool(payload is not None or decoder.pings or decoder.pongs or self.short_fragments)
 
     def _pace_by(self, size: int, payload: int) -> None:
         """Choose how much is read at once from here on, a chunk of `size` bytes having had so much `payload`.

@@ -68,12 +68,13 @@ class Liveness:
         # Keep-alive's own.
         self._probe: SentPing | None = None
 
-    def ponged(self, payloads: list[bytes], now: float) -> None:
-        """Pongs came. They may answer our Pings, or none."""
-        self.pings.ponged(payloads, now)
+    def ponged(self, payloads: list[bytes], now: float) -> int:
+        """Pongs came. They may answer our Pings, or none; returns how many answered none."""
+        unasked = self.pings.ponged(payloads, now)
         if self._probe is not None and self._probe.seconds is not None:
             self.latency = self._probe.seconds
             self._probe = None
+        return unasked
 
     def nothing_answers(self) -> None:
         """No Pong will come any more: tell whoever in the handler awaits one. Keep-alive goes on judging by itself."""

@@ -232,6 +232,13 @@ log = functools.partial(option, section="Log (on standard error)")
     show_default="no limit",
     help="Connections open at once; one more is refused with 503.",
 )
+@size_limit(
+    "--flood-limit",
+    type=whole_number(0),
+    default="1000",
+    help="Pings, unasked Pongs and short fragments a second from one client, over minutes; more end its connection "
+    "with 1008. 0 is no limit.",
+)
 @compressing(
     "--compression",
     type=click.Choice(("off", "deflate")),
