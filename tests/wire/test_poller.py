@@ -209,9 +209,9 @@ async def test_lone_messages_pay_for_one_quiet_round_each(monkeypatch: pytest.Mo
         def __getattr__(self, name: str) -> object:
             return getattr(self._epoll, name)
 
-        def poll(self, timeout: float) -> list[tuple[int, int]]:
+        def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
             polls.append(1)
-            return self._epoll.poll(timeout)
+            return self._epoll.poll(timeout, most)
 
     poller = Poller()
     poller._epoll = CountedPoll(poller._epoll)  # type: ignore[assignment]

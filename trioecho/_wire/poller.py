@@ -106,6 +106,9 @@ class Poller:
         self._shares = Shares[int]()
         self.writers: list[Writer] = []
         """Whose `write_now` is called in the poller's next step, if it is `awake`: before Trio waits for anything."""
+        self.again: set[int] = set()
+        """Sockets that are served in the next round whether or not the kernel has something for them: they have more
+        that was read than was taken of it. Whoever is called takes itself out; filled in only while it is `awake`."""
         self.awake = False
         self.busy = False
         """Many connections have something to say at once, so that it is worth while to write their answers together."""
@@ -131,6 +134,7 @@ class Poller:
         """Never call for `fd` again. Does nothing if it is not watched. Raises nothing."""
         if self._watched.pop(fd, None) is not None:
             self._shares.forget(fd)
+            self.again.discard(fd)
             try:
                 self._epoll.unregister(fd)
             except (OSError, MemoryError):
@@ -147,7 +151,7 @@ class Poller:
         """
         current_time = trio.current_time
         let_others_run = trio.lowlevel.cancel_shielded_checkpoint
-        watched, writers, shares = self._watched, self.writers, self._shares
+        watched, writers, again, shares = self._watched, self.writers, self.again, self._shares
         # Whether those who are ready have more to say than there is time for.
         sharing = False
         poll = self._epoll.poll
@@ -161,12 +165,14 @@ class Poller:
                 self.awake = True
                 quiet = before = 0
                 caught = -1
-                while quiet < rounds or writers:
+                while quiet < rounds or writers or again:
                     ready = -1
                     try:
                         while writers:
                             writers.pop().write_now()
                         events = poll(0, ALL if sharing else MOST)
+                        if again:
+                            events += [(ready, 0) for ready in again.difference(each for each, _ in events)]
                         self.busy = before + len(events) >= BUSY
                         before = len(events)
                         if events:

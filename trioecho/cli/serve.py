@@ -310,6 +310,7 @@ def main(
     allowed_origin: tuple[str, ...],
     allowed_host: tuple[str, ...],
     subprotocol: tuple[str, ...],
+    flood_limit: int,
     compression: str,
     compression_window_bits: int,
     compression_no_context_takeover: bool,
@@ -323,6 +324,7 @@ def main(
         allowed_origins=allowed_origin,
         allowed_hosts=allowed_host,
         subprotocols=subprotocol,
+        flood_limit=flood_limit or None,
         compression=_compression(compression, compression_window_bits, compression_no_context_takeover),
         **settings,
     )
