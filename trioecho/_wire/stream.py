@@ -9,6 +9,7 @@ import trio
 
 from trioecho._wire.poller import Readable, Writer
 from trioecho._wire.socket import half_close, in_flight, keep_alive, pending_error, tcp_of, unread
+from trioecho._wire.stream_turns import StreamTurns, stream_turns
 from trioecho._wire.wire import CHUNK, SLICE, Wire
 
 
@@ -33,6 +34,7 @@ class StreamWire(Wire):
         "_size",
         "_stream",
         "_tcp",
+        "_turns",
         "peer",
     )
 
@@ -52,10 +54,12 @@ class StreamWire(Wire):
         self._paused = False
         self._resumed = trio.Event()
         self._scope = trio.CancelScope(shield=True)
+        self._turns: StreamTurns | None = None
         self.peer = peer
 
     def start(self, nursery: trio.Nursery, readable: Readable) -> None:
         self._readable = readable
+        self._turns = stream_turns()
         nursery.start_soon(self._run)
 
     def reader(self) -> tuple[Callable[[Any, int], bytes], Any]:
@@ -107,6 +111,18 @@ class StreamWire(Wire):
     def stop(self) -> None:
         self._readable = None
         self._scope.cancel()
+        if self._turns is not None:
+            self._turns.forget(self)
+
+    @property
+    def stopped(self) -> bool:
+        """Nobody reads any more."""
+        return self._readable is None
+
+    def take(self) -> None:
+        """Tell that there is something to read."""
+        if self._readable is not None:
+            self._readable(0, trio.current_time())
 
     async def close(self) -> None:
         await self._stream.aclose()
@@ -115,11 +131,12 @@ class StreamWire(Wire):
     async def _run(self) -> None:
         """The task that reads. Shielded, for connections that close after a cancellation still have to hear the
         answer; the connection ends it by `stop`."""
+        assert self._turns is not None
         with self._scope:
             # A stream that has ended may say so again and again, without a checkpoint.
             while self._readable is not None:
                 # Asked before it reads: whoever is full pauses, and no byte is read then.
-                self._tell()
+                self.take()
                 if self._paused:
                     await self._resumed.wait()
                     continue
@@ -130,11 +147,7 @@ class StreamWire(Wire):
                 except Exception as error:
                     # Not the peer's fault: whoever reads is told what it is.
                     self._lost = error
-                self._tell()
-
-    def _tell(self) -> None:
-        if self._readable is not None:
-            self._readable(0, trio.current_time())
+                await self._turns.take(self)
 
     def _read(self, size: int) -> bytes:
         self._size = size
