@@ -27,6 +27,7 @@ from trioecho._server.peers import peer_of, tls_of
 from trioecho._server.raw import RawStream
 from trioecho._server.routes import RawRoute
 from trioecho._server.service import Service
+from trioecho._websocket.expiring import expired
 from trioecho._websocket.handlers import name_of
 from trioecho._wire.socket import await_hang_up
 from trioecho._wire.tls import TlsStream
@@ -94,6 +95,7 @@ async def receive_requests(transport: trio.abc.Stream, service: Service) -> Acce
             # Nobody has said anything that an answer could be for.
             return None
         if phase.cancelled_caught:
+            await expired()
             refusal = _too_late(request, service)
         if refusal is not None:
             await _refuse(http, request, refusal, service, peer)
