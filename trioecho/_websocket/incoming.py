@@ -44,12 +44,16 @@ come together, need not be looked at each time."""
 MIXED_CHUNK = 4096
 """Bytes read at once, at most, of a client that once sent long frames and then a chunk full of short ones."""
 
-HEADERS = 1024
-"""Bytes of headers, control frames among them, that one chunk is to have at most: those of 128 to 170 frames."""
+HEADERS = 768
+"""Bytes of headers, control frames among them, that one chunk is to have at most, but for the smallest: those of 96 to
+128 frames."""
 
 LONG_FRAGMENT = 32
 """Bytes of a fragment, header included, from which it costs no more than the same bytes in a message of one frame, by
 and large. Shorter ones are counted (`WebSocketOptions.flood_limit`)."""
+
+COUNTED = 64
+"""Short fragments from which the connection is told of them: a client's usual ones need not be told each time."""
 
 BURST = 256
 """Messages that a handler may take before it has to let other tasks run: it does where the number that waits is a
@@ -194,7 +198,7 @@ class Incoming:
             self._pace_by(size, decoder.decoded_bytes - before)
         if decoder.fragments != fragments:
             self.short_fragments += max(0, decoder.fragments - fragments - size // LONG_FRAGMENT)
-        return bool(payload is not None or decoder.pings or decoder.pongs or self.short_fragments)
+        return bool(payload is not None or decoder.pings or decoder.pongs or self.short_fragments > COUNTED)
 
     def _pace_by(self, size: int, payload: int) -> None:
         """Choose how much is read at once from here on, a chunk of `size` bytes having had so much `payload`.

@@ -9,13 +9,12 @@ many they are, and nobody waits for ever: a mark moves only when its connection 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 USUAL = 0.0001
 """Seconds that a turn is taken to take before any has been measured."""
 
-_Who = TypeVar("_Who", bound=Hashable)
+_Who = TypeVar("_Who")
 
 
 class Shares(Generic[_Who]):
