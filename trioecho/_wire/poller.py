@@ -172,6 +172,7 @@ class Poller:
                             writers.pop().write_now()
                         events = poll(0, ALL if sharing else MOST)
                         if again:
+                            again.intersection_update(watched)
                             events += [(ready, 0) for ready in again.difference(each for each, _ in events)]
                         self.busy = before + len(events) >= BUSY
                         before = len(events)

@@ -183,7 +183,7 @@ class TlsWire(SocketWire):
 
     def resume(self) -> bool:
         self._paused = False
-        if self._tls.held and self.batch.awake:
+        if self._tls.held and self.batch.awake and not self._unwatched:
             self.batch.again.add(self._fd)
         return super().resume()
 
@@ -212,7 +212,7 @@ class TlsWire(SocketWire):
         self._readable(events, now)
         while self._readable is not None and not self._paused and not self._unwatched and self._ends:
             self._readable(0, now)
-        if self._tls.held and self._readable is not None and not self._paused:
+        if self._tls.held and self._readable is not None and not self._paused and not self._unwatched:
             self.batch.again.add(self._fd)
 
     def _read(self, size: int) -> bytes:
