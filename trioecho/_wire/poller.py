@@ -6,7 +6,7 @@ them is readable and hands each its turn. Measured on one core with 50 connectio
 flight on each, this took an otherwise equal server from 72,000 to 105,000 messages a second.
 
 The loop is shared by time. Nobody's turn is long, for `Incoming.chunk` bounds what is read in it; and when the turns of
-one round together took longer than `ROUND`, those who are ready have to share: for as long as all of them would take so
+one round together took longer than `ROUND`, those who are ready have to share: for as long as the turns of so many would take so
 long, those who have had the least go first (`shares.py`), for `TURN` seconds, the handlers run in between, and the rest
 waits. epoll reports it again.
 
@@ -199,7 +199,7 @@ class Poller:
                                             shares.charge(ready, at - before_it)
                                         if at - begun > TURN:
                                             break
-                                if len(events) * shares.usual < ROUND:
+                                if min(len(events), MOST) * shares.usual < ROUND:
                                     sharing = False
                                     shares.clear()
                         else:
