@@ -8,7 +8,8 @@ What may never happen here: the same bytes giving different messages when cut di
 any frames costing much more than the same chunk full of small messages.
 
 Text is validated piece by piece as it arrives, so that invalid UTF-8 is noticed inside an unfinished frame (Autobahn
-6.4.3 and 6.4.4 count anything later as non-strict).
+6.4.3 and 6.4.4 count anything later as non-strict). It is kept as the bytes that came, and becomes a ``str`` when it is
+whole: with one emoji in it, each character of a ``str`` takes four bytes.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ class FrameDecoder:
         "_max_message_size",
         "_opcode",
         "_partial",
-        "_pieces",
         "_remaining",
         "_size",
         "_tail",
         "messages",
         "payload_bytes",
+        "pieces",
         "pings",
         "pongs",
     )
@@ -78,8 +79,9 @@ class FrameDecoder:
         self._opcode = 0
         self._size = 0
         self._fragments = 0
-        # What has come of it: long pieces, then short ones, joined, then the beginning of a UTF-8 sequence.
-        self._pieces: list[str | bytes] | None = None
+        self.pieces: list[bytes] | None = None
+        """What has come of it, of text, too, in long pieces; None as long as all that has come is short."""
+        # Short pieces behind those, joined; and where the last character is not all there, its beginning once more.
         self._tail = b""
         self._partial = b""
         self.messages = 0
@@ -356,55 +358,42 @@ class FrameDecoder:
                 self._keep(piece, self._opcode)
         return position + taken
 
+    def give_up(self) -> None:
+        """Let go of the message that is being assembled; nothing can be decoded any more."""
+        self.pieces = None
+        self._tail = self._partial = b""
+
     def _keep(self, piece: bytes, opcode: int) -> None:
-        """Keep `piece` of the message that is being assembled; raises `UnicodeDecodeError` for what cannot be text.
-
-        A long piece of text is kept as `str` where that takes little more memory than its UTF-8, so that it need not
-        be decoded again. It would take up to four times as much: with one emoji in it, each character has four bytes.
-        """
+        """Keep `piece` of the message that is being assembled; raises `UnicodeDecodeError` for what cannot be text."""
+        if opcode == TEXT and (self._partial or not piece.isascii()):
+            sequences = self._partial + piece
+            # Only looked at, and decoded when all of it is there.
+            self._partial = sequences[utf_8_decode(sequences, "strict", False)[1] :]
         if len(piece) < _SMALL:
-            if opcode == TEXT and (self._partial or not piece.isascii()):
-                piece = self._partial + piece
-                used = utf_8_decode(piece, "strict", False)[1]
-                self._partial = piece[used:]
-                if not used:
-                    return
-                piece = piece[:used]
-            self._tail += piece
-            if len(self._tail) >= _SMALL:
-                self._put_by(self._tail)
-                self._tail = b""
-            return
-        kept: str | bytes = piece
-        if opcode == TEXT:
-            piece = self._partial + piece
-            text, used = utf_8_decode(piece, "strict", False)
-            self._partial = piece[used:]
-            kept = text if 3 * text.__sizeof__() <= 4 * used else piece[:used]
-        if self._tail:
+            piece = self._tail + piece
+            if len(piece) < _SMALL:
+                self._tail = piece
+                return
+        elif self._tail:
             self._put_by(self._tail)
-            self._tail = b""
-        self._put_by(kept)
+        self._tail = b""
+        self._put_by(piece)
 
-    def _put_by(self, piece: str | bytes) -> None:
-        if self._pieces is None:
-            self._pieces = [piece]
+    def _put_by(self, piece: bytes) -> None:
+        if self.pieces is None:
+            self.pieces = [piece]
         else:
-            self._pieces.append(piece)
+            self.pieces.append(piece)
 
     def _assembled(self, last: bytes, opcode: int) -> str | bytes:
         """The message, of which `last` is the last piece; raises `UnicodeDecodeError`."""
-        pieces = self._pieces
-        if self._partial:
-            last = self._partial + last
-            self._partial = b""
+        self._partial = b""
         if self._tail:
             last = self._tail + last
             self._tail = b""
-        if pieces is None:
-            return last.decode() if opcode == TEXT else last
-        self._pieces = None
-        pieces.append(last)
-        if opcode == TEXT:
-            return "".join([piece if isinstance(piece, str) else piece.decode() for piece in pieces])
-        return b"".join(pieces)  # type: ignore[arg-type]
+        if self.pieces is not None:
+            self.pieces.append(last)
+            last = b"".join(self.pieces)
+            # They are not needed while it is decoded.
+            self.pieces = None
+        return last.decode() if opcode == TEXT else last

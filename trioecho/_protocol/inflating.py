@@ -156,7 +156,7 @@ class InflatingDecoder(FrameDecoder):
         saved, self._wire, self._content = self._content - self._wire, 0, 0
         if self._counting:
             # What had come of it before.
-            self._pieces, self._tail, self._partial = None, b"", b""
+            self.give_up()
             return b""
         self._saved += saved
         # The caller adds the bytes of its frames.

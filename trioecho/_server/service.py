@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.machine import memory_available
+from trioecho._websocket.memory import Memory
 
 if TYPE_CHECKING:
     from trioecho._server.routes import RouteTable
@@ -42,17 +44,23 @@ class Service:
     records: deque[ConnectionRecord] = field(default_factory=lambda: deque(maxlen=RECORDS_KEPT))
     stopping: bool = False
     deadline: float = math.inf
+    memory: Memory = field(init=False)
+    """What is held of `max_memory`."""
     phases: set[trio.CancelScope] = field(default_factory=set)
     courtesies: set[trio.CancelScope] = field(default_factory=set)
     """Those phases in which nothing is owed any more, only the client's hanging up awaited."""
     silences: set[trio.CancelScope] = field(default_factory=set)
     """What is inside of a phase while the client has said nothing, and so is owed nothing."""
 
+    def __post_init__(self) -> None:
+        self.memory = Memory(_budget(self.options.max_memory), self.connections)
+
     @property
     def room(self) -> bool:
         """Whether one more connection may be accepted."""
         limit = self.options.max_connections
-        return not self.stopping and (limit is None or len(self.connections) < limit)
+        taken = limit is not None and len(self.connections) >= limit
+        return not (self.stopping or taken or self.memory.full)
 
     @contextlib.contextmanager
     def phase(self, seconds: float, *, courtesy: bool = False) -> Iterator[trio.CancelScope]:
@@ -99,3 +107,10 @@ class Service:
         self.stop(trio.current_time())
         for connection in tuple(self.connections):
             connection.abort()
+
+
+def _budget(max_memory: float | None) -> float:
+    """The bytes that `WebSocketOptions.max_memory` stands for."""
+    if max_memory is None:
+        return math.inf
+    return max_memory if isinstance(max_memory, int) else memory_available() * max_memory

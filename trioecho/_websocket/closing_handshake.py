@@ -26,6 +26,7 @@ from trioecho._websocket.deflating_outgoing import DeflatingOutgoing
 from trioecho._websocket.incoming import Incoming
 from trioecho._websocket.inflating_incoming import InflatingIncoming
 from trioecho._websocket.liveness import Liveness
+from trioecho._websocket.memory import Memory
 from trioecho._websocket.outgoing import Outgoing
 from trioecho._websocket.parking import is_cancelled
 from trioecho._websocket.streaming_incoming import StreamingIncoming
@@ -69,6 +70,7 @@ class ClosingHandshake(abc.ABC):
         "finish_at",
         "incoming",
         "liveness",
+        "memory",
         "outgoing",
         "own",
         "paused",
@@ -81,16 +83,18 @@ class ClosingHandshake(abc.ABC):
         options: WebSocketOptions,
         record: ConnectionRecord,
         agreement: Agreement | None = None,
+        memory: Memory | None = None,
     ) -> None:
+        self.memory = memory if memory is not None else Memory()
         now = trio.current_time()
         self._wire = wire
         self._options = options
         self._opened_at = now
-        self.incoming = _incoming(now, options, agreement)
+        self.incoming = _incoming(now, options, agreement, self.memory)
         if agreement is None:
-            self.outgoing = Outgoing(wire, options.send_timeout)
+            self.outgoing = Outgoing(wire, options.send_timeout, self.memory)
         else:
-            self.outgoing = DeflatingOutgoing(wire, options.send_timeout, agreement)
+            self.outgoing = DeflatingOutgoing(wire, options.send_timeout, agreement, self.memory)
         self.liveness = Liveness(now)
         self.record = record
         # No other task runs before it is opened, so nobody can find it missing.
@@ -337,6 +341,8 @@ class ClosingHandshake(abc.ABC):
         """Write the last of the record: nothing in it changes any more."""
         record = self.record
         self.incoming.throw_away()
+        self.incoming.give_up()
+        self.memory.forget(self)
         self.refresh_record()
         self._recorded = True
         if self.incoming.close is not None:
@@ -352,12 +358,15 @@ class ClosingHandshake(abc.ABC):
         record.cause = ending.cause
 
 
-def _incoming(now: float, options: WebSocketOptions, agreement: Agreement | None) -> Incoming:
+def _incoming(
+    now: float, options: WebSocketOptions, agreement: Agreement | None, memory: Memory
+) -> Incoming:
     """What takes the peer's bytes where so much was agreed on."""
     limits: dict[str, Any] = {
         "max_message_size": options.max_message_size,
         "max_fragments": options.max_fragments,
         "counts_idleness": options.idle_timeout < math.inf,
+        "budget": memory,
     }
     if options.stream_messages:
         return StreamingIncoming(now, **limits)

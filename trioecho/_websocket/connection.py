@@ -38,7 +38,9 @@ from trioecho._protocol.endings import Ending
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
 from trioecho._websocket.handlers import call
+from trioecho._websocket.incoming import WAITING_BYTES
 from trioecho._websocket.liveness import watches
+from trioecho._websocket.memory import Memory
 from trioecho._websocket.parking import is_cancelled
 from trioecho._wire.poller import GONE
 from trioecho._wire.wire import CHUNK, Wire
@@ -62,8 +64,9 @@ class Connection(ClosingHandshake):
         options: WebSocketOptions,
         record: ConnectionRecord,
         agreement: Agreement | None = None,
+        memory: Memory | None = None,
     ) -> None:
-        super().__init__(wire, options, record, agreement)
+        super().__init__(wire, options, record, agreement, memory)
         self._read, self._source = wire.reader()
         # As with `own`.
         self.nursery: trio.Nursery
@@ -222,7 +225,7 @@ class Connection(ClosingHandshake):
         """For the wire: there is something to read. Reads one chunk; whether there was one. Raises nothing."""
         incoming = self.incoming
         try:
-            if incoming.full:
+            if incoming.full or (self.memory.tight and self._must_wait()):
                 return self._readable_when_full(events, now)
             try:
                 data = self._read(self._source, CHUNK)
@@ -239,6 +242,22 @@ class Connection(ClosingHandshake):
             self._fail(error)
             self._wire.stop()
         return False
+
+    def _must_wait(self) -> bool:
+        """The server's memory is short: whether this connection is not read from for the sake of that."""
+        if not self.memory.may_read(self):
+            self.incoming.full = True
+        return self.incoming.full
+
+    def room_again(self) -> None:
+        """For `Memory`: there is room again. Raises nothing."""
+        incoming = self.incoming
+        if incoming.ending is None and incoming.size < WAITING_BYTES and not incoming.behind:
+            try:
+                incoming.full = False
+                self.read_again(trio.current_time())
+            except Exception as error:
+                self._fail(error)
 
     def _readable_when_full(self, events: int, now: float) -> bool:
         """`readable`, while nothing is delivered: for now, or any more."""
@@ -443,6 +462,25 @@ class Connection(ClosingHandshake):
         """For `broadcast`: the peer does not read what it is sent. Returns at once; no message is taken any more."""
         self.outgoing.refuse()
         self._end_with(endings.TOO_SLOW)
+
+    def give_up_message(self) -> None:
+        """For `Memory`: there is no room for the half message. What came before it is delivered."""
+        self.incoming.give_up()
+        if self._theirs is Theirs.OPEN:
+            self._peer_done(Theirs.FAILED, endings.MESSAGE_GIVEN_UP, "max_memory was used up")
+            if self.paused:
+                # What comes is thrown away, and the end of TCP noticed.
+                self.read_again(trio.current_time())
+
+    def give_up_sending(self) -> None:
+        """For `Memory`: there is no room for what the peer does not read, nor for what waits behind it."""
+        self.incoming.throw_away()
+        self.incoming.give_up()
+        if self._theirs is Theirs.OPEN:
+            self._peer_done(Theirs.FAILED, endings.SENDING_GIVEN_UP, "max_memory was used up")
+        self._end_with(endings.SENDING_GIVEN_UP)
+        self.outgoing.break_off()
+        self.notify()
 
     def _end_with(self, ending: Ending) -> None:
         if self._decided in (None, endings.APPLICATION_CLOSED):

@@ -8,6 +8,7 @@ before everything that ends the conversation later: the handler is given it also
 
 from __future__ import annotations
 
+from trioecho._protocol.budget import Budget
 from trioecho._protocol.deflate import Agreement
 from trioecho._protocol.frames import FrameError
 from trioecho._protocol.inflating import InflatingDecoder
@@ -27,12 +28,14 @@ class InflatingIncoming(Incoming):
         max_fragments: int,
         counts_idleness: bool,
         agreement: Agreement,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(
             now,
             max_message_size=max_message_size,
             max_fragments=max_fragments,
             counts_idleness=counts_idleness,
+            budget=budget,
         )
         self._decoder = self._inflating = InflatingDecoder(
             max_message_size=max_message_size, max_fragments=max_fragments, agreement=agreement
@@ -63,6 +66,8 @@ class InflatingIncoming(Incoming):
         self.size += decoder.payload_bytes - before + FRAME_OVERHEAD
         if self.size >= WAITING_BYTES:
             self.full = True
+        if self.full or self.task is None:
+            self._keep((message,))
         self.wake()
         return False
 
@@ -70,6 +75,7 @@ class InflatingIncoming(Incoming):
         other = super()._feed_frames(data, now)
         if self._inflating.held:
             self.full = True
+            self._count(self._inflating.pending_bytes)
         return other
 
     def caught_up(self, now: float) -> bool:

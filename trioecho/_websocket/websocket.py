@@ -117,7 +117,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         while not messages:
             if incoming.task is not None:
                 raise trio.BusyResourceError("another task is already in receive() on this WebSocket")
-            if incoming.full or incoming.counts_idleness:
+            if incoming.full or incoming.tells:
                 # Everything has been taken, so there may be more to read, or nothing more will come.
                 self._connection.caught_up()
                 if messages or incoming.ending is not None:
@@ -234,7 +234,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if not outgoing.messages % BURST or self._context["task"]._cancel_status.effectively_cancelled:
             await trio.lowlevel.checkpoint()
         if outgoing.blocked:
-            await outgoing.room(for_message=True)
+            await outgoing.room_for(value, payload)
         if outgoing.shut and not self._connection.owes_answers():
             self._raise_gone()
         outgoing.put_message(header, payload, self._messages)

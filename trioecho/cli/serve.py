@@ -25,6 +25,7 @@ from trioecho.cli.parameters import (
     ENVIRONMENT_PREFIX,
     Option,
     Refusal,
+    memory,
     permissions,
     seconds,
     size,
@@ -231,6 +232,14 @@ log = functools.partial(option, section="Log (on standard error)")
     type=whole_number(1),
     show_default="no limit",
     help="Connections open at once; one more is refused with 503.",
+)
+@size_limit(
+    "--max-memory",
+    type=memory,
+    default="50%",
+    help="Memory held for all clients together: bytes, also with a unit, such as 512MiB, or a share of what the machine, "
+    "container or ulimit allows, such as 50%. Above it new ones are refused with 503, and the largest half messages and "
+    "unread answers are given up with 1013. off is no limit.",
 )
 @compressing(
     "--compression",

@@ -1,0 +1,74 @@
+"""The bytes that one server holds for its peers, and how many it may: a number that everybody counts into.
+
+What is counted is what waits: a message that has not come whole, messages that nobody takes, bytes that a peer does not
+read, heads and bodies of requests, and what each connection takes by itself. What passes through at once is not, so
+that counting costs an echo nothing. The counts are of memory, as far as it can be told, and not of bytes on the wire: a
+character takes up to four bytes of a ``str``, an object some fifty.
+
+Three marks lie below each other, so that the dearest remedy is the last: see `Budget`. What is done when one is passed
+is `trioecho._websocket.memory`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+TIGHT: Final = 3 / 4
+"""Share of the budget above which those that hold most are not read from."""
+
+FULL: Final = 7 / 8
+"""Share above which new connections and requests are refused."""
+
+RELIEVED: Final = 15 / 16
+"""Share down to which is given up what there is most of, once all of the budget is used up."""
+
+
+class Budget:
+    """Bytes held, and the marks. Without `most` there is no limit, and they are only counted."""
+
+    __slots__ = ("_frames", "full", "held", "most", "over", "tight")
+
+    def __init__(self, most: float = math.inf) -> None:
+        self.most = most
+        self.held = 0
+        self.tight = False
+        """Above `TIGHT`: whoever holds much and can let go of it is not read from."""
+        self.full = False
+        """Above `FULL`: nobody new is let in."""
+        self.over = False
+        """Above all of it."""
+        # Of frames that several connections may have to send: by identity, on how many they wait.
+        self._frames: dict[int, int] = {}
+
+    def add(self, size: int) -> None:
+        """Count `size` bytes more, or less."""
+        held = self.held = self.held + size
+        most = self.most
+        self.tight = held > most * TIGHT
+        self.full = held > most * FULL
+        self.over = held > most
+
+    def hold(self, frame: bytes) -> None:
+        """Count a frame that waits on a connection; on several, it is one all the same."""
+        name = id(frame)
+        holders = self._frames.get(name, 0)
+        self._frames[name] = holders + 1
+        if not holders:
+            self.add(len(frame))
+
+    def release(self, frame: bytes) -> None:
+        """`frame` waits on one connection less. It must not have been freed meanwhile."""
+        name = id(frame)
+        holders = self._frames.pop(name) - 1
+        if holders:
+            self._frames[name] = holders
+        else:
+            self.add(-len(frame))
+
+    def share(self, frame: bytes) -> int:
+        """What of a frame that is held falls to one of its connections."""
+        return len(frame) // self._frames.get(id(frame), 1)
+
+    def relieve(self) -> None:
+        """It is `over`: give up what can be given up. Nobody can here."""
