@@ -246,7 +246,9 @@ def _count(name: str, value: object, unit: str) -> int:
 
 
 def _check_memory(value: object) -> None:
-    rule = "max_memory takes a whole number of bytes, a share such as 0.5 of what there is, or None for no limit"
+    rule = (
+        "max_memory takes a whole number of bytes, a share such as 0.5 of what there is, or None for no limit"
+    )
     if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
         raise TypeError(f"{rule}; you gave {value!r}")
     if isinstance(value, int) and value < LEAST_MEMORY:

@@ -60,8 +60,8 @@ class Http1:
     """One connection.
 
     `client`, `tls` and `scheme` are what each `Request` says of the connection. A client that takes longer than
-    `send_timeout` seconds for 64 KiB of a response counts as gone. `budget` counts what has arrived, until it is taken or
-    `forget` is called.
+    `send_timeout` seconds for 64 KiB of a response counts as gone. `budget` counts what has arrived, until it
+    is taken or `forget` is called.
     """
 
     __slots__ = (

@@ -358,9 +358,7 @@ class ClosingHandshake(abc.ABC):
         record.cause = ending.cause
 
 
-def _incoming(
-    now: float, options: WebSocketOptions, agreement: Agreement | None, memory: Memory
-) -> Incoming:
+def _incoming(now: float, options: WebSocketOptions, agreement: Agreement | None, memory: Memory) -> Incoming:
     """What takes the peer's bytes where so much was agreed on."""
     limits: dict[str, Any] = {
         "max_message_size": options.max_message_size,

@@ -163,7 +163,7 @@ class Memory(Budget):
 
     def forget(self, connection: ClosingHandshake) -> None:
         """`connection` has ended."""
-        self._paused.discard(connection)  # type: ignore[arg-type]
+        self._paused.discard(connection)
 
     def relieve(self) -> None:
         """It is `over`: give up the largest half messages and unsent bytes until there is room. Raises nothing."""

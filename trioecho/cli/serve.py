@@ -237,9 +237,9 @@ log = functools.partial(option, section="Log (on standard error)")
     "--max-memory",
     type=memory,
     default="50%",
-    help="Memory held for all clients together: bytes, also with a unit, such as 512MiB, or a share of what the machine, "
-    "container or ulimit allows, such as 50%. Above it new ones are refused with 503, and the largest half messages and "
-    "unread answers are given up with 1013. off is no limit.",
+    help="Memory held for all clients together: bytes, also with a unit, such as 512MiB, or a share of what the "
+    "machine, container or ulimit allows, such as 50%. Near it, new ones are refused with 503; above it, the largest "
+    "half messages and unread answers are given up with 1013. off is no limit.",
 )
 @compressing(
     "--compression",
