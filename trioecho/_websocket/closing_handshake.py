@@ -342,7 +342,6 @@ class ClosingHandshake(abc.ABC):
         record = self.record
         self.incoming.throw_away()
         self.incoming.give_up()
-        self.memory.forget(self)
         self.refresh_record()
         self._recorded = True
         if self.incoming.close is not None:

@@ -56,7 +56,7 @@ logger = logging.getLogger("trioecho")
 class Connection(ClosingHandshake):
     """One WebSocket connection, from the accepted handshake to its record."""
 
-    __slots__ = ("_answers_until", "_lost_unread", "_read", "_scope", "_source", "_stop_at", "nursery")
+    __slots__ = ("_answers_until", "_freeing", "_lost_unread", "_read", "_scope", "_source", "_stop_at", "nursery")
 
     def __init__(
         self,
@@ -74,6 +74,8 @@ class Connection(ClosingHandshake):
         # What else cancels the handler: the stop of the server, the end of the time for answers.
         self._stop_at = self._answers_until = math.inf
         self._lost_unread = False
+        # Bytes of which `memory` waits that they are freed.
+        self._freeing = 0
 
     @trio.lowlevel.enable_ki_protection
     async def run(
@@ -99,6 +101,8 @@ class Connection(ClosingHandshake):
                     await self.end(ending)
         finally:
             self.complete(ending)
+            self.memory.forget(self)
+            self.memory.freed(self._freeing)
 
     async def _hold(
         self,
@@ -474,12 +478,16 @@ class Connection(ClosingHandshake):
 
     def give_up_sending(self) -> None:
         """For `Memory`: there is no room for what the peer does not read, nor for what waits behind it."""
+        held = self.memory.held
         self.incoming.throw_away()
         self.incoming.give_up()
         if self._theirs is Theirs.OPEN:
             self._peer_done(Theirs.FAILED, endings.SENDING_GIVEN_UP, "max_memory was used up")
         self._end_with(endings.SENDING_GIVEN_UP)
         self.outgoing.break_off()
+        # The handler, and the drain task, hold it until they have been cancelled.
+        self._freeing += held - self.memory.held
+        self.memory.free_later(held - self.memory.held)
         self.notify()
 
     def _end_with(self, ending: Ending) -> None:

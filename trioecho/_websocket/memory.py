@@ -31,7 +31,6 @@ import trio
 from trioecho._protocol.budget import RELIEVED, TIGHT, Budget
 
 if TYPE_CHECKING:
-    from trioecho._websocket.closing_handshake import ClosingHandshake
     from trioecho._websocket.connection import Connection
 
 logger = logging.getLogger("trioecho")
@@ -79,6 +78,8 @@ class Memory(Budget):
 
     __slots__ = (
         "_connections",
+        "_freeing",
+        "_held_back",
         "_look_from",
         "_lot",
         "_paused",
@@ -94,8 +95,12 @@ class Memory(Budget):
     def __init__(self, most: float = math.inf, connections: Collection[Connection] = ()) -> None:
         super().__init__(most)
         self._connections = connections
-        # Those that are not read from, until there is room again.
+        # Those that are not read from, until there is room again; and those that go on as soon as what has been given
+        # up has been freed.
         self._paused: set[Connection] = set()
+        self._held_back: set[Connection] = set()
+        # Bytes of connections that were given up, and that are held until their tasks have ended.
+        self._freeing = 0
         self._lot = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         # What has to be held before it is worth while to look again for what can be given up.
@@ -123,22 +128,26 @@ class Memory(Budget):
         super().add(size)
         if not self.over:
             self._look_from = 0.0
-        if self._paused and not self.tight:
+        if self._may_go_on:
             self._lot.unpark_all()
+
+    @property
+    def _may_go_on(self) -> set[Connection] | None:
+        """Those that were paused and need not be any more; None if there are none."""
+        if self._held_back and not (self.over and self._freeing):
+            return self._held_back
+        return self._paused if self._paused and not self.tight else None
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Let those go on that were paused, whenever there is room again, until `stop`."""
         with self._scope:
             while True:
-                if self.tight or not self._paused:
+                if (paused := self._may_go_on) is None:
                     await self._lot.park()
-                # What the first of them read may leave no room for the others.
-                for connection in tuple(self._paused):
-                    if self.tight:
-                        break
-                    self._paused.discard(connection)
-                    connection.room_again()
+                else:
+                    # One after the other: what the first of them read may leave no room for the others.
+                    paused.pop().room_again()
                     await trio.lowlevel.checkpoint()
 
     def stop(self) -> None:
@@ -151,9 +160,12 @@ class Memory(Budget):
         if self.over:
             self.relieve()
         incoming, outgoing = connection.incoming, connection.outgoing
-        if incoming.task is not None or not self.tight:
-            return True
         held = incoming.kept + incoming.half + outgoing.unsent
+        if incoming.task is not None or not self.tight:
+            if not (self.over and self._freeing and held):
+                return True
+            self._held_back.add(connection)
+            return False
         if not self.over and held < self.most * TIGHT / (2 * max(1, len(self._connections))):
             return True
         self._paused.add(connection)
@@ -161,15 +173,27 @@ class Memory(Budget):
         self._say("{} not read from for now: {}", "connection is", "connections are", 1)
         return False
 
-    def forget(self, connection: ClosingHandshake) -> None:
+    def forget(self, connection: Connection) -> None:
         """`connection` has ended."""
         self._paused.discard(connection)
+        self._held_back.discard(connection)
+
+    def free_later(self, size: int) -> None:
+        """`size` bytes that do not count any more are held for a moment yet."""
+        self._freeing += size
+        self.add(size)
+
+    def freed(self, size: int) -> None:
+        """They are not held any more."""
+        self._freeing -= size
+        self.add(-size)
 
     def relieve(self) -> None:
         """It is `over`: give up the largest half messages and unsent bytes until there is room. Raises nothing."""
-        if self.held >= self._look_from:
+        if self.held >= self._look_from and self.held - self._freeing > self.most:
             self._give_up(self.most * RELIEVED)
-            self._look_from = self.held + self.most * WORTH_A_LOOK if self.over else 0.0
+            left = self.held - self._freeing
+            self._look_from = self.held + self.most * WORTH_A_LOOK if left > self.most else 0.0
 
     def refuse(self) -> None:
         """It is `full`, and somebody new has been refused, or is about to be. Raises nothing."""
@@ -195,7 +219,7 @@ class Memory(Budget):
         found.sort(key=itemgetter(0), reverse=True)
         messages = connections = 0
         for _, whole, connection in found:
-            if self.held <= target or messages + connections >= most:
+            if self.held - self._freeing <= target or messages + connections >= most:
                 break
             if whole:
                 connections += 1
