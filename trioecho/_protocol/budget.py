@@ -14,14 +14,18 @@ from __future__ import annotations
 import math
 from typing import Final
 
-TIGHT: Final = 3 / 4
+TIGHT: Final = 5 / 8
 """Share of the budget above which those that hold most are not read from."""
 
-FULL: Final = 7 / 8
+FULL: Final = 6 / 8
 """Share above which new connections and requests are refused."""
 
-RELIEVED: Final = 15 / 16
-"""Share down to which is given up what there is most of, once all of the budget is used up."""
+OVER: Final = 7 / 8
+"""Share above which is given up what there is most of. The rest is for what passes through without being counted, and
+for what lies unused between the things that are held."""
+
+RELIEVED: Final = 13 / 16
+"""Share down to which it is given up."""
 
 
 class Budget:
@@ -37,7 +41,7 @@ class Budget:
         self.full = False
         """Above `FULL`: nobody new is let in."""
         self.over = False
-        """Above all of it."""
+        """Above `OVER`: something has to be given up."""
         # Of frames that several connections may have to send: by identity, on how many they wait.
         self._frames: dict[int, int] = {}
 
@@ -47,7 +51,7 @@ class Budget:
         most = self.most
         self.tight = held > most * TIGHT
         self.full = held > most * FULL
-        self.over = held > most
+        self.over = held > most * OVER
 
     def hold(self, frame: bytes) -> None:
         """Count a frame that waits on a connection; on several, it is one all the same."""

@@ -56,7 +56,16 @@ logger = logging.getLogger("trioecho")
 class Connection(ClosingHandshake):
     """One WebSocket connection, from the accepted handshake to its record."""
 
-    __slots__ = ("_answers_until", "_freeing", "_lost_unread", "_read", "_scope", "_source", "_stop_at", "nursery")
+    __slots__ = (
+        "_answers_until",
+        "_freeing",
+        "_lost_unread",
+        "_read",
+        "_scope",
+        "_source",
+        "_stop_at",
+        "nursery",
+    )
 
     def __init__(
         self,
@@ -74,8 +83,7 @@ class Connection(ClosingHandshake):
         # What else cancels the handler: the stop of the server, the end of the time for answers.
         self._stop_at = self._answers_until = math.inf
         self._lost_unread = False
-        # Bytes of which `memory` waits that they are freed.
-        self._freeing = 0
+        self._freeing = 0  # bytes of which `memory` waits that they are freed
 
     @trio.lowlevel.enable_ki_protection
     async def run(
@@ -101,8 +109,7 @@ class Connection(ClosingHandshake):
                     await self.end(ending)
         finally:
             self.complete(ending)
-            self.memory.forget(self)
-            self.memory.freed(self._freeing)
+            self.memory.forget(self, self._freeing)
 
     async def _hold(
         self,
@@ -249,19 +256,18 @@ class Connection(ClosingHandshake):
 
     def _must_wait(self) -> bool:
         """The server's memory is short: whether this connection is not read from for the sake of that."""
-        if not self.memory.may_read(self):
-            self.incoming.full = True
+        self.incoming.full |= not self.memory.may_read(self)
         return self.incoming.full
 
     def room_again(self) -> None:
         """For `Memory`: there is room again. Raises nothing."""
         incoming = self.incoming
-        if incoming.ending is None and incoming.size < WAITING_BYTES and not incoming.behind:
-            try:
+        try:
+            if incoming.ending is None and incoming.size < WAITING_BYTES and not incoming.behind:
                 incoming.full = False
                 self.read_again(trio.current_time())
-            except Exception as error:
-                self._fail(error)
+        except Exception as error:
+            self._fail(error)
 
     def _readable_when_full(self, events: int, now: float) -> bool:
         """`readable`, while nothing is delivered: for now, or any more."""
@@ -472,9 +478,8 @@ class Connection(ClosingHandshake):
         self.incoming.give_up()
         if self._theirs is Theirs.OPEN:
             self._peer_done(Theirs.FAILED, endings.MESSAGE_GIVEN_UP, "max_memory was used up")
-            if self.paused:
-                # What comes is thrown away, and the end of TCP noticed.
-                self.read_again(trio.current_time())
+            # What comes is thrown away, and the end of TCP noticed.
+            self.read_again(trio.current_time())
 
     def give_up_sending(self) -> None:
         """For `Memory`: there is no room for what the peer does not read, nor for what waits behind it."""
@@ -486,8 +491,7 @@ class Connection(ClosingHandshake):
         self._end_with(endings.SENDING_GIVEN_UP)
         self.outgoing.break_off()
         # The handler, and the drain task, hold it until they have been cancelled.
-        self._freeing += held - self.memory.held
-        self.memory.free_later(held - self.memory.held)
+        self._freeing += self.memory.free_later(held - self.memory.held)
         self.notify()
 
     def _end_with(self, ending: Ending) -> None:

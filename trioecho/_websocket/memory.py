@@ -19,16 +19,17 @@ read from whose handler does not wait for a message, so that handlers which take
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trioecho._protocol.budget import RELIEVED, TIGHT, Budget
+from trioecho._protocol.budget import OVER, RELIEVED, TIGHT, Budget
 
 if TYPE_CHECKING:
     from trioecho._websocket.connection import Connection
@@ -41,6 +42,9 @@ long as those are told to stay away."""
 
 SAY_EVERY: Final = 1.0
 """Seconds between two lines of the log of one kind."""
+
+TRIM_EVERY: Final = 0.03
+"""Seconds between two times when what was given up is given back to the system."""
 
 WORTH_A_LOOK: Final = 1 / 64
 """Share of the budget by which more must be held, after nothing was found to be given up, for another look."""
@@ -85,6 +89,7 @@ class Memory(Budget):
         "_paused",
         "_said",
         "_scope",
+        "_trimmed_at",
         "_unsaid",
         "connections_given_up",
         "messages_given_up",
@@ -101,6 +106,7 @@ class Memory(Budget):
         self._held_back: set[Connection] = set()
         # Bytes of connections that were given up, and that are held until their tasks have ended.
         self._freeing = 0
+        self._trimmed_at = -math.inf
         self._lot = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         # What has to be held before it is worth while to look again for what can be given up.
@@ -173,27 +179,25 @@ class Memory(Budget):
         self._say("{} not read from for now: {}", "connection is", "connections are", 1)
         return False
 
-    def forget(self, connection: Connection) -> None:
-        """`connection` has ended."""
+    def forget(self, connection: Connection, freed: int) -> None:
+        """`connection` has ended, and with it what of it was freed later."""
         self._paused.discard(connection)
         self._held_back.discard(connection)
+        self._freeing -= freed
+        self.add(-freed)
 
-    def free_later(self, size: int) -> None:
-        """`size` bytes that do not count any more are held for a moment yet."""
+    def free_later(self, size: int) -> int:
+        """`size` bytes that do not count any more are held for a moment yet. Returns `size`."""
         self._freeing += size
         self.add(size)
-
-    def freed(self, size: int) -> None:
-        """They are not held any more."""
-        self._freeing -= size
-        self.add(-size)
+        return size
 
     def relieve(self) -> None:
         """It is `over`: give up the largest half messages and unsent bytes until there is room. Raises nothing."""
-        if self.held >= self._look_from and self.held - self._freeing > self.most:
+        if self.held >= self._look_from and self.held - self._freeing > self.most * OVER:
             self._give_up(self.most * RELIEVED)
             left = self.held - self._freeing
-            self._look_from = self.held + self.most * WORTH_A_LOOK if left > self.most else 0.0
+            self._look_from = self.held + self.most * WORTH_A_LOOK if left > self.most * OVER else 0.0
 
     def refuse(self) -> None:
         """It is `full`, and somebody new has been refused, or is about to be. Raises nothing."""
@@ -227,6 +231,11 @@ class Memory(Budget):
             else:
                 messages += 1
                 connection.give_up_message()
+        if messages or connections:
+            now = trio.current_time()
+            if now - self._trimmed_at >= TRIM_EVERY:
+                self._trimmed_at = now
+                _give_back()
         self.messages_given_up += messages
         self.connections_given_up += connections
         if messages:
@@ -243,3 +252,23 @@ class Memory(Budget):
             self._said[sentence], self._unsaid[sentence] = now, 0
             held = f"{self.held:,} bytes are held, and max_memory is {self.most:,.0f}"
             logger.warning(sentence.format(f"{count} {one if count == 1 else many}", held))
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], object] | None:
+    """The C library's function that gives free memory back, where it is glibc's."""
+    try:
+        import ctypes
+
+        trim: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
+    except (ImportError, OSError, AttributeError, TypeError):  # another C library; Windows
+        return None
+    return trim
+
+
+def _give_back() -> None:
+    """Give free memory back to the system, some milliseconds: messages that were given up lie between others, and glibc
+    by itself gives back only what is behind the last of them."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)

@@ -333,7 +333,7 @@ class Outgoing(Room):
                 self.timed_out = True
                 self.break_off()
                 return
-        if self.broken:
+        if self.broken or self._finishing:
             return
         self._stuck_since = trio.current_time()
         if self.stuck:
@@ -380,11 +380,8 @@ class Outgoing(Room):
     def close(self) -> None:
         """End the drain task; whatever still waits is lost. Nothing is started any more."""
         self._finishing = True
-        if self._frame is not None:
-            self._budget.release(self._frame)
-        self._budget.add(-self._rest - self._senders)
-        self._frame = None
-        self._rest = self._senders = 0
+        self._waiting.clear()
+        self._recount()
         self._nursery = self._task = None
         if self._scope is not None:
             self._scope.cancel()
