@@ -56,6 +56,7 @@ class ClosingHandshake(abc.ABC):
         "_closing",
         "_decided",
         "_ended_early",
+        "_freeing",
         "_opened_at",
         "_options",
         "_ours",
@@ -86,6 +87,8 @@ class ClosingHandshake(abc.ABC):
         memory: Memory | None = None,
     ) -> None:
         self.memory = memory if memory is not None else Memory()
+        # Bytes of which it waits that they are freed, since they have been given up.
+        self._freeing = 0
         now = trio.current_time()
         self._wire = wire
         self._options = options

@@ -56,16 +56,7 @@ logger = logging.getLogger("trioecho")
 class Connection(ClosingHandshake):
     """One WebSocket connection, from the accepted handshake to its record."""
 
-    __slots__ = (
-        "_answers_until",
-        "_freeing",
-        "_lost_unread",
-        "_read",
-        "_scope",
-        "_source",
-        "_stop_at",
-        "nursery",
-    )
+    __slots__ = ("_answers_until", "_lost_unread", "_read", "_scope", "_source", "_stop_at", "nursery")
 
     def __init__(
         self,
@@ -83,7 +74,6 @@ class Connection(ClosingHandshake):
         # What else cancels the handler: the stop of the server, the end of the time for answers.
         self._stop_at = self._answers_until = math.inf
         self._lost_unread = False
-        self._freeing = 0  # bytes of which `memory` waits that they are freed
 
     @trio.lowlevel.enable_ki_protection
     async def run(
@@ -236,7 +226,7 @@ class Connection(ClosingHandshake):
         """For the wire: there is something to read. Reads one chunk; whether there was one. Raises nothing."""
         incoming = self.incoming
         try:
-            if incoming.full or (self.memory.tight and self._must_wait()):
+            if incoming.full or (self.memory.tight and self.memory.must_wait(self)):
                 return self._readable_when_full(events, now)
             try:
                 data = self._read(self._source, CHUNK)
@@ -253,11 +243,6 @@ class Connection(ClosingHandshake):
             self._fail(error)
             self._wire.stop()
         return False
-
-    def _must_wait(self) -> bool:
-        """The server's memory is short: whether this connection is not read from for the sake of that."""
-        self.incoming.full |= not self.memory.may_read(self)
-        return self.incoming.full
 
     def room_again(self) -> None:
         """For `Memory`: there is room again. Raises nothing."""

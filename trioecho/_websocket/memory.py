@@ -160,24 +160,27 @@ class Memory(Budget):
         """End `run`."""
         self._scope.cancel()
 
-    def may_read(self, connection: Connection) -> bool:
-        """It is `tight`, and `connection` has something to read: whether that may be read now. If not, it is told when
-        there is room again. Raises nothing."""
+    def must_wait(self, connection: Connection) -> bool:
+        """It is `tight`, and `connection` has something to read: whether that has to wait. Then its incoming is full
+        until its handler has caught up, or it is told that there is room again. Raises nothing."""
         if self.over:
             self.relieve()
-        incoming, outgoing = connection.incoming, connection.outgoing
-        held = incoming.kept + incoming.half + outgoing.unsent
-        if incoming.task is not None or not self.tight:
-            if not (self.over and self._freeing and held):
-                return True
+        incoming = connection.incoming
+        held = incoming.kept + incoming.half + connection.outgoing.unsent
+        if incoming.full:
+            # It has just been given up.
+            pass
+        elif self.over and self._freeing and held:
             self._held_back.add(connection)
-            return False
-        if not self.over and held < self.most * TIGHT / (2 * max(1, len(self._connections))):
-            return True
-        self._paused.add(connection)
-        self.pauses += 1
-        self._say("{} not read from for now: {}", "connection is", "connections are", 1)
-        return False
+            incoming.full = True
+        elif self.tight and incoming.task is None:
+            share = self.most * TIGHT / max(1, len(self._connections))
+            if self.over or held > share / 2:
+                self._paused.add(connection)
+                incoming.full = True
+                self.pauses += 1
+                self._say("{} not read from for now: {}", "connection is", "connections are", 1)
+        return incoming.full
 
     def forget(self, connection: Connection, freed: int) -> None:
         """`connection` has ended, and with it what of it was freed later."""
