@@ -30,6 +30,7 @@ def test_the_defaults_are_aspnets_where_aspnet_has_one():
         "max_fragments": 131_072,
         "stream_messages": False,
         "max_connections": None,
+        "max_memory": 0.5,
         "subprotocols": (),
         "compression": False,
     }
@@ -165,6 +166,14 @@ MISTAKES = [
      "max_message_size takes a whole number of bytes; you gave 1000000.0"),
     ("max_message_size", None, TypeError, "max_message_size takes a whole number of bytes; you gave None"),
     ("max_fragments", True, TypeError, "max_fragments takes a whole number of fragments; you gave True"),
+    ("max_memory", 1000, ValueError,
+     "max_memory must be at least 1,048,576 bytes; you gave 1000"),
+    ("max_memory", 1.5, ValueError,
+     "max_memory takes a whole number of bytes, a share such as 0.5 of what there is, or None for no limit: a share is "
+     "above 0, and 1 at most; you gave 1.5"),
+    ("max_memory", "512MiB", TypeError,
+     "max_memory takes a whole number of bytes, a share such as 0.5 of what there is, or None for no limit; you gave "
+     "'512MiB'"),
     ("max_connections", 0, ValueError,
      "max_connections must be at least 1 (connections, or None for no limit); you gave 0"),
     ("max_connections", math.inf, TypeError,

@@ -58,6 +58,7 @@ DEFAULTS = {
     "--shutdown-timeout": "10",
     "--max-message-size": "1MiB",
     "--max-connections": "(no limit)",
+    "--max-memory": "50%",
     "--subprotocol": "(none)",
     "--compression": "off",
     "--compression-window-bits": "12",
@@ -386,6 +387,18 @@ def test_option_max_connections(start_server: Start) -> None:
         echoes(server.websocket_url)
     assert refusal.value.response.status_code == 503
     assert "Retry-After" in refusal.value.response.headers
+
+
+def test_option_max_memory(start_server: Start) -> None:
+    """--max-memory bounds what all connections together hold: half a message too large for it gets 1013."""
+    server = start_server("--max-memory", "2MiB", "--max-message-size", "16MiB")
+    with client(server.websocket_url) as ws:
+        with contextlib.suppress(ConnectionClosed):
+            ws.send(iter([b"x" * 3_000_000, b"the rest"]))
+        assert close_code_seen(ws)[0] == 1013
+    with client(server.websocket_url) as ws:
+        ws.send("x" * 100_000)
+        assert ws.recv(PATIENCE) == "x" * 100_000
 
 
 def test_option_subprotocol(start_server: Start) -> None:
