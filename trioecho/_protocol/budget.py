@@ -27,15 +27,24 @@ for what lies unused between the things that are held."""
 RELIEVED: Final = 13 / 16
 """Share down to which it is given up."""
 
+CHUNK: Final = 65_536
+"""Bytes that one connection may read at once."""
+
+SMALL_CHUNK: Final = 4096
+"""The same above `TIGHT`: a chunk of tiny messages takes ten times its bytes, and many connections may read in one step
+before any handler can take what came."""
+
 
 class Budget:
     """Bytes held, and the marks. Without `most` there is no limit, and they are only counted."""
 
-    __slots__ = ("_frames", "full", "held", "most", "over", "tight")
+    __slots__ = ("_frames", "chunk", "full", "held", "most", "over", "tight")
 
     def __init__(self, most: float = math.inf) -> None:
         self.most = most
         self.held = 0
+        self.chunk = CHUNK
+        """Bytes that may be read at once now."""
         self.tight = False
         """Above `TIGHT`: whoever holds much and can let go of it is not read from."""
         self.full = False
@@ -50,6 +59,7 @@ class Budget:
         held = self.held = self.held + size
         most = self.most
         self.tight = held > most * TIGHT
+        self.chunk = SMALL_CHUNK if self.tight else CHUNK
         self.full = held > most * FULL
         self.over = held > most * OVER
 

@@ -226,10 +226,11 @@ class Connection(ClosingHandshake):
         """For the wire: there is something to read. Reads one chunk; whether there was one. Raises nothing."""
         incoming = self.incoming
         try:
-            if incoming.full or (self.memory.tight and self.memory.must_wait(self)):
+            memory = self.memory
+            if incoming.full or (memory.tight and memory.must_wait(self)):
                 return self._readable_when_full(events, now)
             try:
-                data = self._read(self._source, CHUNK)
+                data = self._read(self._source, memory.chunk)
             except OSError as error:
                 self._not_read(error)
                 return False
