@@ -8,8 +8,7 @@ What may never happen here: the same bytes giving different messages when cut di
 any frames costing much more than the same chunk full of small messages.
 
 Text is validated piece by piece as it arrives, so that invalid UTF-8 is noticed inside an unfinished frame (Autobahn
-6.4.3 and 6.4.4 count anything later as non-strict). It is kept as the bytes that came, and becomes a ``str`` when it is
-whole: with one emoji in it, each character of a ``str`` takes four bytes.
+6.4.3 and 6.4.4 count anything later as non-strict). What has come of it takes about as much memory as its bytes.
 """
 
 from __future__ import annotations
@@ -32,6 +31,9 @@ _LAST: Final = 0x80 | CONTINUATION
 _SMALL: Final = 1024
 """Pieces of an unfinished message with fewer bytes than this are joined until they have as many, so that a message
 that dribbles in costs its size in memory and not an object per byte."""
+
+_HEAD: Final = 128
+"""More bytes than a ``str`` takes besides its characters, and too few to matter."""
 
 _NONE: Final[list[bytes]] = []
 """What every decoder has for `pings` and `pongs` until the first comes; nothing is ever appended to it."""
@@ -79,9 +81,9 @@ class FrameDecoder:
         self._opcode = 0
         self._size = 0
         self._fragments = 0
-        self.pieces: list[bytes] | None = None
-        """What has come of it, of text, too, in long pieces; None as long as all that has come is short."""
-        # Short pieces behind those, joined; and where the last character is not all there, its beginning once more.
+        self.pieces: list[str | bytes] | None = None
+        """What has come of it in long pieces; None as long as all that has come is short."""
+        # Short pieces behind those, joined, and then the beginning of a UTF-8 sequence.
         self._tail = b""
         self._partial = b""
         self.messages = 0
@@ -364,22 +366,36 @@ class FrameDecoder:
         self._tail = self._partial = b""
 
     def _keep(self, piece: bytes, opcode: int) -> None:
-        """Keep `piece` of the message that is being assembled; raises `UnicodeDecodeError` for what cannot be text."""
-        if opcode == TEXT and (self._partial or not piece.isascii()):
-            sequences = self._partial + piece
-            # Only looked at, and decoded when all of it is there.
-            self._partial = sequences[utf_8_decode(sequences, "strict", False)[1] :]
-        if len(piece) < _SMALL:
-            piece = self._tail + piece
-            if len(piece) < _SMALL:
-                self._tail = piece
-                return
-        elif self._tail:
-            self._put_by(self._tail)
-        self._tail = b""
-        self._put_by(piece)
+        """Keep `piece` of the message that is being assembled; raises `UnicodeDecodeError` for what cannot be text.
 
-    def _put_by(self, piece: bytes) -> None:
+        A long piece of text is kept as `str` where that takes no more memory than its UTF-8, so that it need not be
+        decoded again. It would take up to four times as much: with one emoji in it, each character has four bytes.
+        """
+        if len(piece) < _SMALL:
+            if opcode == TEXT and (self._partial or not piece.isascii()):
+                piece = self._partial + piece
+                used = utf_8_decode(piece, "strict", False)[1]
+                self._partial = piece[used:]
+                if not used:
+                    return
+                piece = piece[:used]
+            self._tail += piece
+            if len(self._tail) >= _SMALL:
+                self._put_by(self._tail)
+                self._tail = b""
+            return
+        kept: str | bytes = piece
+        if opcode == TEXT:
+            piece = self._partial + piece
+            text, used = utf_8_decode(piece, "strict", False)
+            self._partial = piece[used:]
+            kept = text if text.__sizeof__() <= used + _HEAD else piece[:used]
+        if self._tail:
+            self._put_by(self._tail)
+            self._tail = b""
+        self._put_by(kept)
+
+    def _put_by(self, piece: str | bytes) -> None:
         if self.pieces is None:
             self.pieces = [piece]
         else:
@@ -387,13 +403,22 @@ class FrameDecoder:
 
     def _assembled(self, last: bytes, opcode: int) -> str | bytes:
         """The message, of which `last` is the last piece; raises `UnicodeDecodeError`."""
-        self._partial = b""
+        pieces = self.pieces
+        if self._partial:
+            last = self._partial + last
+            self._partial = b""
         if self._tail:
             last = self._tail + last
             self._tail = b""
-        if self.pieces is not None:
-            self.pieces.append(last)
-            last = b"".join(self.pieces)
-            # They are not needed while it is decoded.
-            self.pieces = None
-        return last.decode() if opcode == TEXT else last
+        if pieces is None:
+            return last.decode() if opcode == TEXT else last
+        self.pieces = None
+        pieces.append(last)
+        if opcode != TEXT:
+            return b"".join(pieces)  # type: ignore[arg-type]
+        if str in map(type, pieces):
+            return "".join([piece if isinstance(piece, str) else piece.decode() for piece in pieces])
+        whole = b"".join(pieces)  # type: ignore[arg-type]
+        # Not needed while it is decoded.
+        del pieces
+        return whole.decode()
