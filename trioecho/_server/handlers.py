@@ -24,8 +24,6 @@ async def echo(ws: WebSocket) -> None:
     """
     async for message in ws:
         await ws.send(message)
-        # It may be large, and the next one far.
-        del message
 
 
 @trio.lowlevel.disable_ki_protection
