@@ -14,6 +14,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
+SCARCE: Final = 1 / 8
+"""Share of the budget above which the echo lets go of a message before it waits for the next one. Below, it may as well
+keep it: a large one that is freed at once costs glibc, which gives its pages back, as much as the message."""
+
 TIGHT: Final = 5 / 8
 """Share of the budget above which those that hold most are not read from."""
 
@@ -38,13 +42,15 @@ before any handler can take what came."""
 class Budget:
     """Bytes held, and the marks. Without `most` there is no limit, and they are only counted."""
 
-    __slots__ = ("_frames", "chunk", "full", "held", "most", "over", "tight")
+    __slots__ = ("_frames", "chunk", "full", "held", "most", "over", "scarce", "tight")
 
     def __init__(self, most: float = math.inf) -> None:
         self.most = most
         self.held = 0
         self.chunk = CHUNK
         """Bytes that may be read at once now."""
+        self.scarce = False
+        """Above `SCARCE`."""
         self.tight = False
         """Above `TIGHT`: whoever holds much and can let go of it is not read from."""
         self.full = False
@@ -58,6 +64,7 @@ class Budget:
         """Count `size` bytes more, or less."""
         held = self.held = self.held + size
         most = self.most
+        self.scarce = held > most * SCARCE
         self.tight = held > most * TIGHT
         self.chunk = SMALL_CHUNK if self.tight else CHUNK
         self.full = held > most * FULL

@@ -68,6 +68,7 @@ class Incoming:
         "message_at",
         "messages",
         "size",
+        "stale",
         "task",
         "tells",
         "trap",
@@ -85,6 +86,8 @@ class Incoming:
         self.budget = budget if budget is not None else Budget()
         self.kept = 0
         """Bytes of waiting messages that the budget counts, until the handler has caught up."""
+        self.stale = False
+        """What is `kept` has been taken, but the handler may hold a large message until it takes another."""
         self.half = 0
         """Bytes that it counts of the message that is not there whole."""
         self._decoder = FrameDecoder(max_message_size=max_message_size, max_fragments=max_fragments)
@@ -174,10 +177,12 @@ class Incoming:
 
     def _keep(self, messages: Collection[str | bytes]) -> None:
         """Count `messages`, the last that have come, and once something is counted, all that wait."""
-        counted = messages if self.kept else self.messages
+        counted = messages if self.kept and not self.stale else self.messages
         self._count(sum(map(getsizeof, counted)) + PLACE * len(counted))
 
     def _count(self, size: int) -> None:
+        if self.stale:
+            self._let_go()
         self.kept += size
         self.tells = True
         self.budget.add(size)
@@ -251,6 +256,7 @@ class Incoming:
         if self.kept:
             self.budget.add(-self.kept)
             self.kept = 0
+            self.stale = False
 
     def caught_up(self, now: float) -> bool:
         """The handler has taken everything and asks for more. Returns what `feed` does, of what was `behind`."""
@@ -258,8 +264,12 @@ class Incoming:
             self.message_at = now
         self.size = 0
         self.full = self.ending is not None
-        self.tells = self.counts_idleness
-        self._let_go()
+        if self.kept >= WAITING_BYTES and not self.stale and not self.budget.scarce:
+            # As does ``async for``, with the last of them.
+            self.stale = True
+        else:
+            self.tells = self.counts_idleness
+            self._let_go()
         return False
 
     def wake(self) -> None:
