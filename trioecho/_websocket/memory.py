@@ -58,9 +58,10 @@ class MemoryFigures:
 
     Example:
 
-        async def report(server: trioecho.Server) -> str:
-            memory: trioecho.MemoryFigures = server.memory
-            return f"{memory.held >> 20} MiB held, {memory.refused} refused"
+        async def handler(ws: trioecho.WebSocket) -> None:
+            assert ws.server is not None
+            memory: trioecho.MemoryFigures = ws.server.memory
+            await ws.send(f"{memory.held} bytes are held, {memory.refused} newcomers were refused")
     """
 
     limit: int | None
