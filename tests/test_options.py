@@ -35,6 +35,7 @@ def test_the_defaults_are_aspnets_where_aspnet_has_one():
         "limits_per_address": None,
         "trusted_proxies": (),
         "proxy_protocol": False,
+        "max_memory": 0.5,
         "subprotocols": (),
         "compression": False,
     }
@@ -176,6 +177,14 @@ MISTAKES = [
      "flood_limit must be at least 1 (frames a second, or None for no limit); you gave 0"),
     ("flood_limit", 0.5, TypeError,
      "flood_limit takes a whole number of frames a second, or None for no limit; you gave 0.5"),
+    ("max_memory", 1000, ValueError,
+     "max_memory must be at least 1,048,576 bytes; you gave 1000"),
+    ("max_memory", 1.5, ValueError,
+     "max_memory takes a whole number of bytes, a share such as 0.5 of what there is, or None for no limit: a share is "
+     "above 0, and 1 at most; you gave 1.5"),
+    ("max_memory", "512MiB", TypeError,
+     "max_memory takes a whole number of bytes, a share such as 0.5 of what there is, or None for no limit; you gave "
+     "'512MiB'"),
     ("max_connections", 0, ValueError,
      "max_connections must be at least 1 (connections, or None for no limit); you gave 0"),
     ("max_connections", math.inf, TypeError,

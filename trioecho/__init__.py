@@ -38,6 +38,7 @@ from trioecho._server.server import Server
 from trioecho._server.unix import UnixSocket
 from trioecho._websocket.broadcast import broadcast
 from trioecho._websocket.exceptions import ConnectionEnded, WebSocketBroken, WebSocketClosed, WebSocketEnded
+from trioecho._websocket.memory import MemoryFigures
 from trioecho._websocket.message_stream import MessageStream
 from trioecho._websocket.prepared import Prepared
 from trioecho._websocket.websocket import WebSocket
@@ -57,6 +58,7 @@ __all__ = [
     "Handler",
     "HttpRoute",
     "LiveServer",
+    "MemoryFigures",
     "MessageStream",
     "Prepared",
     "RawRoute",

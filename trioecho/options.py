@@ -24,6 +24,9 @@ from trioecho._protocol.tokens import TOKEN
 
 _Pattern = TypeVar("_Pattern", OriginPattern, HostPattern)
 
+LEAST_MEMORY = 2**20
+"""Bytes of `max_memory` with which a server can do anything."""
+
 _ZERO_IS_OFF = frozenset({"keep_alive_interval", "idle_timeout"})
 _FINITE = {"close_timeout": 5.0, "send_timeout": 30.0, "answer_timeout": 1.0}
 
@@ -136,6 +139,16 @@ class WebSocketOptions:
         Whether each connection from `trusted_proxies` begins with a header of the PROXY protocol, version 1 or 2,
         before TLS, as from a proxy that carries TCP. One without it is closed. `Request.client` is the address in it;
         the headers above are then believed only if that address is listed, too.
+    - `max_memory` (default 0.5: half of what the process may use):
+        What the server may hold in memory for all its peers together, in bytes, such as 512 * 2**20, or as a share of
+        what the machine has, or of what this process is allowed (cgroups, such as of Docker and systemd, and `ulimit
+        -v`): a float above 0, up to 1. It counts messages that are not there whole, messages that no handler has
+        taken, bytes that clients do not read, the heads and bodies of requests, and 12 KiB for each connection, 60
+        KiB with TLS. Above five eighths of it, those who hold most are not read from while their handlers are busy;
+        above six eighths, new connections and requests get 503 and Retry-After; above seven eighths, the largest half
+        messages are ended with 1013, and those who leave the most bytes unread are cut off. The last eighth is for
+        what passes through. `Server.memory` has the figures. What handlers keep does not count: half leaves them the
+        other half. None: no limit.
     - `subprotocols` (default empty: none):
         The subprotocols that the handlers speak, the preferred one first. The first of them that the client
         offers is agreed on; if none fits, the connection goes on without one and the client decides (RFC 6455
@@ -170,6 +183,7 @@ class WebSocketOptions:
     limits_per_address: AddressLimits | bool | None = None
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol: bool = False
+    max_memory: int | float | None = 0.5
     subprotocols: tuple[str, ...] = ()
     compression: bool | Deflate = False
     origin_patterns: tuple[OriginPattern, ...] = field(init=False, repr=False, compare=False)
@@ -198,6 +212,7 @@ class WebSocketOptions:
         if self.max_connections is not None:
             _count("max_connections", self.max_connections, "connections, or None for no limit")
         checked |= self._who()
+        _check_memory(self.max_memory)
         checked["subprotocols"] = _subprotocols(self.subprotocols)
         checked["allowed_origins"] = origins = _strings("allowed_origins", "origins", self.allowed_origins)
         checked["origin_patterns"] = tuple(
@@ -295,6 +310,18 @@ def _count(name: str, value: object, unit: str) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1 ({unit}); you gave {value!r}")
     return value
+
+
+def _check_memory(value: object) -> None:
+    rule = (
+        "max_memory takes a whole number of bytes, a share such as 0.5 of what there is, or None for no limit"
+    )
+    if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
+        raise TypeError(f"{rule}; you gave {value!r}")
+    if isinstance(value, int) and value < LEAST_MEMORY:
+        raise ValueError(f"max_memory must be at least {LEAST_MEMORY:,} bytes; you gave {value!r}")
+    if isinstance(value, float) and not 0 < value <= 1:
+        raise ValueError(f"{rule}: a share is above 0, and 1 at most; you gave {value!r}")
 
 
 def _strings(name: str, what: str, value: object) -> tuple[str, ...]:

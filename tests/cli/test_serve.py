@@ -11,7 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from command_line import (
 from command_line import certificate as certificate
 from server_process import PATIENCE, ServerProcess
 from serving import unix_path as unix_path
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import unix_connect
 
@@ -64,6 +64,7 @@ DEFAULTS = {
     "--max-connections": "(no limit)",
     "--max-sockets": "(what the limit on open files leaves)",
     "--flood-limit": "1000",
+    "--max-memory": "50%",
     "--subprotocol": "(none)",
     "--compression": "off",
     "--compression-window-bits": "12",
@@ -467,6 +468,18 @@ def test_option_flood_limit(start_server: Start, limit: str, code: int) -> None:
             assert ws.recv(PATIENCE) == "hello"
             ws.close()
         assert close_code_seen(ws)[0] == code
+
+
+def test_option_max_memory(start_server: Start) -> None:
+    """--max-memory bounds what all connections together hold: half a message too large for it gets 1013."""
+    server = start_server("--max-memory", "2MiB", "--max-message-size", "16MiB")
+    with client(server.websocket_url) as ws:
+        with suppress(ConnectionClosed):
+            ws.send(iter([b"x" * 3_000_000, b"the rest"]))
+        assert close_code_seen(ws)[0] == 1013
+    with client(server.websocket_url) as ws:
+        ws.send("x" * 100_000)
+        assert ws.recv(PATIENCE) == "x" * 100_000
 
 
 def test_option_subprotocol(start_server: Start) -> None:

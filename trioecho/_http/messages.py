@@ -12,12 +12,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trioecho._http.fields import Headers, Query, checked_fields, parse_cookies
-from trioecho._http.refusals import HeadersLike, Refused
+from trioecho._http.refusals import HeadersLike, Refused, try_later
 from trioecho._protocol.counted import counted
 from trioecho._protocol.tokens import TOKEN
 
 if TYPE_CHECKING:
     import trio
+
+    from trioecho._protocol.budget import Budget
 
 MAX_BODY_SIZE = 1_048_576
 """Bytes of a request's body that `Request.body` collects unless its route says otherwise: as much as a message's."""
@@ -67,6 +69,8 @@ class Request:
 
     __slots__ = (
         "__weakref__",
+        "_budget",
+        "_counted",
         "_fields",
         "_headers",
         "_host",
@@ -97,7 +101,10 @@ class Request:
         client: tuple[str, int] | None = None,
         tls: Tls | None = None,
         receive: Callable[[], Awaitable[bytes]] | None = None,
+        budget: Budget | None = None,
     ) -> None:
+        self._budget = budget
+        self._counted = 0
         self.method = method
         self.path = path
         self.target = target
@@ -209,7 +216,22 @@ class Request:
             if len(whole) + len(piece) > self.max_body_size:
                 raise Refused(413, f"A body may have {counted(self.max_body_size, 'byte')}; received more.")
             whole += piece
+            self._count(len(piece))
         return bytes(whole)
+
+    def _count(self, size: int) -> None:
+        """Count what has come of a body until the request is answered: who asked for it has it as long."""
+        if self._budget is not None:
+            if self._budget.over:
+                raise try_later("This server has no memory left for more of a body")
+            self._budget.add(size)
+            self._counted += size
+
+    def forget_body(self) -> None:
+        """The request is answered: its body does not count any more."""
+        if self._budget is not None:
+            self._budget.add(-self._counted)
+            self._counted = 0
 
 
 class _Pieces:

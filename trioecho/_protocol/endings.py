@@ -175,6 +175,24 @@ TOO_SLOW = Ending(
     True,
     logging.WARNING,
 )
+MESSAGE_GIVEN_UP = Ending(
+    "message given up",
+    "`max_memory` was used up, and its message that had not come whole was among the largest",
+    1013,
+    "try again later",
+    Farewell.LINGER,
+    False,
+    logging.WARNING,
+)
+SENDING_GIVEN_UP = Ending(
+    "sending given up",
+    "`max_memory` was used up, and what the peer did not read was among the most",
+    1013,
+    "try again later",
+    Farewell.ABORT,
+    False,
+    logging.WARNING,
+)
 SERVER_STOPPING = Ending(
     "server stopping",
     "the server stops, or its nursery was cancelled",
@@ -218,6 +236,8 @@ ENDINGS: tuple[Ending, ...] = (
     KEEP_ALIVE_TIMEOUT,
     SEND_TIMEOUT,
     TOO_SLOW,
+    MESSAGE_GIVEN_UP,
+    SENDING_GIVEN_UP,
     SERVER_STOPPING,
     SERVER_ABORTED,
     SERVER_FAILED,

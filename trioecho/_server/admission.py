@@ -9,8 +9,8 @@ The first fault found is the one that is told, so the order is part of the behav
 4. path: 404.
 5. the handshake itself (RFC 6455 §4.2.1): see `check_handshake`; the extensions it offers: 400.
 6. `admit`, which may ask a database: only for what could be accepted.
-7. room, of the server, its sockets and the route: 503, last. Nobody should be told to come back later with a request
-   that can never be accepted.
+7. room, of the server, its sockets, its memory and the route: 503, last. Nobody should be told to come back later with
+   a request that can never be accepted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import trio
 
 from trioecho._http.http1 import Http1
 from trioecho._http.messages import Accept, Request
-from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.refusals import Refused, listed, quoted, try_later
 from trioecho._http.upgrade import agree_on_compression, check_handshake, check_origin, choose_subprotocol
 from trioecho._protocol.deflate import Agreement
 from trioecho._server.handlers import call
@@ -33,8 +33,8 @@ from trioecho._websocket.handlers import name_of
 
 logger = logging.getLogger("trioecho")
 
-RETRY_AFTER_SECONDS = 5
-"""Long enough to let connections end, short enough for a person to wait. Picked arbitrarily."""
+
+NO_MEMORY = "This server has no memory left for one more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +138,12 @@ def _full(route: OpenRoute, service: Service) -> Refused:
         taken = _all_taken(route.most, " of this path")
     elif service.room:
         taken = f"All {service.sockets.limit} sockets of this server are open"
+    elif service.memory.full:
+        service.memory.refuse()
+        taken = NO_MEMORY
     else:
         taken = _all_taken(service.options.max_connections)
-    return Refused(
-        503,
-        f"{taken}; try again in {RETRY_AFTER_SECONDS} seconds.",
-        (("Retry-After", str(RETRY_AFTER_SECONDS)),),
-    )
+    return try_later(taken)
 
 
 def _all_taken(most: int | None, where: str = "") -> str:

@@ -25,12 +25,12 @@ import trio
 
 from trioecho._http.http1 import ClientGone, Http1
 from trioecho._http.messages import Request, Response, answer_to
-from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.refusals import Refused, listed, quoted, try_later
 from trioecho._http.response_head import announced_length
 from trioecho._http.upgrade import check_host
 from trioecho._protocol.record import summary
 from trioecho._protocol.untrusted import shown
-from trioecho._server.admission import ask
+from trioecho._server.admission import NO_MEMORY, ask
 from trioecho._server.handlers import call
 from trioecho._server.outcomes import outcome_of
 from trioecho._server.routes import Endpoint, HttpRoute
@@ -88,6 +88,7 @@ async def exchange(http: Http1, request: Request, service: Service, peer: str) -
         line.error = "the client went"
         raise
     finally:
+        request.forget_body()
         line.duration = trio.current_time() - started
         line.body_bytes = http.body_bytes
         if not http.answered:
@@ -99,6 +100,9 @@ async def _answer(http: Http1, request: Request, service: Service, line: Exchang
     route: HttpRoute | None = None
     try:
         check_host(request, service.options)
+        if service.memory.full:
+            service.memory.refuse()
+            raise try_later(NO_MEMORY)
         endpoint = service.routes.find(request)
         route = _route(request, endpoint, service)
         response = None if route is not None else _automatic(request, endpoint)

@@ -19,12 +19,12 @@ import trio
 from trioecho._http.forwarded import believe
 from trioecho._http.http1 import Http1
 from trioecho._http.messages import Request, answer_to
-from trioecho._http.refusals import Refused
+from trioecho._http.refusals import Refused, try_later
 from trioecho._http.upgrade import check_host, check_origin, wants_websocket
 from trioecho._protocol.counted import counted
 from trioecho._protocol.untrusted import told
 from trioecho._server.accounts import OverLimit
-from trioecho._server.admission import Admission, admit_websocket
+from trioecho._server.admission import NO_MEMORY, Admission, admit_websocket
 from trioecho._server.exchange import exchange
 from trioecho._server.handlers import call
 from trioecho._server.outcomes import outcome_of
@@ -63,81 +63,91 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
     """
     transport, peer = visit.transport, visit.peer
     http: Http1 | None = None
-    while True:
-        request: Request | None = None
-        refusal: Refused | None = None
-        begun, fresh = False, http is None
-        with service.phase(service.options.handshake_timeout) as phase:
-            with service.silence():
-                if http is None:
-                    if (
-                        visit.trusted
-                        and service.options.proxy_protocol
-                        and not await _identified(visit, service)
-                    ):
-                        return None
-                    peer = visit.peer
-                    if isinstance(transport, (TlsStream, trio.SSLStream)):
-                        await transport.do_handshake()
-                    tls = tls_of(transport)
-                    http = Http1(
-                        transport,
-                        client=visit.client,
-                        tls=tls,
-                        scheme="http" if tls is None else "https",
-                        send_timeout=service.options.send_timeout,
-                    )
-                begun = await http.begin()
-                if not begun:
-                    return None
-            try:
-                if begun:
-                    request = await http.receive()
-                    service.sockets.serve(visit)
-                    if visit.trusted:
-                        believe(request, service.options.proxy_networks)
-                        peer = (
-                            visit.peer if request.client in (None, visit.client) else called(request.client)
+    try:
+        while True:
+            request: Request | None = None
+            refusal: Refused | None = None
+            begun, fresh = False, http is None
+            with service.phase(service.options.handshake_timeout) as phase:
+                with service.silence():
+                    if http is None:
+                        if (
+                            visit.trusted
+                            and service.options.proxy_protocol
+                            and not await _identified(visit, service)
+                        ):
+                            return None
+                        peer = visit.peer
+                        if isinstance(transport, (TlsStream, trio.SSLStream)):
+                            await transport.do_handshake()
+                        tls = tls_of(transport)
+                        http = Http1(
+                            transport,
+                            client=visit.client,
+                            tls=tls,
+                            scheme="http" if tls is None else "https",
+                            send_timeout=service.options.send_timeout,
+                            budget=service.memory,
                         )
-                    _charge(request, visit, service)
-                    endpoint = service.routes.find(request)
-                    if wants_websocket(request):
-                        check_host(request, service.options)
-                        if endpoint is None or endpoint.raw is None:
-                            admission = await admit_websocket(request, endpoint, service)
-                            return Accepted(request, admission, http.take_bytes(), peer)
-                        check_origin(request, service.options)
-                    elif endpoint is not None and endpoint.raw is not None:
-                        check_host(request, service.options)
-            except Refused as refused:
-                # Its traceback would hold this frame, which holds it.
-                refusal = refused.with_traceback(None)
-        if http is None or (not begun and (service.stopping or not fresh)):
-            # Nobody has said anything that an answer could be for.
-            return None
-        if phase.cancelled_caught:
-            await expired()
-            refusal = _too_late(request, service)
-        if refusal is not None:
-            await _refuse(http, request, refusal, service, peer)
-            break
-        assert request is not None
-        if endpoint is not None and endpoint.raw is not None:
-            await _hand_over(http, request, endpoint.raw, transport, service, peer)
-            return None
-        await exchange(http, request, service, peer)
+                    begun = await http.begin()
+                    if not begun:
+                        return None
+                try:
+                    if begun:
+                        request = await http.receive()
+                        service.sockets.serve(visit)
+                        if visit.trusted:
+                            believe(request, service.options.proxy_networks)
+                            peer = (
+                                visit.peer
+                                if request.client in (None, visit.client)
+                                else called(request.client)
+                            )
+                        _charge(request, visit, service)
+                        endpoint = service.routes.find(request)
+                        if wants_websocket(request):
+                            check_host(request, service.options)
+                            if endpoint is None or endpoint.raw is None:
+                                admission = await admit_websocket(request, endpoint, service)
+                                return Accepted(request, admission, http.take_bytes(), peer)
+                            check_origin(request, service.options)
+                        elif endpoint is not None and endpoint.raw is not None:
+                            check_host(request, service.options)
+                        if endpoint is not None and endpoint.raw is not None and service.memory.full:
+                            service.memory.refuse()
+                            raise try_later(NO_MEMORY)
+                except Refused as refused:
+                    # Its traceback would hold this frame, which holds it.
+                    refusal = refused.with_traceback(None)
+            if http is None or (not begun and (service.stopping or not fresh)):
+                # Nobody has said anything that an answer could be for.
+                return None
+            if phase.cancelled_caught:
+                await expired()
+                refusal = _too_late(request, service)
+            if refusal is not None:
+                await _refuse(http, request, refusal, service, peer)
+                break
+            assert request is not None
+            if endpoint is not None and endpoint.raw is not None:
+                await _hand_over(http, request, endpoint.raw, transport, service, peer)
+                return None
+            await exchange(http, request, service, peer)
+            _served(visit, service)
+            peer = visit.peer
+            with service.phase(service.options.close_timeout, courtesy=True):
+                await http.take_rest()
+            if not http.reusable or service.stopping:
+                break
         _served(visit, service)
-        peer = visit.peer
         with service.phase(service.options.close_timeout, courtesy=True):
-            await http.take_rest()
-        if not http.reusable or service.stopping:
-            break
-    _served(visit, service)
-    with service.phase(service.options.close_timeout, courtesy=True):
-        if isinstance(transport, TlsStream):
-            await transport.say_end()
-        await await_hang_up(transport)
-    return None
+            if isinstance(transport, TlsStream):
+                await transport.say_end()
+            await await_hang_up(transport)
+        return None
+    finally:
+        if http is not None:
+            http.forget()
 
 
 async def _identified(visit: Visit, service: Service) -> bool:

@@ -12,6 +12,7 @@ from trioecho._server.addresses import authority, urls
 from trioecho._server.listening import Listening, addresses_of, paths_of
 from trioecho._server.service import Service
 from trioecho._server.unix import shown
+from trioecho._websocket.memory import MemoryFigures
 from trioecho._websocket.websocket import WebSocket
 
 
@@ -116,6 +117,11 @@ class Server:
         for ``"in_progress"``, requests refused with 429 for ``"connections"`` and ``"handshakes_per_second"``.
         """
         return dict(self._service.turned_away.counts)
+
+    @property
+    def memory(self) -> MemoryFigures:
+        """What the server holds of its `max_memory`, and whom it had to do without for that: a snapshot."""
+        return self._service.memory.figures
 
     def stop(self, *, timeout: float = 10.0) -> None:
         """Begin a graceful stop and return at once; `serve` returns when the last connection has ended.

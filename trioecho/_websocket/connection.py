@@ -38,7 +38,9 @@ from trioecho._protocol.endings import Ending
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
 from trioecho._websocket.handlers import call
+from trioecho._websocket.incoming import WAITING_BYTES
 from trioecho._websocket.liveness import watches
+from trioecho._websocket.memory import Memory
 from trioecho._websocket.parking import is_cancelled
 from trioecho._wire.poller import GONE
 from trioecho._wire.wire import Wire
@@ -78,9 +80,10 @@ class Connection(ClosingHandshake):
         options: WebSocketOptions,
         record: ConnectionRecord,
         agreement: Agreement | None = None,
-        memory: Shortage | None = None,
+        memory: Memory | None = None,
+        shortage: Shortage | None = None,
     ) -> None:
-        super().__init__(wire, options, record, agreement, memory)
+        super().__init__(wire, options, record, agreement, memory, shortage)
         self._read, self._source = wire.reader()
         # As with `own`.
         self.nursery: trio.Nursery
@@ -116,6 +119,7 @@ class Connection(ClosingHandshake):
                     await self.end(ending)
         finally:
             self.complete(ending)
+            self.memory.forget(self, self._freeing)
 
     async def _hold(self, handler: Callable[[WebSocket], Awaitable[Any]], websocket: WebSocket) -> bool:
         """Open, and run the handler in its nursery until nothing in it runs any more. True, unless cancelled from
@@ -237,10 +241,12 @@ class Connection(ClosingHandshake):
         """For the wire: there is something to read. Reads one chunk; whether there was one. Raises nothing."""
         incoming = self.incoming
         try:
-            if incoming.full:
+            memory = self.memory
+            if incoming.full or (memory.tight and memory.must_wait(self)):
                 return self._readable_when_full(events, now)
             try:
-                data = self._read(self._source, incoming.chunk)
+                size = incoming.chunk
+                data = self._read(self._source, size if size < memory.chunk else memory.chunk)
             except OSError as error:
                 self._not_read(error)
                 return False
@@ -254,6 +260,16 @@ class Connection(ClosingHandshake):
             self._fail(error)
             self._wire.stop()
         return False
+
+    def room_again(self) -> None:
+        """For `Memory`: there is room again. Raises nothing."""
+        incoming = self.incoming
+        try:
+            if incoming.ending is None and incoming.size < WAITING_BYTES and not incoming.behind:
+                incoming.full = False
+                self.read_again(trio.current_time())
+        except Exception as error:
+            self._fail(error)
 
     def _readable_when_full(self, events: int, now: float) -> bool:
         """`readable`, while nothing is delivered: for now, or any more."""
@@ -484,6 +500,27 @@ class Connection(ClosingHandshake):
         """For `broadcast`: the peer does not read what it is sent. Returns at once; no message is taken any more."""
         self.outgoing.refuse()
         self._end_with(endings.TOO_SLOW)
+
+    def give_up_message(self) -> None:
+        """For `Memory`: there is no room for the half message. What came before it is delivered."""
+        self.incoming.give_up()
+        if self._theirs is Theirs.OPEN:
+            self._peer_done(Theirs.FAILED, endings.MESSAGE_GIVEN_UP, "max_memory was used up")
+            # What comes is thrown away, and the end of TCP noticed.
+            self.read_again(trio.current_time())
+
+    def give_up_sending(self) -> None:
+        """For `Memory`: there is no room for what the peer does not read, nor for what waits behind it."""
+        held = self.memory.held
+        self.incoming.throw_away()
+        self.incoming.give_up()
+        if self._theirs is Theirs.OPEN:
+            self._peer_done(Theirs.FAILED, endings.SENDING_GIVEN_UP, "max_memory was used up")
+        self._end_with(endings.SENDING_GIVEN_UP)
+        self.outgoing.break_off()
+        # The handler, and the drain task, hold it until they have been cancelled.
+        self._freeing += self.memory.free_later(held - self.memory.held)
+        self.notify()
 
     def _end_with(self, ending: Ending) -> None:
         if self._decided in (None, endings.APPLICATION_CLOSED):

@@ -82,6 +82,22 @@ def size(value: Any) -> int:
     return number
 
 
+def memory(value: Any) -> int | float | None:
+    """A click type: a number of bytes as `size` takes it, a share, ``50%``, as a fraction, or ``off`` for None."""
+    text = str(value)
+    if text.lower() == "off":
+        return None
+    share = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%", text)
+    if share is not None and 0 < float(share[1]) <= 100:
+        return float(share[1]) / 100
+    try:
+        return size(value)
+    except click.BadParameter:
+        raise click.BadParameter(
+            f"{value!r} is no amount of memory: write a size such as 512MiB, a share such as 50%, or off"
+        ) from None
+
+
 def permissions(value: Any) -> int:
     """A click type: permissions of a file as chmod takes them, in octal: ``660``."""
     if not re.fullmatch(r"(0o?)?[0-7]{3}", str(value)):

@@ -27,6 +27,7 @@ from trioecho.cli.parameters import (
     Option,
     Refusal,
     address_limits,
+    memory,
     permissions,
     seconds,
     size,
@@ -271,6 +272,14 @@ log = functools.partial(option, section="Log (on standard error)")
     default="1000",
     help="Pings, unasked Pongs and short fragments a second from one client, over minutes; more end its connection "
     "with 1008. 0 is no limit.",
+)
+@size_limit(
+    "--max-memory",
+    type=memory,
+    default="50%",
+    help="Memory held for all clients together: bytes, also with a unit, such as 512MiB, or a share of what the "
+    "machine, container or ulimit allows, such as 50%. Near it, new ones are refused with 503; above it, the largest "
+    "half messages and unread answers are given up with 1013. off is no limit.",
 )
 @compressing(
     "--compression",
