@@ -105,6 +105,8 @@ async def receive_requests(transport: trio.abc.Stream, service: Service) -> Acce
         await exchange(http, request, service, peer)
         if not http.reusable or service.stopping:
             break
+    # Its client may take a while to hang up, and the traceback of how it does so may hold this frame.
+    del request
     with service.phase(service.options.close_timeout, courtesy=True):
         if isinstance(transport, TlsStream):
             await transport.say_end()
