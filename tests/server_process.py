@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test that waits for another process gives up. Nothing is measured with it."""
 
 

@@ -24,7 +24,7 @@ from trioecho._server.service import Service
 from trioecho._wire.poller import Poller
 from trioecho.testing import RawClient
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test gives up. Nothing is measured with it."""
 
 _encrypted = False
