@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import signal
 import socket
@@ -18,7 +19,7 @@ import serving as ways
 import trio
 import trio.testing
 from server_process import ServerProcess
-from serving import certificates, one_way, serving, until
+from serving import certificates, one_way, plain_tcp, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
@@ -240,6 +241,33 @@ async def test_a_loop_that_stood_still_drops_nobody_for_a_pong_that_it_did_not_r
         during=lambda client, payload: client.send_frame(PONG, payload),
         after=lambda client, _: client.echo(b"still here"),
     )
+
+
+@plain_tcp
+async def test_a_loop_that_stood_still_drops_nobody_whose_progress_it_did_not_see(
+    leaping_clock: LeapingClock,
+) -> None:
+    """A client downloads without saying a word; while the loop stands still, it takes what the kernel holds."""
+
+    async def send_without_end(ws: trioecho.WebSocket) -> None:
+        while True:
+            await ws.send(bytes(1_000_000))
+
+    options = {"keep_alive_interval": 0.1, "keep_alive_timeout": 5.0}
+    async with serving(send_without_end, **options) as server:
+        client = await trio.to_thread.run_sync(BlockingClient, server.port)
+        with contextlib.closing(client.socket) as sock:
+            sock.setblocking(False)
+            for _ in range(8):
+                # It is asked whether it lives; the Ping waits behind the download.
+                leaping_clock.leapt += 0.1
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        sock.recv(1_000_000)
+                leaping_clock.leapt += 5.1
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert not server.records
 
 
 @one_way
