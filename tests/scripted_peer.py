@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import trio
+from serving import PATIENCE
 
 from trioecho._protocol.masking import mask
 from trioecho.testing import CLOSE, PING, PONG, TEXT, Frame, encode_frame

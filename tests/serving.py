@@ -47,6 +47,22 @@ one_way = pytest.mark.parametrize("way_of_reading", ["poller"], indirect=True)
 
 
 @pytest.fixture
+def slow_clock() -> trio.testing.MockClock:
+    """Twenty times as slow as real time, for sockets of the kernel's: a test makes time pass by `jump`, and what a busy
+    machine takes over anything is next to nothing."""
+    return trio.testing.MockClock(rate=0.05)
+
+
+async def pass_time(clock: trio.testing.MockClock, seconds: float, until: Callable[[], object]) -> None:
+    """Let `seconds` pass on a `slow_clock`, in steps in which everybody does what there is to do; fewer if `until`
+    holds before."""
+    end = clock.current_time() + seconds
+    while not until() and clock.current_time() < end:
+        clock.jump(min(0.02, max(0.0, end - clock.current_time())))
+        await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.fixture
 def unix_path() -> Iterator[str]:
     """A free path for a Unix socket, in a directory of its own; shorter than those of `tmp_path` may be."""
     with tempfile.TemporaryDirectory(prefix="t") as directory:
