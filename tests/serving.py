@@ -53,7 +53,9 @@ def slow_clock() -> trio.testing.MockClock:
     return trio.testing.MockClock(rate=0.05)
 
 
-async def pass_time(clock: trio.testing.MockClock, seconds: float, until: Callable[[], object]) -> None:
+async def pass_time(
+    clock: trio.testing.MockClock, seconds: float, until: Callable[[], object] = lambda: False
+) -> None:
     """Let `seconds` pass on a `slow_clock`, in steps in which everybody does what there is to do; fewer if `until`
     holds before."""
     end = clock.current_time() + seconds

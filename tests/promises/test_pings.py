@@ -14,7 +14,7 @@ from serving import way_of_reading as way_of_reading
 import trioecho
 from trioecho.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, open_client
 
-MUCH = 8_000_000
+MUCH = 20_000_000
 """Bytes: more than the kernel holds for a client that does not read."""
 
 

@@ -575,11 +575,12 @@ async def test_a_message_beyond_the_bounds_ends_with_1009(
             assert what in reason
 
 
-async def test_each_phase_has_its_time() -> None:
+async def test_each_phase_has_its_time(slow_clock: trio.testing.MockClock) -> None:
     """A request head that does not come in time is answered 408, and the connection closed."""
     async with serving(handshake_timeout=0.5) as server:
         stream = await open_stream(server)
         await stream.send_all(b"GET /ws HTTP/1.1\r\n")
+        slow_clock.jump(0.5)
         answer = b""
         while b"within 0.5 seconds" not in answer:
             chunk = await stream.receive_some()
