@@ -544,10 +544,7 @@ async def test_a_send_waits_while_the_client_does_not_read() -> None:
     async with serving(handler) as server:
         async with connected(server) as client:
             await until(lambda: sent)
-            before = -1
-            while sent != before:
-                before = sent
-                await trio.sleep(0.1)
+            await trio.testing.wait_all_tasks_blocked(0.1)
             assert sent < 400
             for _ in range(400):
                 assert len(await client.receive()) == 100_000
@@ -650,9 +647,10 @@ async def test_the_record_does_not_count_what_never_left() -> None:
         await until(lambda: server.connections)
         (ws,) = server.connections
         before = -1
-        while ws.record.messages_sent != before:
-            before = ws.record.messages_sent
-            await trio.sleep(0.05)
+        while ws._outgoing.size != before or not before:
+            before = ws._outgoing.size
+            await trio.testing.wait_all_tasks_blocked(0.2)
+        before = ws.record.messages_sent
         reset(client)
         await until(lambda: server.records)
         assert server.records[0].messages_sent == before
