@@ -34,8 +34,9 @@ def test_bad(number):
 def again(tmp_path: Path, tests: str, *, status: int | None = None) -> tuple[int, str]:
     """The exit status and the output of `.ci/again` after `tests` have been run, with `status` for pytest's own."""
     (tmp_path / "test_it.py").write_text(tests)
-    pytest_of_ours = [sys.executable, "-m", "pytest", "-p", "no:trio", "-o", "cache_dir=cache", "test_it.py"]
+    pytest_of_ours = [sys.executable, "-m", "pytest", "-o", "cache_dir=cache", "test_it.py"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # which take seconds to load
     environment["UNSTEADY"] = str(tmp_path / "unsteady")
     first = subprocess.run(pytest_of_ours, cwd=tmp_path, env=environment, capture_output=True, check=False)
     done = subprocess.run(
