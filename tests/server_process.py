@@ -8,7 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 PATIENCE = 60.0
 """Seconds after which a test that waits for another process gives up. Nothing is measured with it."""
@@ -66,10 +70,19 @@ class ServerProcess:
 
     def wait_for_log(self, text: str) -> str:
         """The first log line that contains `text`."""
-        with self._news:
-            found = self._news.wait_for(lambda: [line for line in self._log if text in line], PATIENCE)
+        found = self.wait_until(lambda log: [line for line in log if text in line])
         assert found, f"no {text!r} in the log: {self.log}"
         return found[0]
+
+    def wait_until(self, condition: Callable[[list[str]], T], patience: float = PATIENCE) -> T:
+        """What `condition` says of the log lines so far, as soon as that is true, or when time is up."""
+        with self._news:
+            return self._news.wait_for(lambda: condition(self._log), patience)
+
+    @property
+    def descriptors(self) -> int:
+        """How many the process has open (Linux)."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)

@@ -62,12 +62,6 @@ def test_compression_is_what_its_parameters_are():
     assert WebSocketOptions(compression=False).compression is False
 
 
-def test_compression_and_messages_in_pieces_are_refused_together():
-    """When the options are made, in one sentence."""
-    with pytest.raises(ValueError, match="compression and stream_messages do not go together"):
-        WebSocketOptions(compression=True, stream_messages=True)
-
-
 def test_options_are_equal_by_value_and_can_be_keys():
     """Two sets of options made alike are one, also from a list and from a tuple."""
     one = WebSocketOptions(allowed_origins=["https://client.com"], subprotocols=["a", "b"], idle_timeout=0)

@@ -113,8 +113,7 @@ class WebSocketOptions:
         other parameters. JSON of 2 KiB shrinks to a fifth, for some 35 µs of CPU a message and 50 KiB a connection.
         Off is right wherever a message holds a secret next to text that somebody else can choose (CRIME, BREACH):
         `trioecho.Deflate` tells more, and ``ws.send(secret, compress=False)`` is for what must not be compressed.
-        `max_message_size` is then the size when it is inflated. Off by default, as in ASP.NET. Not together with
-        `stream_messages`.
+        `max_message_size` is then the size when it is inflated. Off by default, as in ASP.NET.
 
     `origin_patterns` and `host_patterns` are derived: `allowed_origins` and `allowed_hosts`, parsed once.
     """
@@ -172,8 +171,6 @@ class WebSocketOptions:
             raise TypeError(
                 f"compression takes True, False or trioecho.Deflate(...); you gave {self.compression!r}"
             )
-        if self.compression and self.stream_messages:
-            raise ValueError("compression and stream_messages do not go together: leave one of the two False")
         checked["compression"] = Deflate() if self.compression is True else self.compression
         for name, value in checked.items():
             object.__setattr__(self, name, value)

@@ -51,7 +51,17 @@ async def test_what_may_not_be_read_is_not_found(
     assert (await refused_by(Files(root), request_for("/static/hello.txt"))).status == 404
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ENOMEM, errno.ESTALE])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+async def test_a_lack_of_room_is_told_to_the_client(
+    root: Path, number: int, monkeypatch: pytest.MonkeyPatch, way_of_opening: str
+) -> None:
+    """It may pass: 503, and when to ask again."""
+    failing(monkeypatch, number)
+    refused = await refused_by(Files(root), request_for("/static/hello.txt"))
+    assert (refused.status, ("Retry-After", "1") in refused.headers) == (503, True)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
 async def test_a_failure_of_the_machine_is_one(
     root: Path, number: int, monkeypatch: pytest.MonkeyPatch, way_of_opening: str
 ) -> None:

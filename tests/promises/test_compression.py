@@ -98,6 +98,64 @@ def test_aiohttp_talks_deflate(bits: int) -> None:
     assert record.wire_bytes_received < record.bytes_received / 2
 
 
+async def echo_in_pieces(ws: trioecho.WebSocket) -> None:
+    """Each message as it comes; every other one put together and sent in pieces of its own."""
+    with contextlib.suppress(trio.EndOfChannel):
+        while True:
+            async with ws.receive_stream() as stream:
+                await ws.send(stream)
+            message = await ws.receive()
+            await ws.send([message[: len(message) // 2], message[len(message) // 2 :]])
+
+
+def in_fragments(text: str) -> list[str]:
+    """`text`, cut into some pieces, one of them empty."""
+    return [text[:1], "", text[1:1000], text[1000:]]
+
+
+@pytest.mark.parametrize("deflate", PARAMETERS, ids=range(len(PARAMETERS)))
+def test_websockets_talks_deflate_in_pieces(deflate: Deflate) -> None:
+    """`websockets` sends an iterable as one compressed message in fragments, and puts ours together."""
+
+    async def story() -> None:
+        extensions = [ClientPerMessageDeflateFactory(client_max_window_bits=True)]
+        async with connect(url(server), proxy=None, extensions=extensions) as ws:
+            for size in SIZES:
+                text = json_of(size)
+                await ws.send(in_fragments(text))
+                assert await ws.recv() == text
+                await ws.send(text.encode())
+                assert b"".join([piece async for piece in ws.recv_streaming()]) == text.encode()
+
+    options = WebSocketOptions(compression=deflate, stream_messages=True)
+    with LiveServer(echo_in_pieces, options=options) as server:
+        asyncio.run(asyncio.wait_for(story(), PATIENCE))
+    record = only_record(server)
+    assert record.wire_bytes_received < record.bytes_received / 2
+    assert record.wire_bytes_sent < record.bytes_sent / 2
+    assert record.clean
+
+
+@pytest.mark.parametrize("bits", [9, 15])
+def test_aiohttp_understands_deflate_in_pieces(bits: int) -> None:
+    """aiohttp's client puts together what is flushed in pieces, one message of the context behind the other."""
+
+    async def story() -> None:
+        async with aiohttp.ClientSession() as session, session.ws_connect(url(server), compress=bits) as ws:
+            for size in SIZES:
+                text = json_of(size)
+                for _ in range(2):
+                    await ws.send_str(text)
+                    assert await ws.receive_str() == text
+                    await ws.send_bytes(text.encode())
+                    assert await ws.receive_bytes() == text.encode()
+
+    options = WebSocketOptions(compression=True, stream_messages=True)
+    with LiveServer(echo_in_pieces, options=options) as server:
+        asyncio.run(asyncio.wait_for(story(), PATIENCE))
+    assert only_record(server).wire_bytes_sent < only_record(server).bytes_sent / 2
+
+
 NODE_CLIENT = """
 const WebSocket = require("ws");
 const [url, ...texts] = process.argv.slice(1);

@@ -314,3 +314,12 @@ def test_no_more_is_inflated_than_there_is_room_for() -> None:
         assert len(inflater().inflate(bomb, room, last=True)) == room + 1
     assert len(inflater().inflate(bomb, 1_000_000, last=True)) == 1_000_000
     assert inflater().inflate(alone(b""), 0, last=True) == b""
+
+
+def test_clients_that_offer_the_same_share_what_is_agreed_on() -> None:
+    """It is kept once, not for each connection; with other parameters it is another."""
+    one, other = agreed(), agreed()
+    assert one is other
+    assert agreed(level=1) is not one
+    assert agreed(level=1).encoding != one.encoding
+    assert agreed("permessage-deflate").answer != one.answer

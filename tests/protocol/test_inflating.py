@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioecho._protocol.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT, FrameError, encode_frame
-from trioecho._protocol.inflating import TURN, InflatingDecoder
+from trioecho._protocol.inflating import MESSAGE_COST, TURN, InflatingDecoder
 
 
 def decoder(most: int = 100_000, fragments: int = 100, **deflate: int) -> InflatingDecoder:
@@ -166,6 +166,15 @@ def test_bad_text_is_noticed_in_an_unfinished_message() -> None:
         decoder().decode(compressed_frame(TEXT, payload)[:-3], [])
 
 
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_a_message_counts_for_nothing(name: str) -> None:
+    """Neither its bytes on the wire, nor what is inflated of it."""
+    one = decoder()
+    with pytest.raises(FrameError):
+        one.decode(Compressor().frame("one") + BAD[name][0], [])
+    assert (one.messages, one.payload_bytes, one.wire_bytes) == (1, 3, len(alone(b"one")))
+
+
 def test_a_message_is_measured_when_it_is_inflated() -> None:
     """The limit itself is accepted, in one frame and in fragments; one byte more is 1009."""
     for size, good in ((1000, True), (1001, False)):
@@ -237,6 +246,16 @@ def test_decoding_stops_once_a_turn_has_been_inflated() -> None:
     assert messages == [bytes(20_000)] * 10 + ["plain"]
     assert (end, calls) == (b"\x03\xe8", 3)
     assert one.messages == 11
+
+
+def test_short_messages_take_their_part_of_a_turn() -> None:
+    """Also empty ones, of which a chunk has room for nine thousand: each takes longer than its bytes would."""
+    one = decoder()
+    messages: list[str | bytes] = []
+    one.decode(compressed_frame(TEXT, b"\x00") * 9000, messages)
+    assert one.held
+    assert len(messages) == TURN // MESSAGE_COST
+    assert decoded(compressed_frame(TEXT, b"\x00") * 9000) == ([""] * 9000, None)
 
 
 def test_many_bombs_take_no_more_memory_than_one() -> None:

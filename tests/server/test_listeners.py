@@ -60,16 +60,78 @@ async def test_out_of_descriptors_the_server_waits_and_goes_on(
     assert listener.closed
 
 
-async def test_out_of_descriptors_the_log_gets_one_line_a_second(
+async def test_out_of_descriptors_the_log_says_so_once_and_when_it_is_over(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However many listeners and attempts: at most one line a second, and no traceback."""
-    listeners = [FakeListener([errno.EMFILE] * 35), FakeListener([errno.EMFILE, errno.ENFILE] * 15)]
+    """However many listeners and attempts, and though one connection in between finds room: two lines, no traceback."""
+    listeners = [FakeListener([errno.EMFILE] * 15 + ["between"] + [errno.EMFILE] * 20), FakeListener([])]
     with trio.move_on_after(10):
         await accept(listeners, [].append)
-    assert len(lines(caplog)) == 4
+    assert [line.getMessage() for line in lines(caplog)] == [
+        "cannot accept connections, which wait: Too many open files; raise the limit (ulimit -n) or set "
+        "max_connections below it",
+    ]
+    listeners = [FakeListener([errno.EMFILE] * 35), Late(5.0)]
+    caplog.clear()
+    with trio.move_on_after(10):
+        await accept(listeners, [].append)
+    assert [line.getMessage() for line in lines(caplog)][1:] == [
+        "connections are accepted again, after 3.4 seconds"
+    ]
     assert not any(line.exc_info for line in lines(caplog))
-    assert "trio.serve_listeners" not in {record.name for record in caplog.records}
+
+
+class Late(FakeListener):
+    """Has one connection, after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(["late"])
+        self.seconds = seconds
+
+    async def accept(self) -> Any:
+        await trio.sleep(self.seconds)
+        return await super().accept()
+
+
+async def test_a_lack_that_goes_on_is_said_once_a_minute(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever opens the log after an hour still finds it near the end."""
+    with trio.move_on_after(299):
+        await accept([FakeListener([errno.EMFILE, errno.ENFILE] * 3000)], [].append)
+    assert len(lines(caplog)) == 5
+
+
+async def test_a_listener_that_was_stopped_listens_again(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not at once, if its place is taken: then once a second, and the log says each once."""
+    stopped, second, third = [
+        FakeListener([*answers]) for answers in ([errno.EINVAL], ["one", errno.EINVAL], ["two"])
+    ]
+    taken = OSError(errno.EADDRINUSE, "taken")
+    answers: list[Any] = [taken, taken, second, third]
+    asked: list[object] = []
+
+    async def again(listener: FakeListener) -> Any:
+        asked.append(listener)
+        assert listener.closed
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    started: list[Any] = []
+    with trio.move_on_after(10):
+        await accept([stopped], started.append, again)
+    assert started == ["one", "two"]
+    assert asked == [stopped, stopped, stopped, second]
+    assert third.closed
+    assert [line.getMessage() for line in lines(caplog)] == [
+        "a listening socket was stopped, and its place cannot be had: Address already in use",
+        "it listens again, after 1 second",
+        "a listening socket was stopped by the system; it listens again",
+    ]
 
 
 @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETUNREACH])
@@ -86,12 +148,13 @@ async def test_a_client_that_is_gone_before_it_is_accepted_disturbs_nobody(
     assert not lines(caplog)
 
 
-async def test_an_error_that_nobody_foresaw_ends_accepting() -> None:
+@pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL, errno.ENOTSOCK])
+async def test_an_error_that_nobody_foresaw_ends_accepting(number: int) -> None:
     """A listener that is broken for good is not tried for ever, and all listeners are closed."""
-    listeners = [FakeListener([errno.EBADF]), FakeListener([])]
-    with pytest.raises(OSError, match=os.strerror(errno.EBADF)) as failure:
+    listeners = [FakeListener([number]), FakeListener([])]
+    with pytest.raises(OSError, match=os.strerror(number)) as failure:
         await accept(listeners, [].append)
-    assert failure.value.errno == errno.EBADF
+    assert failure.value.errno == number
     assert all(listener.closed for listener in listeners)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import gc
 import logging
@@ -636,3 +637,33 @@ async def test_a_place_is_given_back_whatever_fails(
             assert len(server.connections) == 0
         await someone_else_is_served(server)
     assert caplog.text.count("a connection failed") == 2
+
+
+async def test_what_a_connection_began_with_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the response, nor what came with the request, which may be tens of KiB for as long as it lives."""
+    gone: list[bytes] = []
+
+    class Noted(bytes):
+        def __del__(self) -> None:
+            gone.append(self[:9])
+
+    module = trioecho._server.serve
+    accepting, receive = module.accepting_response, module.receive_requests
+
+    async def receiving(*arguments: Any) -> Any:
+        accepted = await receive(*arguments)
+        return dataclasses.replace(accepted, early=Noted(accepted.early))
+
+    monkeypatch.setattr(module, "receive_requests", receiving)
+    monkeypatch.setattr(module, "accepting_response", lambda *arguments: Noted(accepting(*arguments)))
+    async with serving() as server:
+        async with plain_http(server) as raw:
+            client = RawClient(raw.stream)
+            first = client.frame(TEXT, b"x" * 1000)
+            await client.handshake(behind=first)
+            assert await client.receive() == "x" * 1000
+            assert len(server.connections) == 1
+            # The request's stream may end before what is behind it has come.
+            assert b"HTTP/1.1 " in gone
+            assert set(gone) <= {b"HTTP/1.1 ", b"", first[:9]}
+            assert len(gone) == 2

@@ -150,7 +150,8 @@ class Life:
                 raise
 
         try:
-            await self.connection.run(noting, self.websocket, opening, early)
+            self.connection.begin_with(opening, early)
+            await self.connection.run(noting, self.websocket)
         finally:
             self.ended.set()
 

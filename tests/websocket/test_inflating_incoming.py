@@ -8,13 +8,16 @@ import tracemalloc
 import pytest
 import trio
 from deflating import Compressor, agreed, alone, compressed_frame, connected_deflating
+from hypothesis import given
+from hypothesis import strategies as st
 from serving import PATIENCE, one_way, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
 from trioecho._protocol.endings import SERVER_STOPPING
-from trioecho._websocket.inflating_incoming import InflatingIncoming
-from trioecho.testing import BINARY, CLOSE, PING, PONG, TEXT, encode_frame
+from trioecho._websocket.inflating_incoming import InflatingIncoming, InflatingStreamingIncoming
+from trioecho._websocket.streaming_incoming import StreamingIncoming
+from trioecho.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
 
 MIB = 2**20
 BOMB = compressed_frame(BINARY, alone(bytes(MIB)))
@@ -233,3 +236,95 @@ def test_a_wrong_message_alone_is_an_error() -> None:
     assert inbox.error is not None
     assert inbox.error.close_code == 1007
     assert not inbox.messages
+
+
+def streaming() -> InflatingStreamingIncoming:
+    """The same for a handler that takes messages while they arrive."""
+    return InflatingStreamingIncoming(
+        0.0, max_message_size=MIB, max_fragments=10, counts_idleness=False, agreement=agreed()
+    )
+
+
+@one_way
+@given(
+    st.lists(
+        st.tuples(st.binary(max_size=3), st.sampled_from([1, 50, 70_000]), st.integers(1, 4), st.booleans()),
+        max_size=5,
+    ),
+    st.lists(st.integers(1, 60), min_size=1, max_size=10),
+    st.lists(st.sampled_from(["take", "wait", "skip"]), min_size=1, max_size=8),
+)
+def test_messages_come_in_order_whatever_is_taken_or_left(
+    messages: list[tuple[bytes, int, int, bool]], cuts: list[int], steps: list[str]
+) -> None:
+    """In fragments, in chunks of any size, compressed or not; between them a piece is taken, or not, or the rest of the
+    message is left: then it comes to nothing, and all the others are whole."""
+    client, data, sent = Compressor(), b"", []
+    for number, (part, times, fragments, compress) in enumerate(messages):
+        content = number.to_bytes(1) + part * times
+        sent.append(content)
+        compress = compress or times > 1000
+        payload = client.payload(content) if compress else content
+        size = -(-len(payload) // fragments)
+        parts = [payload[at : at + size] for at in range(0, len(payload), size)]
+        for index, piece in enumerate(parts):
+            make = (
+                compressed_frame
+                if compress and not index
+                else lambda *a, **k: encode_frame(*a, **k, key=b"abcd")
+            )
+            data += make(CONTINUATION if index else BINARY, piece, fin=index == len(parts) - 1)
+    inbox = streaming()
+    got: dict[int, bytes] = {}
+    left: set[int] = set()
+    current, step, whole = b"", 0, 0
+    while data or inbox.head is not None or inbox.behind:
+        if inbox.full and inbox.head is None:
+            inbox.caught_up(1.0)
+        elif data and not inbox.full:
+            size = cuts[step % len(cuts)]
+            inbox.feed(data[:size], 1.0)
+            data = data[size:]
+        what = steps[step % len(steps)]
+        step += 1
+        if inbox.head is None:
+            continue
+        if what == "skip" and data:
+            number = (current or inbox.head)[0]
+            assert isinstance(number, int)
+            left.add(number)
+            current = b""
+            inbox.skip_message()
+        elif what == "take" or not data or inbox.full:
+            payload, _, last = inbox.take()
+            assert isinstance(payload, bytes)
+            current += payload
+            if last:
+                got[current[0]] = current
+                current = b""
+                whole += 1
+    assert got == {number: content for number, content in enumerate(sent) if number not in left}
+    assert list(got) == sorted(got)
+    assert inbox.received_messages == len(messages)
+    assert inbox.received_bytes == sum(map(len, sent))
+    assert (inbox.whole, inbox.held) == (0, 0)
+
+
+def test_a_bomb_in_pieces_fills_it_and_wakes_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what it stands for; also where nothing comes of it, because the message has been left."""
+    inbox = streaming()
+    assert not inbox.feed(BOMB[:500], 1.0)
+    assert inbox.full
+    while inbox.behind:
+        while inbox.head is not None:
+            inbox.take()
+        inbox.caught_up(2.0)
+    while inbox.head is not None:
+        inbox.take()
+    inbox.skip_message()
+    woken = []
+    monkeypatch.setattr(StreamingIncoming, "wake", lambda _: woken.append(True))
+    inbox.caught_up(2.0)
+    inbox.feed(BOMB[500:], 2.0)
+    assert inbox.head is None
+    assert (inbox.full, inbox.behind, woken) == (True, True, [True])

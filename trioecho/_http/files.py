@@ -23,6 +23,7 @@ from trioecho._http.fields import Headers, checked_fields
 from trioecho._http.messages import Request, Response
 from trioecho._http.ranges import ACCEPT_RANGES, content_range, requested_range
 from trioecho._http.refusals import HeadersLike, Refused, quoted
+from trioecho._protocol.shortage import Shortage, lacks_room
 
 PIECE = 65_536
 """Bytes that are read at once. Up to as many make a small file, which is answered by one call in a thread."""
@@ -80,9 +81,10 @@ class Files:
     file, may not be read, or is not there is not found either, and the answer is the same for all (404).
 
     Called with a request it returns a `Response`, or raises `Refused` (304 is a `Response`), and OSError if the disk
-    fails. That is a checkpoint, and so is each piece of a streamed body. Cancelled: the thread that waits for the disk
-    is left to itself, and closes the file when it is done. A streamed body has as many bytes as its Content-Length
-    says, or raises EOFError for a file that became shorter.
+    fails. Without a descriptor, memory or a thread for one more file it is 503 with Retry-After, and the log says so
+    once a minute at most. That is a checkpoint, and so is each piece of a streamed body. Cancelled: the thread that
+    waits for the disk is left to itself, and closes the file when it is done. A streamed body has as many bytes as its
+    Content-Length says, or raises EOFError for a file that became shorter.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """
@@ -107,6 +109,7 @@ class Files:
                 )
             self._found += checked_fields({"Cache-Control": cache_control})
         self._content_types = checked_content_types(content_types)
+        self._shortage = Shortage("cannot open files to be served", "files are served again")
         # Trio's limiters belong to one run, an object of this class may serve in several.
         self._limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("trioecho.Files")
 
@@ -126,9 +129,25 @@ class Files:
             raise self._not_found(request)
         threads = self._threads()
         # The fields are parsed here: the request is not the thread's, which may outlive it.
-        return await trio.to_thread.run_sync(
-            self._answer, request, request.headers, asked, threads, abandon_on_cancel=True, limiter=threads
-        )
+        try:
+            response = await trio.to_thread.run_sync(
+                self._answer,
+                request,
+                request.headers,
+                asked,
+                threads,
+                abandon_on_cancel=True,
+                limiter=threads,
+            )
+        except (OSError, MemoryError, RuntimeError) as error:
+            if not lacks_room(error):
+                raise
+            self._shortage.met(error, time.monotonic())
+            sentence = "This server has no room to open one more file; ask again."
+            raise Refused(503, sentence, (("Retry-After", "1"), *self._always)) from None
+        if self._shortage.lasts:
+            self._shortage.done(time.monotonic())
+        return response
 
     def _threads(self) -> trio.CapacityLimiter:
         try:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from datetime import UTC, datetime
 
+from trioecho._process.log_output import log_output
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.exchange import Exchange
 
@@ -88,12 +88,12 @@ def _bounded(logger: str, message: str) -> str:
 
 
 def configure_logging(level: str, layout: str) -> None:
-    """Sends the log to standard error. Replaces what was configured before.
+    """Sends the log to standard error, without waiting for its reader. Replaces what was configured before.
 
     `level` is one of `LOG_LEVELS` and counts for trioecho's own lines; what libraries below it say is shown
     from WARNING on. `layout` is one of `LOG_FORMATS`.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = log_output()
     handler.setFormatter(JsonFormatter() if layout == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("trioecho").setLevel(level.upper())

@@ -70,8 +70,9 @@ def run(
     before, and a program that ends here has exit status 0.
 
     The log goes to standard error: `log_level` is "debug", "info" (one line for each connection), "warning", "error"
-    or "critical"; `log_format` is "text", or "json" for one object a line. A program that has configured `logging`
-    itself keeps what it has, and these two are not used.
+    or "critical"; `log_format` is "text", or "json" for one object a line. Nobody waits for its reader: up to 1 MiB of
+    lines wait for one, more are lost, and the log says how many, as it does after a disk was full. A program that has
+    configured `logging` itself keeps what it has, and these two are not used.
 
     If it cannot listen, or standard output takes no line, it says so in one line on standard error and raises
     `SystemExit` with status 3. Must be called in the main thread (RuntimeError), outside of any Trio run; within one,

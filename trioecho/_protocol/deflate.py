@@ -8,6 +8,7 @@ decompressor 12 KiB, so a connection that never sends or never receives anything
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -167,26 +168,46 @@ def _parameters(offer: Offer) -> dict[str, int | None] | None:
 
 
 def _accepted(offered: dict[str, int | None], deflate: Deflate) -> Agreement:
-    answer = [NAME]
-    server_takeover = deflate.server_context_takeover and "server_no_context_takeover" not in offered
-    if not server_takeover:
-        answer.append("server_no_context_takeover")
-    client_takeover = deflate.client_context_takeover and "client_no_context_takeover" not in offered
-    if not client_takeover:
-        answer.append("client_no_context_takeover")
-    server_bits = min(deflate.server_max_window_bits, offered.get("server_max_window_bits") or 15)
-    if server_bits < 15 or "server_max_window_bits" in offered:
-        # May be said unasked (§7.1.2.1): a client can always cope with less.
-        answer.append(f"server_max_window_bits={server_bits}")
-    client_bits = 15
+    client_bits = None
     if "client_max_window_bits" in offered:
         client_bits = min(deflate.client_max_window_bits, offered["client_max_window_bits"] or 15)
+    server_bits = min(deflate.server_max_window_bits, offered.get("server_max_window_bits") or 15)
+    return _agreement(
+        deflate,
+        # May be said unasked (§7.1.2.1): a client can always cope with less.
+        server_bits if server_bits < 15 or "server_max_window_bits" in offered else None,
+        client_bits,
+        deflate.server_context_takeover and "server_no_context_takeover" not in offered,
+        deflate.client_context_takeover and "client_no_context_takeover" not in offered,
+    )
+
+
+# Most clients offer the same, and what is agreed on with them is kept once. There are some hundred agreements.
+@functools.lru_cache(maxsize=256)
+def _agreement(
+    deflate: Deflate,
+    server_bits: int | None,
+    client_bits: int | None,
+    server_takeover: bool,
+    client_takeover: bool,
+) -> Agreement:
+    """An agreement whose answer names the window bits that are given; None is 15, and unsaid."""
+    answer = [NAME]
+    if not server_takeover:
+        answer.append("server_no_context_takeover")
+    if not client_takeover:
+        answer.append("client_no_context_takeover")
+    if server_bits is not None:
+        answer.append(f"server_max_window_bits={server_bits}")
+    if client_bits is not None:
         answer.append(f"client_max_window_bits={client_bits}")
     threshold = deflate.threshold
     if threshold is None:
         threshold = WITH_CONTEXT if server_takeover else WITHOUT_CONTEXT
-    encoding = (server_bits, deflate.level, deflate.memory_level)
-    return Agreement("; ".join(answer), encoding, threshold, server_takeover, client_takeover, client_bits)
+    encoding = (server_bits or 15, deflate.level, deflate.memory_level)
+    return Agreement(
+        "; ".join(answer), encoding, threshold, server_takeover, client_takeover, client_bits or 15
+    )
 
 
 class Deflater:
@@ -257,25 +278,31 @@ class Inflater:
         it. Raises FrameError 1007 for what cannot be inflated, and for data behind a final block: each could begin
         anew.
         """
+        return self.inflate_some(data + TAIL if last else data, room + 1, last=last)[0]
+
+    def inflate_some(self, data: bytes, most: int, *, last: bool) -> tuple[bytes, bytes | None]:
+        """`inflate`, but `most` bytes at most, and what has to be given in place of `data` to get more: None where that
+        is all. With the `last` part, `data` has its `TAIL`."""
         decompressor = self._decompressor
         if decompressor is None:
             decompressor = self._decompressor = zlib.decompressobj(-self._window_bits)
-        if last:
-            data += TAIL
         if decompressor.eof:
             # Behind the final block that has come before.
             inflated, rest = b"", decompressor.unused_data + data
         else:
             try:
-                inflated = decompressor.decompress(data, room + 1)
+                inflated = decompressor.decompress(data, most)
             except zlib.error as error:
                 raise FrameError(1007, f"compressed message cannot be inflated: {_reason(error)}") from None
+            if len(inflated) == most and not decompressor.eof:
+                # There may be more also where nothing of `data` is left.
+                return inflated, decompressor.unconsumed_tail
             rest = decompressor.unused_data
-        if decompressor.eof and len(inflated) <= room:
+        if decompressor.eof:
             self._check_end(rest, last)
         if last and (not self._takeover or decompressor.eof):
             self._decompressor = None
-        return inflated
+        return inflated, None
 
     def _check_end(self, rest: bytes, last: bool) -> None:
         """Behind a final block comes nothing, or an empty one without its tail, which is then put there (§7.2.3.4)."""

@@ -81,3 +81,8 @@ class PiecewiseDecoder(FrameDecoder):
         self._begun = False
         # `decode` appends whatever this is.
         return cast("str | bytes", Piece(payload, len(last), True))
+
+
+def wire_size(message: str | bytes) -> int:
+    """Bytes that `message` takes on the wire, where it is not compressed."""
+    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 import trio
 
+from trioecho._server.listeners import ListenAgain
 from trioecho._server.unix import MOST_BACKLOG, UnixListener, UnixSocket, name_of, shown
 
 
@@ -115,6 +116,25 @@ class ListenAt:
                 await trio.aclose_forcefully(listener)
             raise
         return [*opened, *self.listeners]
+
+    def listen_again(self, opened: Sequence[Listening]) -> ListenAgain[trio.SocketStream]:
+        """For what `open` has returned: a function for `accept` that opens anew what the system has stopped.
+
+        That is TCP of our own. Whoever gave `fd` or `listeners` may have stopped them, and may share them with others.
+        """
+        own = opened[: len(opened) - len(self.listeners) - (self.fd is not None)]
+        # A socket that was stopped does not always know any more.
+        places = {each: each.socket.getsockname() for each in own if isinstance(each, trio.SocketListener)}
+
+        async def again(listener: trio.abc.Listener[trio.SocketStream]) -> trio.SocketListener | None:
+            if not isinstance(listener, trio.SocketListener) or listener not in places:
+                return None
+            host, port = places[listener][:2]
+            (following,) = await trio.open_tcp_listeners(port, host=host, backlog=self.backlog)
+            places[following] = places.pop(listener)
+            return following
+
+        return again
 
     def blame(self, error: Exception) -> str:
         """Where it could not listen, if `open` raised `error`: ``127.0.0.1 port 5000``."""

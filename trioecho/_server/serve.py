@@ -71,6 +71,10 @@ async def serve(
 
     With ``server = await nursery.start(serve, handler)`` the `Server` is there as soon as connections are accepted.
 
+    The log goes to the logger ``trioecho``. Its handlers are called in Trio's thread, and everything stands still
+    while one of them waits: for a pipe that nobody reads, a slow disk, a network. `trioecho.run` and the command line
+    have one that does not; give others their lines through a bounded queue (`logging.handlers.QueueHandler`).
+
     Raises `OSError` if it cannot listen, `TypeError` or `ValueError` with a sentence for a handler, path or place to
     listen at that will not do. No failure of one connection or handler leaves this function. Cancelled: handlers are
     cancelled, every client is sent 1001 and has ``options.close_timeout`` to answer, then the cancellation goes on.
@@ -94,7 +98,13 @@ async def serve(
                     server = service.server = Server(service, opened, encrypted=ssl_context is not None)
                     task_status.started(server)
                     with server._accepting:
-                        await accept(opened, functools.partial(nursery.start_soon, serve_one))
+                        start_one = functools.partial(nursery.start_soon, serve_one)
+                        await accept(
+                            opened,
+                            start_one,
+                            listen_at.listen_again(opened),
+                            lambda: len(nursery.child_tasks),
+                        )
             finally:
                 if service.poller is not None:
                     service.poller.stop()
@@ -127,13 +137,14 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
             )
             # Behind this nothing may fail before the place is given back below.
             connection, websocket = _take_place(transport, service, accepted)
-            early, route = accepted.early, admission.route
-            # What came behind the handshake is not kept for as long as its connection lives.
-            del accepted, admission
+            route = admission.route
+            connection.begin_with(opening, accepted.early)
+            # Neither is kept for as long as the connection lives.
+            del accepted, admission, opening
             record = connection.record
             try:
                 # Awaited here, not in a function of its own: each message goes through every coroutine on its way.
-                await connection.run(route.handler, websocket, opening, early)
+                await connection.run(route.handler, websocket)
             finally:
                 del service.connections[connection]
                 route.connected -= 1
@@ -166,7 +177,9 @@ def _take_place(
     # They can be made anew, and take several KiB.
     request.forget_headers()
     wire = wire_of(transport, record.peer, service.poller)
-    connection = Connection(wire, admission.route.options, record, admission.agreement)
+    connection = Connection(wire, admission.route.options, record, admission.agreement, service.memory)
+    if service.memory.lasts:
+        service.memory.done(trio.current_time())
     websocket = websocket_of(connection, request, service.server)
     if logger.isEnabledFor(logging.DEBUG):
         # Before the place is taken: a filter of the application's may raise.

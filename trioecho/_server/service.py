@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trioecho._protocol.record import ConnectionRecord
+from trioecho._protocol.shortage import Shortage
 
 if TYPE_CHECKING:
     from trioecho._server.routes import RouteTable
@@ -47,6 +48,11 @@ class Service:
     """Those phases in which nothing is owed any more, only the client's hanging up awaited."""
     silences: set[trio.CancelScope] = field(default_factory=set)
     """What is inside of a phase while the client has said nothing, and so is owed nothing."""
+
+    memory: Shortage = field(
+        default_factory=lambda: Shortage("no memory for a connection", "memory suffices again")
+    )
+    """For what connections raise: the first traceback says it."""
 
     @property
     def room(self) -> bool:

@@ -22,9 +22,10 @@ from trioecho._protocol.deflate import Agreement
 from trioecho._protocol.endings import Ending, Farewell
 from trioecho._protocol.frames import CLOSE, encode_frame, shortened_reason
 from trioecho._protocol.record import ConnectionRecord, summary
+from trioecho._protocol.shortage import Shortage
 from trioecho._websocket.deflating_outgoing import DeflatingOutgoing
 from trioecho._websocket.incoming import Incoming
-from trioecho._websocket.inflating_incoming import InflatingIncoming
+from trioecho._websocket.inflating_incoming import InflatingIncoming, InflatingStreamingIncoming
 from trioecho._websocket.liveness import Liveness
 from trioecho._websocket.outgoing import Outgoing
 from trioecho._websocket.parking import is_cancelled
@@ -55,6 +56,7 @@ class ClosingHandshake(abc.ABC):
         "_closing",
         "_decided",
         "_ended_early",
+        "_memory",
         "_opened_at",
         "_options",
         "_ours",
@@ -81,8 +83,11 @@ class ClosingHandshake(abc.ABC):
         options: WebSocketOptions,
         record: ConnectionRecord,
         agreement: Agreement | None = None,
+        memory: Shortage | None = None,
     ) -> None:
         now = trio.current_time()
+        # Where the server says once for all its connections that there is none.
+        self._memory = memory
         self._wire = wire
         self._options = options
         self._opened_at = now
@@ -121,6 +126,10 @@ class ClosingHandshake(abc.ABC):
             self._decided = ending
         if self.record.error is None:
             self.record.error = summary(error)
+        lacking = ending is endings.SERVER_FAILED and isinstance(error, MemoryError)
+        if lacking and self._memory is not None and not self._memory.due(trio.current_time()):
+            # Thousands of tracebacks in which nobody is to blame would not help: the record says what it was.
+            return
         name, path, peer = self.record.id, self.record.path, self.record.peer
         logger.error(
             "%s %s at %s, for %s", name, what, path, peer, exc_info=error, extra={"connection": name}
@@ -359,8 +368,7 @@ def _incoming(now: float, options: WebSocketOptions, agreement: Agreement | None
         "max_fragments": options.max_fragments,
         "counts_idleness": options.idle_timeout < math.inf,
     }
-    if options.stream_messages:
-        return StreamingIncoming(now, **limits)
     if agreement is not None:
-        return InflatingIncoming(now, **limits, agreement=agreement)
-    return Incoming(now, **limits)
+        kind = InflatingStreamingIncoming if options.stream_messages else InflatingIncoming
+        return kind(now, **limits, agreement=agreement)
+    return StreamingIncoming(now, **limits) if options.stream_messages else Incoming(now, **limits)

@@ -45,6 +45,7 @@ from trioecho._wire.wire import CHUNK, Wire
 
 if TYPE_CHECKING:
     from trioecho._protocol.deflate import Agreement
+    from trioecho._protocol.shortage import Shortage
     from trioecho._websocket.websocket import WebSocket
     from trioecho.options import WebSocketOptions
 
@@ -54,7 +55,16 @@ logger = logging.getLogger("trioecho")
 class Connection(ClosingHandshake):
     """One WebSocket connection, from the accepted handshake to its record."""
 
-    __slots__ = ("_answers_until", "_lost_unread", "_read", "_scope", "_source", "_stop_at", "nursery")
+    __slots__ = (
+        "_answers_until",
+        "_begin",
+        "_lost_unread",
+        "_read",
+        "_scope",
+        "_source",
+        "_stop_at",
+        "nursery",
+    )
 
     def __init__(
         self,
@@ -62,8 +72,9 @@ class Connection(ClosingHandshake):
         options: WebSocketOptions,
         record: ConnectionRecord,
         agreement: Agreement | None = None,
+        memory: Shortage | None = None,
     ) -> None:
-        super().__init__(wire, options, record, agreement)
+        super().__init__(wire, options, record, agreement, memory)
         self._read, self._source = wire.reader()
         # As with `own`.
         self.nursery: trio.Nursery
@@ -71,18 +82,18 @@ class Connection(ClosingHandshake):
         # What else cancels the handler: the stop of the server, the end of the time for answers.
         self._stop_at = self._answers_until = math.inf
         self._lost_unread = False
+        self._begin = (b"", b"")
+
+    def begin_with(self, opening: bytes, early: bytes) -> None:
+        """For whoever calls `run`: it is to say `opening`, the response to the handshake, and `early` came behind that.
+        Not arguments of it, which would be kept for as long as the connection lives."""
+        self._begin = opening, early
 
     @trio.lowlevel.enable_ki_protection
-    async def run(
-        self,
-        handler: Callable[[WebSocket], Awaitable[Any]],
-        websocket: WebSocket,
-        opening: bytes,
-        early: bytes,
-    ) -> None:
-        """Say `opening`, the response to the handshake; let the handler have `websocket`; close.
+    async def run(self, handler: Callable[[WebSocket], Awaitable[Any]], websocket: WebSocket) -> None:
+        """Begin as `begin_with` says; let the handler have `websocket`; close.
 
-        `early` is what came behind the handshake. Afterwards `record` is complete, whatever has happened. Raises no
+        Afterwards `record` is complete, whatever has happened. Raises no
         `Exception`. Cancelled: the peer is sent 1001 and has `close_timeout` to answer; then the cancellation goes on.
         """
         ending = endings.SERVER_FAILED
@@ -90,27 +101,21 @@ class Connection(ClosingHandshake):
             async with trio.open_nursery() as self.own:
                 left = False
                 try:
-                    left = await self._hold(handler, websocket, opening, early)
+                    left = await self._hold(handler, websocket)
                 finally:
                     ending = self._ending(cancelled=not left)
                     await self.end(ending)
         finally:
             self.complete(ending)
 
-    async def _hold(
-        self,
-        handler: Callable[[WebSocket], Awaitable[Any]],
-        websocket: WebSocket,
-        opening: bytes,
-        early: bytes,
-    ) -> bool:
+    async def _hold(self, handler: Callable[[WebSocket], Awaitable[Any]], websocket: WebSocket) -> bool:
         """Open, and run the handler in its nursery until nothing in it runs any more. True, unless cancelled from
         outside."""
         passing: BaseException | None = None
         try:
             async with trio.open_nursery() as self.nursery:
                 try:
-                    self._open(opening, early)
+                    self._open()
                 except Exception as error:
                     self._fail(error)
                     return True
@@ -165,8 +170,9 @@ class Connection(ClosingHandshake):
         error.__traceback__ = None
         self._scope.cancel()
 
-    def _open(self, opening: bytes, early: bytes) -> None:
+    def _open(self) -> None:
         """Accept the handshake, and read what comes behind it."""
+        (opening, early), self._begin = self._begin, (b"", b"")
         self.outgoing.start(self.own, self._drain)
         self.outgoing.put(opening)
         self._wire.start(self.own, self.readable)
@@ -358,6 +364,8 @@ class Connection(ClosingHandshake):
         """For a handler that takes a message as it arrives: it has at least `size` bytes, and `most` is less."""
         reason = f"message has at least {size} bytes; at most {most} are accepted"
         self.incoming.throw_away()
+        if self.incoming.behind and self.incoming.discard(b""):
+            self._act(trio.current_time())
         # What else has ended the conversation meanwhile stood behind this.
         self.incoming.ending = None
         if self._theirs is Theirs.OPEN:

@@ -4,6 +4,10 @@ What counts towards the bound are inflated bytes, so a compressed message takes 
 chunk stands for more than that, its rest is left in the decoder, and decoded when the handler has caught up: the socket
 may stay silent, so it is the handler's asking for more that goes on with it. As that rest has been read, it stands
 before everything that ends the conversation later: the handler is given it also when the server stops.
+
+`InflatingStreamingIncoming` does the same for a handler that takes messages while they arrive. There the rest may begin
+within a message, also one that the handler has left and of which nothing is kept: inflating it keeps the context in
+step (RFC 7692 §7.2.2), and waits for the handler's asking like any other.
 """
 
 from __future__ import annotations
@@ -11,7 +15,9 @@ from __future__ import annotations
 from trioecho._protocol.deflate import Agreement
 from trioecho._protocol.frames import FrameError
 from trioecho._protocol.inflating import InflatingDecoder
+from trioecho._protocol.inflating_piecewise import InflatingPiecewiseDecoder
 from trioecho._websocket.incoming import FRAME_OVERHEAD, WAITING_BYTES, Incoming
+from trioecho._websocket.streaming_incoming import StreamingIncoming
 
 
 class InflatingIncoming(Incoming):
@@ -78,5 +84,58 @@ class InflatingIncoming(Incoming):
 
     def discard(self, data: bytes) -> bool:
         """As `Incoming.discard`, for good: nothing is inflated any more."""
+        self._inflating.count_only()
+        return super().discard(data)
+
+
+class InflatingStreamingIncoming(StreamingIncoming):
+    """One connection's received bytes, inflated on their way to a handler that may take messages piece by piece."""
+
+    __slots__ = ("_inflating",)
+
+    def __init__(
+        self,
+        now: float,
+        *,
+        max_message_size: int,
+        max_fragments: int,
+        counts_idleness: bool,
+        agreement: Agreement,
+    ) -> None:
+        super().__init__(
+            now,
+            max_message_size=max_message_size,
+            max_fragments=max_fragments,
+            counts_idleness=counts_idleness,
+        )
+        self._decoder = self._inflating = InflatingPiecewiseDecoder(agreement)
+
+    @property
+    def wire_bytes(self) -> int:
+        return self._inflating.wire_bytes
+
+    @property
+    def behind(self) -> bool:
+        return self._inflating.held
+
+    def feed(self, data: bytes, now: float) -> bool:
+        """As `StreamingIncoming.feed`, with what is inflated as the size."""
+        decoder = self._inflating
+        other = super().feed(data, now)
+        if self.messages:
+            self.size += max(0, decoder.given_bytes - len(data))
+        if decoder.held or self.size >= WAITING_BYTES:
+            self.full = True
+        if decoder.held:
+            # Nothing may have come of it, where the message is thrown away; then it is to be asked for more.
+            self.wake()
+        return other
+
+    def caught_up(self, now: float) -> bool:
+        super().caught_up(now)
+        return self._inflating.held and self.feed(b"", now)
+
+    def discard(self, data: bytes) -> bool:
+        """As `StreamingIncoming.discard`, for good: nothing is inflated any more."""
         self._inflating.count_only()
         return super().discard(data)

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 def websocket_of(connection: Connection, request: Request, server: Server | None) -> WebSocket:
     """What the handler of `connection` is to hold."""
     kind = WebSocket
+    deflates = connection.outgoing.deflates
     if isinstance(connection.incoming, StreamingIncoming):
-        kind = StreamingWebSocket
-    elif connection.outgoing.deflates:
+        kind = DeflatingStreamingWebSocket if deflates else StreamingWebSocket
+    elif deflates:
         kind = DeflatingWebSocket
     return kind(connection, request, server)
 
@@ -68,7 +69,7 @@ class StreamingWebSocket(WebSocket):
                 self._raise_gone()
             if incoming.held > most:
                 self._too_big(incoming.held, most)
-            if incoming.ending is not None:
+            if incoming.ending is not None and not incoming.behind:
                 incoming.throw_away()
                 self._raise_end()
             await self._more()
@@ -96,7 +97,7 @@ class StreamingWebSocket(WebSocket):
             raise trio.BusyResourceError("another task is already in receive() on this WebSocket")
         before = incoming.progress
         self._connection.caught_up()
-        if incoming.progress != before or incoming.ending is not None:
+        if incoming.progress != before or incoming.ending is not None or incoming.behind:
             await trio.lowlevel.checkpoint()
             return
         incoming.task = trio.lowlevel.current_task()
@@ -106,6 +107,12 @@ class StreamingWebSocket(WebSocket):
         self._connection.message_too_big(size, most)
         self._connection.told()
         self._raise_gone()
+
+
+class DeflatingStreamingWebSocket(DeflatingWebSocket, StreamingWebSocket):
+    """A `WebSocket` whose messages go out compressed, and may be taken piece by piece."""
+
+    __slots__ = ()
 
 
 class MessageStream:
@@ -156,7 +163,7 @@ class MessageStream:
             while incoming.head is None:
                 if websocket._closed:
                     websocket._raise_gone()
-                if incoming.ending is not None:
+                if incoming.ending is not None and not incoming.behind:
                     websocket._raise_end()
                 await websocket._more()
         except StopAsyncIteration:
@@ -199,7 +206,7 @@ class MessageStream:
         if self._finished:
             raise StopAsyncIteration
         while incoming.head is None:
-            if incoming.ending is not None or websocket._closed:
+            if websocket._closed or (incoming.ending is not None and not incoming.behind):
                 self._raise_broken_off()
             await websocket._more()
         payload, size, self._finished = incoming.take()

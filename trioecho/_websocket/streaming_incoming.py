@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import cast
 
-from trioecho._protocol.piecewise import Piece, PiecewiseDecoder
+from trioecho._protocol.piecewise import Piece, PiecewiseDecoder, wire_size
 from trioecho._websocket.incoming import WAITING_BYTES, Incoming
 
 SMALL = 1024
@@ -169,8 +169,3 @@ class StreamingIncoming(Incoming):
             self.skip_message()
         if self._pieces or self._touched:
             self.skip_message()
-
-
-def wire_size(message: str | bytes) -> int:
-    """Bytes that `message` takes on the wire."""
-    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())

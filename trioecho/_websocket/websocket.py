@@ -152,9 +152,10 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
 
         Entering waits for the message's first piece, raises what `receive` raises at the end, and tells
         (``stream.text``) whether the pieces are ``str`` or ``bytes``; reading raises `trio.BrokenResourceError` where
-        the message breaks off, and a message of more than `max_size` bytes (UTF-8 for text; None: no limit, not even
-        `max_message_size`) ends the connection with 1009. While no piece is taken, what waits is bounded as for whole
-        messages. Leaving the block early throws the rest of the message away; the next `receive` gets the next one.
+        the message breaks off, and a message of more than `max_size` bytes (inflated, and UTF-8 for text; None: no
+        limit, not even `max_message_size`) ends the connection with 1009. While no piece is taken, what waits is
+        bounded as for whole messages. Leaving the block early throws the rest of the message away; the next `receive`
+        gets the next one.
         Always a checkpoint. Cancelled: no piece is lost. ``await ws.send(stream)`` sends the message on as it comes.
 
         Raises `RuntimeError` where `stream_messages` is off, `TypeError` or `ValueError` for a `max_size` that is no
@@ -189,6 +190,8 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
 
         Where compression was agreed on (`extensions`), messages go compressed. Not with ``compress=False``: for what
         holds a secret (`trioecho.Deflate` tells why). One of more than 32 KiB is compressed in slices, others waiting.
+        The pieces of one are compressed together, and each is flushed, so that the peer can read it when it comes; that
+        takes some 5 bytes a piece, so that pieces of a few letters do not shrink.
 
         An iterable or async iterable of pieces, all ``str`` or all bytes, is sent as one message, a fragment for each
         piece as it comes (RFC 6455 §5.4). Each waits until the peer takes it, and other tasks' messages wait until the

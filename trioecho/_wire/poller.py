@@ -18,6 +18,8 @@ from typing import Protocol, TypeAlias
 
 import trio
 
+from trioecho._protocol.shortage import Shortage
+
 logger = logging.getLogger("trioecho")
 
 READABLE = getattr(select, "EPOLLIN", 1)
@@ -81,6 +83,7 @@ class Poller:
         self.busy = False
         """Many connections have something to say at once, so that it is worth while to write their answers together."""
         self._scope = trio.CancelScope(shield=True)
+        self._memory = Shortage("no memory for a connection", "memory suffices again")
 
     def watch(self, fd: int, readable: Readable) -> None:
         """Call ``readable(events, now)`` whenever `fd` can be read, until `pause` or `forget`.
@@ -147,12 +150,14 @@ class Poller:
                                     watched[ready](what, now)
                         else:
                             quiet += 1
-                    except Exception:
+                    except Exception as error:
                         # The rest of this round is ready in the next one, too. That none of this stops the server
                         # was seen the hard way: a MemoryError for one half message ended all connections.
                         quiet = 0
-                        logger.exception("a connection failed in the poller, and is not watched any more")
                         self.forget(ready)
+                        if not isinstance(error, MemoryError) or self._memory.due(current_time()):
+                            # A round without memory may be followed by a thousand others.
+                            logger.exception("a connection failed in the poller, and is not watched any more")
                     await let_others_run()
                 self.awake = False
                 rounds = 1 if caught < 1 else QUIET_ROUNDS
