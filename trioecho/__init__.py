@@ -19,6 +19,7 @@ of how a connection ends, of whose rows `ConnectionRecord.cause` names one. Exam
 and ``trioecho`` are imported.
 """
 
+from trioecho._http.address_limits import AddressLimits
 from trioecho._http.authentication import basic_auth, bearer
 from trioecho._http.cors import Cors
 from trioecho._http.events import Event, EventStream, last_event_id
@@ -45,6 +46,7 @@ from trioecho.options import WebSocketOptions
 
 __all__ = [
     "Accept",
+    "AddressLimits",
     "ConnectionEnded",
     "ConnectionRecord",
     "Cors",

@@ -15,7 +15,9 @@ from datetime import timedelta
 from typing import TypeVar
 from urllib.parse import unquote
 
+from trioecho._http.address_limits import AddressLimits
 from trioecho._http.hosts import HostPattern, parse_host_pattern
+from trioecho._http.networks import Networks
 from trioecho._http.origins import OriginPattern, parse_origin_pattern
 from trioecho._protocol.deflate import Deflate
 from trioecho._protocol.tokens import TOKEN
@@ -104,6 +106,29 @@ class WebSocketOptions:
         How many connections may be open at once. One more is refused with 503 and Retry-After, after
         everything else about it was found right. None by default, because the right number depends on the
         handler's memory.
+    - `max_sockets` (default None: what the limit on open files leaves):
+        How many sockets may be open at once, of WebSockets, of plain HTTP, and of those who have connected and said
+        nothing. When there is one more, the one is closed of which no request has come for the longest time, so that
+        a client that asks for something gets in; of an address that has very many of those, one of its own. WebSockets
+        leave a sixteenth of all (at most 64) free; the next is refused with 503. By default it is the process's limit
+        on open files (``ulimit -n``) less those that are open when the server starts, and less a tenth, or 16, for
+        files and logs; with `max_connections` no more than twice that, or 256 beside it. Several servers in one
+        process share that limit: give each a number.
+    - `limits_per_address` (default None: no limit):
+        What one address may have: True is `trioecho.AddressLimits()`, or give one with other numbers. More
+        is refused with 429. None by default, because all clients of a proxy that is not in `trusted_proxies` have
+        one address.
+    - `trusted_proxies` (default empty: none):
+        The networks whose word about their clients is believed: `10.0.0.0/8`, `::1`, and `unix` for who comes by Unix
+        socket. From there X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host, or Forwarded (RFC 7239), make
+        `Request.client`, `scheme` and `host`, and so the record, the logs, `limits_per_address`, the origin
+        `self` and `allowed_hosts`. The proxy must replace these headers or add to them, and remove the kind that it
+        does not write. Of several proxies the rightmost address counts that is not listed here. From anybody
+        else the headers are ignored: whoever believes them believes every client. Empty by default for that reason.
+    - `proxy_protocol` (default False):
+        Whether each connection from `trusted_proxies` begins with a header of the PROXY protocol, version 1 or 2,
+        before TLS, as from a proxy that carries TCP. One without it is closed. `Request.client` is the address in it;
+        the headers above are then believed only if that address is listed, too.
     - `subprotocols` (default empty: none):
         The subprotocols that the handlers speak, the preferred one first. The first of them that the client
         offers is agreed on; if none fits, the connection goes on without one and the client decides (RFC 6455
@@ -115,7 +140,8 @@ class WebSocketOptions:
         `trioecho.Deflate` tells more, and ``ws.send(secret, compress=False)`` is for what must not be compressed.
         `max_message_size` is then the size when it is inflated. Off by default, as in ASP.NET.
 
-    `origin_patterns` and `host_patterns` are derived: `allowed_origins` and `allowed_hosts`, parsed once.
+    `origin_patterns`, `host_patterns` and `proxy_networks` are derived: `allowed_origins`, `allowed_hosts` and
+    `trusted_proxies`, parsed once.
     """
 
     path: str = "/ws"
@@ -132,10 +158,15 @@ class WebSocketOptions:
     max_fragments: int = 2**17
     stream_messages: bool = False
     max_connections: int | None = None
+    max_sockets: int | None = None
+    limits_per_address: AddressLimits | bool | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
     subprotocols: tuple[str, ...] = ()
     compression: bool | Deflate = False
     origin_patterns: tuple[OriginPattern, ...] = field(init=False, repr=False, compare=False)
     host_patterns: tuple[HostPattern, ...] = field(init=False, repr=False, compare=False)
+    proxy_networks: Networks = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         checked: dict[str, object] = {"path": checked_path(self.path)}
@@ -156,6 +187,7 @@ class WebSocketOptions:
         checked["max_fragments"] = _count("max_fragments", self.max_fragments, "fragments")
         if self.max_connections is not None:
             _count("max_connections", self.max_connections, "connections, or None for no limit")
+        checked |= self._who()
         checked["subprotocols"] = _subprotocols(self.subprotocols)
         checked["allowed_origins"] = origins = _strings("allowed_origins", "origins", self.allowed_origins)
         checked["origin_patterns"] = tuple(
@@ -174,6 +206,33 @@ class WebSocketOptions:
         checked["compression"] = Deflate() if self.compression is True else self.compression
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    def _who(self) -> dict[str, object]:
+        """Check what is said of sockets, addresses and proxies."""
+        found: dict[str, object] = {}
+        if self.max_sockets is not None and _count("max_sockets", self.max_sockets, "sockets, or None") < 2:
+            raise ValueError("max_sockets must be at least 2, one of them for who comes next; you gave 1")
+        if not isinstance(self.limits_per_address, (bool, AddressLimits, type(None))):
+            raise TypeError(
+                "limits_per_address takes True, trioecho.AddressLimits(...) or None; "
+                f"you gave {self.limits_per_address!r}"
+            )
+        given = self.limits_per_address
+        if isinstance(given, bool):
+            given = AddressLimits() if given else None
+        found["limits_per_address"] = given
+        found["trusted_proxies"] = proxies = _strings("trusted_proxies", "networks", self.trusted_proxies)
+        try:
+            found["proxy_networks"] = Networks.of(proxies)
+        except ValueError as error:
+            raise ValueError(f"trusted_proxies: {error}") from None
+        if not isinstance(self.proxy_protocol, bool):
+            raise TypeError(f"proxy_protocol takes True or False; you gave {self.proxy_protocol!r}")
+        if self.proxy_protocol and not proxies:
+            raise ValueError(
+                "proxy_protocol needs trusted_proxies, the networks from which such a header is believed"
+            )
+        return found
 
 
 def checked_path(path: object) -> str:

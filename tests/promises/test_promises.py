@@ -14,11 +14,23 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 import trio.testing
-from serving import PATIENCE, connected, one_way, open_stream, plain_tcp, reset, serving, until
+from serving import (
+    PATIENCE,
+    connected,
+    encrypted,
+    one_way,
+    open_stream,
+    plain_tcp,
+    reset,
+    serving,
+    someone_else_is_served,
+    until,
+)
 from serving import slow_clock as slow_clock
 from serving import way_of_reading as way_of_reading
 
 import trioecho
+from trioecho._wire.poller import Poller
 from trioecho.testing import (
     BINARY,
     CLOSE,
@@ -198,6 +210,42 @@ async def test_each_large_message_taken_gives_a_handler_more_time_after_a_reset(
         await until(lambda: server.records)
     assert [message[0] for message in taken] == [*range(10)]
     assert server.records[0].messages_discarded == 0
+
+
+async def test_a_reset_that_an_answer_has_noticed_loses_no_large_message() -> None:
+    """What the client had said before is read in parts, as the handler asks for it, and others are served meanwhile."""
+    taken: list[int] = []
+    gone = trio.Event()
+
+    async def answering(ws: trioecho.WebSocket) -> None:
+        async for message in ws:
+            if isinstance(message, str):
+                await ws.send(message)
+                continue
+            taken.append(message[0])
+            await gone.wait()
+            with contextlib.suppress(trio.BrokenResourceError):
+                await ws.send(b"an answer")
+            await trio.sleep(0.01)
+
+    async def send(client: RawClient) -> None:
+        for number in range(256):
+            await client.send_frame(BINARY, bytes([number]) * 70_000)
+
+    async with serving(answering) as server, connected(server) as client:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, client)
+            # Until nobody takes any more of it: some of it has left the client then.
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            nursery.cancel_scope.cancel()
+        reset(client)
+        gone.set()
+        await someone_else_is_served(server)
+        await until(lambda: len(server.records) == 2)
+    assert taken == [*range(len(taken))]
+    if Poller.available or not encrypted(server):
+        # Trio's TLS reads nothing more when it could not write.
+        assert len(taken) > 1
 
 
 async def test_a_message_taken_gives_no_handler_more_time_than_a_stop() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import math
 import select
 import socket
@@ -252,6 +253,24 @@ async def test_who_speaks_no_tls_is_dropped(said: bytes, caplog: pytest.LogCaptu
                 pass
         await someone_else_is_served(server)
     assert not [entry for entry in caplog.records if entry.exc_info]
+
+
+async def test_a_body_that_tcp_ends_in_is_a_client_that_went(caplog: pytest.LogCaptureFixture) -> None:
+    """TCP ends within a body, without TLS's own goodbye: nobody can be told, and nothing of the server's has failed."""
+
+    async def post(request: trioecho.Request) -> trioecho.Response:
+        return trioecho.Response(await request.body())
+
+    caplog.set_level(logging.INFO, "trioecho")
+    async with serving({"/": trioecho.HttpRoute(post, ["POST"])}) as server:
+        client = RawClient(await open_stream(server))
+        await client.stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nonly this")
+        await tcp(client).send_eof()
+        await until(lambda: [record for record in caplog.records if record.name == "trioecho.access"])
+        await trio.aclose_forcefully(client.stream)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+    (line,) = [record for record in caplog.records if record.name == "trioecho.access"]
+    assert "the client went" in line.getMessage()
 
 
 async def test_who_does_not_trust_the_certificate_goes_away(caplog: pytest.LogCaptureFixture) -> None:

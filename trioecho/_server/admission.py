@@ -2,13 +2,15 @@
 
 The first fault found is the one that is told, so the order is part of the behaviour:
 
-1. host: 421. Plain requests are judged by it too, before their route is looked for.
-2. origin: 403, by the route's options, or the server's where there is no route. Before routing, as in ASP.NET: a page
+1. what its address may have: 429, in `trioecho._server.requests`. What is counted has to be cheap to refuse.
+2. host: 421. Plain requests are judged by it too, before their route is looked for.
+3. origin: 403, by the route's options, or the server's where there is no route. Before routing, as in ASP.NET: a page
    that may not connect learns nothing else.
-3. path: 404.
-4. the handshake itself (RFC 6455 §4.2.1): see `check_handshake`; the extensions it offers: 400.
-5. `admit`, which may ask a database: only for what could be accepted.
-6. room: 503, last. Nobody should be told to come back later with a request that can never be accepted.
+4. path: 404.
+5. the handshake itself (RFC 6455 §4.2.1): see `check_handshake`; the extensions it offers: 400.
+6. `admit`, which may ask a database: only for what could be accepted.
+7. room, of the server, its sockets and the route: 503, last. Nobody should be told to come back later with a request
+   that can never be accepted.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ async def admit_websocket(request: Request, endpoint: Endpoint | None, service: 
     agreement = agree_on_compression(request, route.options)
     accept = None if route.admit is None else await ask(route.admit, request)
     subprotocol = _subprotocol(request, route, offered, accept)
-    if not service.room or not route.room:
+    if not service.room or not route.room or not service.sockets.room:
         raise _full(route, service)
     return Admission(route, key, subprotocol, agreement, () if accept is None else accept.headers)
 
@@ -134,6 +136,8 @@ def _full(route: OpenRoute, service: Service) -> Refused:
         taken = "This server is stopping and takes no new connections"
     elif not route.room:
         taken = _all_taken(route.most, " of this path")
+    elif service.room:
+        taken = f"All {service.sockets.limit} sockets of this server are open"
     else:
         taken = _all_taken(service.options.max_connections)
     return Refused(

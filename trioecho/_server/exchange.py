@@ -7,7 +7,7 @@
     │ response of unknown length streams, or with `while_client_stays` │
     │ from the start                                                   │
     └──────────────────────────────────────────────────────────────────┘
-    the line in the log; the rest of the request is read, for the next one
+    the line in the log
 
 What fails in here is a 500 where nothing has been sent, otherwise the end of the connection, and no other's concern.
 """
@@ -72,10 +72,10 @@ class Exchange:
 
 
 async def exchange(http: Http1, request: Request, service: Service, peer: str) -> None:
-    """Answer one request, which was just received, and read what is left of it.
+    """Answer one request, which was just received.
 
-    Afterwards `http.reusable` says whether another may come. Raises nothing but `ClientGone`. Cancelled, also by the
-    server's stop at its deadline: the connection is good for closing only.
+    Afterwards `http.reusable` says whether another may come, once what is left of this one is read. Raises nothing but
+    `ClientGone`. Cancelled, also by the server's stop at its deadline: the connection is good for closing only.
     """
     line = Exchange(peer, request.method, request.target.partition("?")[0])
     started = trio.current_time()
@@ -93,8 +93,6 @@ async def exchange(http: Http1, request: Request, service: Service, peer: str) -
         if not http.answered:
             line.status = None
         access_logger.info("%s", line, extra={"exchange": line})
-    with service.phase(service.options.close_timeout, courtesy=True):
-        await http.take_rest()
 
 
 async def _answer(http: Http1, request: Request, service: Service, line: Exchange) -> None:

@@ -19,6 +19,7 @@ from trioecho._server.requests import Accepted, receive_requests
 from trioecho._server.routes import Route, Routes, RouteTable
 from trioecho._server.server import Server
 from trioecho._server.service import Service
+from trioecho._server.sockets import Visit, most_sockets
 from trioecho._websocket.connection import Connection
 from trioecho._websocket.message_stream import websocket_of
 from trioecho._websocket.websocket import WebSocket
@@ -88,6 +89,7 @@ async def serve(
         else functools.partial(_serve_tls, service=service, ssl_context=ssl_context)
     )
     opened = await listen_at.open()
+    service.sockets.limit = most_sockets(options)
     try:
         async with trio.open_nursery() as poller_nursery:
             if Poller.available:
@@ -104,6 +106,7 @@ async def serve(
                             start_one,
                             listen_at.listen_again(opened),
                             lambda: len(nursery.child_tasks),
+                            service.sockets.relieve,
                         )
             finally:
                 if service.poller is not None:
@@ -125,8 +128,14 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     Raises nothing of its own: what goes wrong is logged. Cancelled: the peer is sent 1001 and has
     ``close_timeout`` seconds to answer; then the cancellation goes on.
     """
+    visit = Visit(transport)
     try:
-        accepted = await receive_requests(transport, service)
+        service.sockets.enter(visit)
+        accepted: Accepted | None = None
+        assert visit.scope is not None
+        with visit.scope:
+            accepted = await receive_requests(visit, service)
+        visit.scope = None
         if accepted is not None:
             admission = accepted.admission
             opening = accepting_response(
@@ -158,7 +167,11 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     except Exception:
         logger.exception("a connection failed")
     finally:
-        await trio.aclose_forcefully(transport)
+        service.accounts.release(visit.account)
+        try:
+            await trio.aclose_forcefully(transport)
+        finally:
+            service.sockets.leave(visit)
 
 
 def _take_place(
@@ -189,6 +202,7 @@ def _take_place(
     return connection, websocket
 
 
+@trio.lowlevel.enable_ki_protection
 async def _serve_tls(stream: trio.SocketStream, *, service: Service, ssl_context: ssl.SSLContext) -> None:
     if service.poller is not None:
         await serve_connection(TlsStream(stream, ssl_context), service)

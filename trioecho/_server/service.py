@@ -13,6 +13,9 @@ import trio
 
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._protocol.shortage import Shortage
+from trioecho._server.accounts import Accounts
+from trioecho._server.sockets import Sockets
+from trioecho._server.turned_away import TurnedAway
 
 if TYPE_CHECKING:
     from trioecho._server.routes import RouteTable
@@ -48,11 +51,22 @@ class Service:
     """Those phases in which nothing is owed any more, only the client's hanging up awaited."""
     silences: set[trio.CancelScope] = field(default_factory=set)
     """What is inside of a phase while the client has said nothing, and so is owed nothing."""
-
     memory: Shortage = field(
         default_factory=lambda: Shortage("no memory for a connection", "memory suffices again")
     )
     """For what connections raise: the first traceback says it."""
+    turned_away: TurnedAway = field(default_factory=TurnedAway)
+    sockets: Sockets = field(init=False)
+    """All that was accepted and is not closed, WebSockets among it."""
+    accounts: Accounts = field(init=False)
+    """What of that each address has."""
+
+    def __post_init__(self) -> None:
+        limits = self.options.limits_per_address
+        # True and False were made one or the other when the options were checked.
+        assert not isinstance(limits, bool)
+        self.sockets = Sockets(self.options.proxy_networks, limits, self.turned_away)
+        self.accounts = Accounts(limits)
 
     @property
     def room(self) -> bool:

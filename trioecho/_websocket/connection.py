@@ -269,8 +269,8 @@ class Connection(ClosingHandshake):
         """Nothing was there to be read, or TCP is lost."""
         if not isinstance(error, BlockingIOError):
             self._lose(error)
-        elif self._lost_unread:
-            # All that the kernel still held has been read.
+        elif self._lost_unread and self._wire.more:
+            # All that the kernel still held has been read. A wire that reads by itself says so when it is.
             self._lose(OSError("TCP was lost"))
 
     def _act(self, now: float) -> None:
@@ -347,7 +347,8 @@ class Connection(ClosingHandshake):
             if not self._lost_unread:
                 options = self._options
                 self._wire.keep_alive(options.keep_alive_interval, options.keep_alive_timeout)
-                self._wire.pause(lost=False)
+            # Of a lost connection too, and each time: a wire that reads by itself would read on without end.
+            self._wire.pause(lost=self._lost_unread)
 
     def caught_up(self) -> None:
         """For `WebSocket.receive`: the handler has taken everything, and asks for more. Raises nothing."""

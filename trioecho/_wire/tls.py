@@ -75,7 +75,12 @@ class TlsStream(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send plain text. Cancelled: some of it may have been sent, and the stream is good for closing only."""
-        await self.transport_stream.send_all(self.seal(bytes(data)))
+        try:
+            sealed = self.seal(bytes(data))
+        except ssl.SSLError as error:
+            # Such as behind the end of TCP without a close_notify: OpenSSL has given the connection up.
+            raise trio.BrokenResourceError from error
+        await self.transport_stream.send_all(sealed)
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the TCP stream's."""

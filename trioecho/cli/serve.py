@@ -16,6 +16,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from trioecho._http.address_limits import AddressLimits
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
 from trioecho._process.run import COULD_NOT_START, CannotStartError, run_process
 from trioecho._protocol.deflate import Deflate
@@ -25,6 +26,7 @@ from trioecho.cli.parameters import (
     ENVIRONMENT_PREFIX,
     Option,
     Refusal,
+    address_limits,
     permissions,
     seconds,
     size,
@@ -40,6 +42,8 @@ OPTION_OF_FIELD = {name: f"--{name.replace('_', '-')}" for name in FIELDS} | {
     "allowed_origins": "--allowed-origin",
     "allowed_hosts": "--allowed-host",
     "subprotocols": "--subprotocol",
+    "trusted_proxies": "--trusted-proxy",
+    "limits_per_address": "--limit-per-address",
 }
 
 EPILOG = """\b
@@ -63,6 +67,8 @@ Examples:
     python -m trioecho --tls-cert cert.pem --tls-key key.pem
   Behind a proxy that cuts connections idle for 60 seconds:
     python -m trioecho --keep-alive-interval 30
+  Behind a proxy on this machine that tells who its clients are:
+    python -m trioecho --trusted-proxy 127.0.0.1 --limit-per-address on
   For clients on slow networks, whose messages hold no secrets:
     python -m trioecho --compression deflate
 
@@ -172,6 +178,27 @@ log = functools.partial(option, section="Log (on standard error)")
     show_default="none",
     help="Subprotocol that may be agreed on, the preferred one first. Repeatable.",
 )
+@who(
+    "--limit-per-address",
+    type=address_limits,
+    metavar="LIMITS",
+    default="off",
+    help="on, or numbers such as connections=20,handshakes-per-second=5,burst=50,in-progress=10: what one address may "
+    "have; more gets 429. Behind a proxy that is no trusted one, all clients are one address.",
+)
+@who(
+    "--trusted-proxy",
+    multiple=True,
+    metavar="CIDR",
+    show_default="none",
+    help="Network of the proxies that tell who their client is, such as 127.0.0.1 or 10.0.0.0/8; unix is who comes by "
+    "Unix socket. X-Forwarded-For, -Proto, -Host and Forwarded are believed from there alone. Repeatable.",
+)
+@who(
+    "--proxy-protocol",
+    is_flag=True,
+    help="Connections from a trusted proxy begin with a header of the PROXY protocol, version 1 or 2.",
+)
 @time_limit(
     "--keep-alive-interval",
     type=seconds(zero="off"),
@@ -231,6 +258,12 @@ log = functools.partial(option, section="Log (on standard error)")
     type=whole_number(1),
     show_default="no limit",
     help="Connections open at once; one more is refused with 503.",
+)
+@size_limit(
+    "--max-sockets",
+    type=whole_number(2),
+    show_default="what the limit on open files leaves",
+    help="Sockets open at once, silent ones among them; the one that waits longest makes room for one more.",
 )
 @compressing(
     "--compression",
@@ -303,6 +336,9 @@ def main(
     allowed_origin: tuple[str, ...],
     allowed_host: tuple[str, ...],
     subprotocol: tuple[str, ...],
+    limit_per_address: AddressLimits | None,
+    trusted_proxy: tuple[str, ...],
+    proxy_protocol: bool,
     compression: str,
     compression_window_bits: int,
     compression_no_context_takeover: bool,
@@ -312,10 +348,17 @@ def main(
 
     Serves until SIGINT (Ctrl-C), SIGTERM or SIGHUP, then closes every connection; a second signal stops at once.
     """
+    if proxy_protocol and not trusted_proxy:
+        raise Refusal(
+            "--proxy-protocol needs --trusted-proxy, the networks from which its header is believed", 2
+        )
     options = _options(
         allowed_origins=allowed_origin,
         allowed_hosts=allowed_host,
         subprotocols=subprotocol,
+        limits_per_address=limit_per_address,
+        trusted_proxies=trusted_proxy,
+        proxy_protocol=proxy_protocol,
         compression=_compression(compression, compression_window_bits, compression_no_context_takeover),
         **settings,
     )
