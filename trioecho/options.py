@@ -95,6 +95,13 @@ class WebSocketOptions:
         The most fragments that one message may come in. One more ends the connection with 1009. It bounds
         what a message of empty fragments costs, which its size does not. It is the next power of two above
         what Autobahn's case 9.3.1 sends: 4 MiB in 65,536 fragments of 64 bytes, and an empty one behind them.
+    - `flood_limit` (default 1_000; None: no limit):
+        How many frames that say nothing a client may send a second: Pings, Pongs that nobody asked for, and fragments
+        of fewer than 32 bytes with their headers. They are cheap to send and each costs as much as a message. It is
+        counted over minutes: 150 times as many may come at once. More end the connection with 1008 and a sentence. No
+        client that means well comes near it: one Ping a second is many, and a message in fragments of one byte each,
+        such as a text that is sent as it is typed or generated, has a thousand a second to use. None where clients
+        measure the server with Pings as fast as they can. Messages are not counted, however short.
     - `stream_messages` (default False):
         Messages are handed on while they arrive, so that a handler can take one piece by piece with
         `WebSocket.receive_stream`, larger than memory should hold; `receive` puts the pieces of one together, up
@@ -156,6 +163,7 @@ class WebSocketOptions:
     answer_timeout: float = 1.0
     max_message_size: int = 2**20
     max_fragments: int = 2**17
+    flood_limit: int | None = 1000
     stream_messages: bool = False
     max_connections: int | None = None
     max_sockets: int | None = None
@@ -185,6 +193,8 @@ class WebSocketOptions:
                 )
         checked["max_message_size"] = _count("max_message_size", self.max_message_size, "bytes")
         checked["max_fragments"] = _count("max_fragments", self.max_fragments, "fragments")
+        if self.flood_limit is not None:
+            _count("flood_limit", self.flood_limit, "frames a second, or None for no limit")
         if self.max_connections is not None:
             _count("max_connections", self.max_connections, "connections, or None for no limit")
         checked |= self._who()

@@ -63,6 +63,7 @@ DEFAULTS = {
     "--max-message-size": "1MiB",
     "--max-connections": "(no limit)",
     "--max-sockets": "(what the limit on open files leaves)",
+    "--flood-limit": "1000",
     "--subprotocol": "(none)",
     "--compression": "off",
     "--compression-window-bits": "12",
@@ -452,6 +453,20 @@ def test_option_max_sockets(start_server: Start) -> None:
     assert echoes(server.websocket_url) == "hello"
     for each in silent:
         each.close()
+
+
+@pytest.mark.parametrize(("limit", "code"), [("1", 1008), ("0", 1000)])
+def test_option_flood_limit(start_server: Start, limit: str, code: int) -> None:
+    """--flood-limit ends the connection of a client that sends more Pongs than it allows, and 0 that of nobody."""
+    server = start_server("--flood-limit", limit)
+    with client(server.websocket_url) as ws:
+        for _ in range(200):
+            ws.pong()
+        if limit == "0":
+            ws.send("hello")
+            assert ws.recv(PATIENCE) == "hello"
+            ws.close()
+        assert close_code_seen(ws)[0] == code
 
 
 def test_option_subprotocol(start_server: Start) -> None:

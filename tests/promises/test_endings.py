@@ -18,7 +18,7 @@ from trioecho._protocol.endings import ENDINGS, Ending
 from trioecho._server.routes import RouteTable
 from trioecho._server.serve import serve_connection
 from trioecho._server.service import Service
-from trioecho.testing import CLOSE, PING, TEXT, RawClient
+from trioecho.testing import CLOSE, PING, PONG, TEXT, RawClient
 
 
 class Story(NamedTuple):
@@ -84,6 +84,10 @@ async def send_too_much(client: RawClient, service: Service) -> None:
     await client.send("x" * 2000)
 
 
+async def flood(client: RawClient, service: Service) -> None:
+    await client.stream.send_all(client.frame(PONG) * 150_001)
+
+
 async def stop(client: RawClient, service: Service) -> None:
     service.stop(trio.current_time() + 10)
 
@@ -147,6 +151,9 @@ STORIES: dict[Ending, Story] = {
     endings.INVALID_TEXT: Story(wait, send_bad_text, (1007, "text is not UTF-8: invalid start byte")),
     endings.MESSAGE_TOO_BIG: Story(
         wait, send_too_much, (1009, "message has at least 2000 bytes; at most 1000 are accepted")
+    ),
+    endings.FLOODING: Story(
+        wait, flood, (1008, "more than 1000 Pings, unasked Pongs and short fragments a second")
     ),
     endings.IDLE_TIMEOUT: Story(wait, nothing, (1001, "idle timeout")),
     endings.KEEP_ALIVE_TIMEOUT: Story(wait, nothing, (1011, "keep-alive timeout")),

@@ -19,6 +19,7 @@ from serving import (
     plain_tcp,
     reset,
     serving,
+    serving_in_memory,
     someone_else_is_served,
     until,
 )
@@ -330,6 +331,63 @@ async def test_the_one_who_sends_a_million_empty_fragments() -> None:
                 await someone_else_is_served(server)
                 nursery.cancel_scope.cancel()
         reset(client)
+
+
+@pytest.mark.parametrize("kind", ["Pings", "unasked Pongs", "empty fragments", "fragments of one byte"])
+async def test_the_one_who_floods_with_frames_that_say_nothing(kind: str) -> None:
+    """1008 with a sentence, when it has used up the burst that it is allowed; others are served meanwhile."""
+    async with serving(flood_limit=10) as server, connected(server) as client:
+        pings, pongs = client.frame(PING, b"x"), client.frame(PONG, b"x")
+        empty, tiny = (client.frame(CONTINUATION, payload, fin=False) for payload in (b"", b"x"))
+        flood = {"Pings": pings, "unasked Pongs": pongs, "empty fragments": empty}.get(kind, tiny)
+        async with trio.open_nursery() as nursery:
+            if "fragments" in kind:
+                await client.send_frame(BINARY, b"", fin=False)
+            nursery.start_soon(push, client, flood * 500)
+            while (frame := await client.receive_frame()) is not None and frame.opcode == PONG:
+                pass
+            assert frame is not None
+            assert frame.close == (1008, "more than 10 Pings, unasked Pongs and short fragments a second")
+            await someone_else_is_served(server)
+            nursery.cancel_scope.cancel()
+        reset(client)
+        await until(lambda: len(server.records) == 2)
+        (record,) = [each for each in server.records if each.cause != "peer closed"]
+        assert (record.cause, record.clean, record.code_sent) == ("flooding", False, 1008)
+
+
+async def test_no_flood_is_what_honest_clients_send(autojump_clock: trio.testing.MockClock) -> None:
+    """A Ping a second for an hour, a burst of them, Pongs that were asked for, a long message in long fragments, and as
+    many tiny messages as they like."""
+
+    async def ping_and_echo(ws: trioecho.WebSocket) -> None:
+        for _ in range(200):
+            await ws.ping()
+        async for message in ws:
+            await ws.send(f"{len(message)}")
+
+    async with serving_in_memory(ping_and_echo, flood_limit=1) as stream:
+        client = RawClient(stream)
+        await client.handshake()
+        for _ in range(200):
+            frame = await client.receive_frame()
+            assert frame is not None
+            await client.send_frame(PONG, frame.payload)
+        for _ in range(3600):
+            await trio.sleep(1)
+            await client.send_frame(PING)
+            assert (await client.receive_frame()).opcode == PONG  # type: ignore[union-attr]
+        for _ in range(100):
+            await client.send_frame(PING)
+            assert (await client.receive_frame()).opcode == PONG  # type: ignore[union-attr]
+        await client.send_frame(TEXT, b"x" * 64, fin=False)
+        for _ in range(1000):
+            await client.send_frame(CONTINUATION, b"x" * 64, fin=False)
+        await client.send_frame(CONTINUATION)
+        assert await client.receive() == "64064"
+        for _ in range(1000):
+            await client.send("x")
+            assert await client.receive() == "1"
 
 
 @pytest.mark.parametrize("announced", [2**62, 2**20 + 1])

@@ -169,6 +169,10 @@ async def send_too_much(client: RawClient, server: trioecho.Server, injection: I
     await client.send_frame(CONTINUATION, bytes(200_000))
 
 
+async def flood(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
+    await client.stream.send_all(client.frame(PONG) * 200)
+
+
 async def stop(client: RawClient, server: trioecho.Server, injection: Injection) -> None:
     server.stop(timeout=10)
 
@@ -194,6 +198,7 @@ STORIES = {
     "protocol error": Story(take_all, break_protocol),
     "invalid text": Story(take_all, send_bad_text),
     "message too big": Story(take_all, send_too_much),
+    "flooding": Story(take_all, flood, {"flood_limit": 1}),
     "idle timeout": Story(take_all, nothing, {"idle_timeout": 0.1}),
     "keep-alive timeout": Story(take_all, nothing, {"keep_alive_interval": 0.05, "keep_alive_timeout": 0.05}),
     "send timeout": Story(push, nothing, {"send_timeout": 0.1}),

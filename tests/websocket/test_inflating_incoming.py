@@ -127,21 +127,24 @@ async def test_a_graceful_stop_delivers_what_was_read() -> None:
         await ws.send(f"{got} messages")
 
     async with serving(count, compression=True) as server, connected_deflating(server) as client:
-        await client.stream.send_all(BOMB * 10)
+        # After a message of that length, as much is read at once.
+        await client.send_frame(BINARY, bytes(len(BOMB) * 12))
         await until(lambda: server.connections and server.connections[0].record.messages_received)
+        await client.stream.send_all(BOMB * 10)
+        await until(lambda: server.connections[0].record.messages_received > 1)
         await trio.testing.wait_all_tasks_blocked()
         server.stop()
         # What comes now is too late, and must not take the place of what was read.
         await client.send("too late")
         await trio.testing.wait_all_tasks_blocked()
         may_go.set()
-        assert await client.receive_inflated() == "10 messages"
+        assert await client.receive_inflated() == "11 messages"
         assert (await client.receive_close())[0] == 1001
         await client.close(1001)
         await until(lambda: server.records)
         record = server.records[0]
         assert (record.messages_received, record.messages_discarded, record.cause) == (
-            11,
+            12,
             1,
             "server stopping",
         )

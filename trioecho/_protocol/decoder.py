@@ -56,6 +56,7 @@ class FrameDecoder:
         "_remaining",
         "_size",
         "_tail",
+        "fragments",
         "messages",
         "payload_bytes",
         "pings",
@@ -82,6 +83,8 @@ class FrameDecoder:
         self._pieces: list[str | bytes] | None = None
         self._tail = b""
         self._partial = b""
+        self.fragments = 0
+        """Frames decoded so far of messages that came in more than one."""
         self.messages = 0
         """Whole messages decoded so far."""
         self.payload_bytes = 0
@@ -95,6 +98,21 @@ class FrameDecoder:
     def pending_bytes(self) -> int:
         """Bytes held for the message or frame that is not complete yet."""
         return len(self._data) + self._size
+
+    @property
+    def wire_bytes(self) -> int:
+        """Payload bytes of the frames of whole messages: `payload_bytes`, but where those came compressed."""
+        return self.payload_bytes
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Payload bytes on the wire that have been decoded, of whole messages and of the one that is arriving."""
+        return self.wire_bytes + self._size
+
+    @property
+    def remaining(self) -> int:
+        """Bytes to come of the frame that is arriving, so far as its header has come."""
+        return max(self._remaining, 0)
 
     def decode_one(self, data: bytes) -> str | bytes | None:
         """The message, if `data` is exactly one whole message of less than 64 KiB and nothing was left over.
@@ -183,6 +201,8 @@ class FrameDecoder:
         payload_bytes = 0
         opcode = self._opcode
         fragments = self._fragments
+        # Those that belong to messages that have ended here, less those that came before.
+        ended = -fragments
         message_size = self._size
         # Short fragments, not kept or validated yet. They are before anything else happens, so that an error comes
         # where it stands among the frames.
@@ -221,6 +241,7 @@ class FrameDecoder:
                     fragments += 1
                     message_size += length
                     if first == _LAST:
+                        ended += fragments
                         append(self._assembled(gathered + payload, opcode))
                         gathered = b""
                         payload_bytes += message_size
@@ -264,6 +285,7 @@ class FrameDecoder:
                 self._keep(gathered, opcode)
         finally:
             self.payload_bytes += payload_bytes
+            self.fragments += ended + fragments
             self._opcode = opcode
             self._fragments = fragments
             self._size = message_size
@@ -321,6 +343,8 @@ class FrameDecoder:
         else:
             self._opcode = opcode
         self._fragments += 1
+        if opcode == CONTINUATION or not first & 0x80:
+            self.fragments += 1
         announced = self._size + length
         if announced > self._max_message_size:
             raise FrameError(

@@ -52,7 +52,7 @@ class Ending:
     @property
     def by_us(self) -> bool:
         """Whether this side ended the connection of its own accord, so that it is closed and not broken."""
-        return self not in (PEER_CLOSED, PEER_VANISHED, PROTOCOL_ERROR, INVALID_TEXT, MESSAGE_TOO_BIG)
+        return self not in _BY_PEERS
 
 
 HANDLER_RETURNED = Ending(
@@ -125,6 +125,15 @@ MESSAGE_TOO_BIG = Ending(
     "message too big",
     "a message exceeds `max_message_size` or `max_fragments`",
     1009,
+    None,
+    Farewell.LINGER,
+    False,
+    logging.WARNING,
+)
+FLOODING = Ending(
+    "flooding",
+    "more Pings, Pongs and short fragments came than `flood_limit` allows",
+    1008,
     None,
     Farewell.LINGER,
     False,
@@ -204,6 +213,7 @@ ENDINGS: tuple[Ending, ...] = (
     PROTOCOL_ERROR,
     INVALID_TEXT,
     MESSAGE_TOO_BIG,
+    FLOODING,
     IDLE_TIMEOUT,
     KEEP_ALIVE_TIMEOUT,
     SEND_TIMEOUT,
@@ -215,6 +225,8 @@ ENDINGS: tuple[Ending, ...] = (
 
 LOG_LEVELS = {ending.cause: ending.log_level for ending in ENDINGS}
 """How loudly a record is logged, by its cause."""
+
+_BY_PEERS = (PEER_CLOSED, PEER_VANISHED, PROTOCOL_ERROR, INVALID_TEXT, MESSAGE_TOO_BIG, FLOODING)
 
 BY_FRAME_ERROR = {1002: PROTOCOL_ERROR, 1007: INVALID_TEXT, 1009: MESSAGE_TOO_BIG}
 """Which ending a `frames.FrameError` is, by its close code."""

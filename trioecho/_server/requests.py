@@ -33,6 +33,7 @@ from trioecho._server.raw import RawStream
 from trioecho._server.routes import RawRoute
 from trioecho._server.service import Service
 from trioecho._server.sockets import Visit
+from trioecho._websocket.expiring import expired
 from trioecho._websocket.handlers import name_of
 from trioecho._wire.proxy_protocol import ProxyProtocolError, read_source
 from trioecho._wire.socket import await_hang_up, tcp_of
@@ -115,6 +116,7 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
             # Nobody has said anything that an answer could be for.
             return None
         if phase.cancelled_caught:
+            await expired()
             refusal = _too_late(request, service)
         if refusal is not None:
             await _refuse(http, request, refusal, service, peer)

@@ -41,7 +41,7 @@ from trioecho._websocket.handlers import call
 from trioecho._websocket.liveness import watches
 from trioecho._websocket.parking import is_cancelled
 from trioecho._wire.poller import GONE
-from trioecho._wire.wire import CHUNK, Wire
+from trioecho._wire.wire import Wire
 
 if TYPE_CHECKING:
     from trioecho._protocol.deflate import Agreement
@@ -51,11 +51,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trioecho")
 
+FLOOD_BURST = 150
+"""Seconds of `flood_limit` that a client may use up at once. By default these are 150,000 frames, more than
+`max_fragments`: one message in empty fragments is that limit's business."""
+
 
 class Connection(ClosingHandshake):
     """One WebSocket connection, from the accepted handshake to its record."""
 
     __slots__ = (
+        "_allowance",
+        "_allowed_at",
         "_answers_until",
         "_begin",
         "_lost_unread",
@@ -83,6 +89,9 @@ class Connection(ClosingHandshake):
         self._stop_at = self._answers_until = math.inf
         self._lost_unread = False
         self._begin = (b"", b"")
+        # Frames without a message that the client may send before it is looked at how long it took for them.
+        self._allowance = math.inf if options.flood_limit is None else options.flood_limit * FLOOD_BURST
+        self._allowed_at = self._opened_at
 
     def begin_with(self, opening: bytes, early: bytes) -> None:
         """For whoever calls `run`: it is to say `opening`, the response to the handshake, and `early` came behind that.
@@ -231,7 +240,7 @@ class Connection(ClosingHandshake):
             if incoming.full:
                 return self._readable_when_full(events, now)
             try:
-                data = self._read(self._source, CHUNK)
+                data = self._read(self._source, incoming.chunk)
             except OSError as error:
                 self._not_read(error)
                 return False
@@ -253,7 +262,7 @@ class Connection(ClosingHandshake):
             self._pause(now, lost=bool(events & GONE))
             return False
         try:
-            data = self._read(self._source, CHUNK)
+            data = self._read(self._source, self.incoming.chunk)
         except OSError as error:
             self._not_read(error)
             return False
@@ -276,18 +285,41 @@ class Connection(ClosingHandshake):
     def _act(self, now: float) -> None:
         """See to what came besides messages."""
         incoming = self.incoming
+        if incoming.short_fragments:
+            self._allowance -= incoming.short_fragments
+            incoming.short_fragments = 0
         if pings := incoming.take_pings():
+            self._allowance -= len(pings)
             incoming.message_at = now
             if CLOSING[self._ours, self._theirs].sends is not Sends.NOTHING:
                 self.outgoing.put_pongs(pings)
                 self._look_at_outgoing()
         if pongs := incoming.take_pongs():
-            self.liveness.ponged(pongs, now)
+            self._allowance -= self.liveness.ponged(pongs, now)
         if incoming.error is not None:
             error = incoming.error
             self._peer_done(Theirs.FAILED, endings.BY_FRAME_ERROR[error.close_code], error.reason)
         elif incoming.close is not None:
             self._peer_done(Theirs.CLOSED, endings.PEER_CLOSED)
+        elif self._allowance < 0 and self._theirs is Theirs.OPEN:
+            self._allow_more(now)
+
+    def _allow_more(self, now: float) -> None:
+        """The client has used up its allowance: what the time since then has earned it is added, or it ends.
+
+        A token bucket that is filled when it is empty, and not each time that something is taken: who sent little for
+        long may thus send twice `FLOOD_BURST` at once, and nothing has to be reckoned for a Ping.
+        """
+        limit = self._options.flood_limit
+        assert limit is not None
+        self._allowance = min(self._allowance + (now - self._allowed_at) * limit, limit * FLOOD_BURST)
+        self._allowed_at = now
+        if self._allowance < 0:
+            self._peer_done(
+                Theirs.FAILED,
+                endings.FLOODING,
+                f"more than {limit} Pings, unasked Pongs and short fragments a second",
+            )
 
     def _peer_done(self, theirs: Theirs, ending: Ending, error: str | None = None) -> None:
         """The peer has said all it will say. What waits is delivered; for answers there is time, but not for ever."""

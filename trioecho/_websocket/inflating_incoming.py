@@ -45,10 +45,6 @@ class InflatingIncoming(Incoming):
         )
 
     @property
-    def wire_bytes(self) -> int:
-        return self._inflating.wire_bytes
-
-    @property
     def behind(self) -> bool:
         return self._inflating.held
 

@@ -265,6 +265,13 @@ log = functools.partial(option, section="Log (on standard error)")
     show_default="what the limit on open files leaves",
     help="Sockets open at once, silent ones among them; the one that waits longest makes room for one more.",
 )
+@size_limit(
+    "--flood-limit",
+    type=whole_number(0),
+    default="1000",
+    help="Pings, unasked Pongs and short fragments a second from one client, over minutes; more end its connection "
+    "with 1008. 0 is no limit.",
+)
 @compressing(
     "--compression",
     type=click.Choice(("off", "deflate")),
@@ -339,6 +346,7 @@ def main(
     limit_per_address: AddressLimits | None,
     trusted_proxy: tuple[str, ...],
     proxy_protocol: bool,
+    flood_limit: int,
     compression: str,
     compression_window_bits: int,
     compression_no_context_takeover: bool,
@@ -359,6 +367,7 @@ def main(
         limits_per_address=limit_per_address,
         trusted_proxies=trusted_proxy,
         proxy_protocol=proxy_protocol,
+        flood_limit=flood_limit or None,
         compression=_compression(compression, compression_window_bits, compression_no_context_takeover),
         **settings,
     )
