@@ -136,7 +136,7 @@ def test_continuous_integration_runs_the_readmes_test_command() -> None:
         check=True,
     )
     assert found.stdout == command("test")
-    assert script.rstrip().endswith('eval "$command"')
+    assert script.splitlines()[-1].startswith('eval "$command"')
     assert "pytest" not in "".join(line for line in script.splitlines() if not line.startswith("#"))
 
 

@@ -29,7 +29,7 @@ import trioecho
 from trioecho._wire.poller import Poller
 from trioecho.testing import CLOSE, TEXT, RawClient, connect_raw
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a program, or its clients, are given up. Nothing is measured with it."""
 
 PROGRAM = """

@@ -60,7 +60,7 @@ async def polling(count: int) -> AsyncIterator[tuple[Poller, Chatter]]:
     """A running poller, and `count` sockets that keep it awake."""
     poller = Poller()
     chatter = Chatter(poller, count)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(poller.run)
             if count:
@@ -219,7 +219,7 @@ async def test_lone_messages_pay_for_one_quiet_round_each(monkeypatch: pytest.Mo
     poller._epoll = CountedPoll(poller._epoll)  # type: ignore[assignment]
     ours, theirs = socket.socketpair()
     looks = []
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             poller.watch(ours.fileno(), lambda _events, _now: ours.recv(1))
             nursery.start_soon(poller.run)

@@ -117,8 +117,12 @@ async def _answer(http: Http1, request: Request, service: Service, line: Exchang
     else:
         assert route is not None
         failure = await _run(http, request, service, line, route)
-        if failure is not None and not http.answered:
-            await _send(http, request, service, line, route, answer_to(failure))
+        try:
+            if failure is not None and not http.answered:
+                await _send(http, request, service, line, route, answer_to(failure))
+        finally:
+            # Its traceback holds this frame, by way of the one that it was raised in (Python 3.13).
+            del failure
 
 
 async def _run(

@@ -139,6 +139,8 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                 await http.take_rest()
             if not http.reusable or service.stopping:
                 break
+        # Its client may take a while to hang up, and the traceback of how it does so may hold this frame.
+        del request
         _served(visit, service)
         with service.phase(service.options.close_timeout, courtesy=True):
             if isinstance(transport, TlsStream):

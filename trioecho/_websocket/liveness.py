@@ -122,7 +122,7 @@ class Liveness:
             if now >= idle_at:
                 if incoming.messages:
                     incoming.message_at = now
-                elif not await self._reads_first(wire):
+                elif not await self._reads_first(wire, None):
                     return IDLE_TIMEOUT
                 continue
             probe_at = self._silent_since(now, outgoing) + options.keep_alive_interval
@@ -134,7 +134,7 @@ class Liveness:
                         await trio.lowlevel.wait_task_rescheduled(_wake)
             elif not (
                 await self._answers(outgoing, options.keep_alive_timeout, idle_at)
-                or await self._reads_first(wire)
+                or await self._reads_first(wire, outgoing)
             ):
                 return KEEP_ALIVE_TIMEOUT
         return None
@@ -163,13 +163,15 @@ class Liveness:
         # Bytes heard, or a time in which we did not read, move this forward.
         return self._closed or self._silent_since(now, outgoing) != silent_since or now < begun + patience
 
-    async def _reads_first(self, wire: Wire) -> bool:
-        """Whether the peer has said something that we have yet to read: then it is not silent, we are slow.
+    async def _reads_first(self, wire: Wire, outgoing: Outgoing | None) -> bool:
+        """Whether the peer has said something that we have yet to read, or made room in `outgoing` of which the task
+        that writes has yet to hear: then it is not silent, we are slow.
 
         Seen: a loop that stood still for 0.8 s dropped all of 20 living clients, whose deadlines came before what lay
         in the kernel.
         """
         heard_at = self.heard_at
+        progress_at = 0.0 if outgoing is None else outgoing.progress_at
         await self._turn()
         for _ in range(ROUNDS):
             if self._paused_at is None and wire.unread():
@@ -177,7 +179,7 @@ class Liveness:
                 return True
             # What has left the kernel may be on its way through TLS.
             await trio.lowlevel.cancel_shielded_checkpoint()
-        return self.heard_at != heard_at
+        return self.heard_at != heard_at or (outgoing is not None and outgoing.progress_at != progress_at)
 
     def _silent_since(self, now: float, outgoing: Outgoing) -> float:
         """When the last sign of life was given, moved forward by the time that we did not read."""

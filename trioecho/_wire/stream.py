@@ -132,22 +132,26 @@ class StreamWire(Wire):
         """The task that reads. Shielded, for connections that close after a cancellation still have to hear the
         answer; the connection ends it by `stop`."""
         assert self._turns is not None
-        with self._scope:
-            # A stream that has ended may say so again and again, without a checkpoint.
-            while self._readable is not None:
-                # Asked before it reads: whoever is full pauses, and no byte is read then.
-                self.take()
-                if self._paused:
-                    await self._resumed.wait()
-                    continue
-                try:
-                    self._chunk = bytes(await self._stream.receive_some(self._size))
-                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                    self._lost = _lost(error)
-                except Exception as error:
-                    # Not the peer's fault: whoever reads is told what it is.
-                    self._lost = error
-                await self._turns.take(self)
+        try:
+            with self._scope:
+                # A stream that has ended may say so again and again, without a checkpoint.
+                while self._readable is not None:
+                    # Asked before it reads: whoever is full pauses, and no byte is read then.
+                    self.take()
+                    if self._paused:
+                        await self._resumed.wait()
+                        continue
+                    try:
+                        self._chunk = bytes(await self._stream.receive_some(self._size))
+                    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                        self._lost = _lost(error)
+                    except Exception as error:
+                        # Not the peer's fault: whoever reads is told what it is.
+                        self._lost = error
+                    await self._turns.take(self)
+        finally:
+            # What the stream has raised may hold this frame until a garbage collection (Python 3.13).
+            del self
 
     def _read(self, size: int) -> bytes:
         self._size = size
