@@ -18,6 +18,8 @@ import trioecho
 from trioecho._protocol.endings import ENDINGS
 from trioecho._server.requests import Accepted
 from trioecho._wire.poller import Poller
+from trioecho._wire.shares import Shares
+from trioecho._wire.stream_turns import StreamTurns
 from trioecho.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient
 
 AT_ONCE = 5.0
@@ -64,7 +66,8 @@ class Given:
 def ours() -> dict[int, str]:
     """Every object of the package that has not been freed: its identity, and its type.
 
-    Not among them: the records that a server keeps on purpose, and the clients of these tests.
+    Not among them: the records that a server keeps on purpose, how its streams take turns, which begins with the first
+    of them, and the clients of these tests.
     """
     found = {}
     for each in gc.get_objects():
@@ -74,7 +77,7 @@ def ours() -> dict[int, str]:
             isinstance(part, str)
             and part.startswith("trioecho")
             and part != "trioecho.testing"
-            and kind is not trioecho.ConnectionRecord
+            and kind not in (trioecho.ConnectionRecord, StreamTurns, Shares)
         ):
             found[id(each)] = f"{part}.{kind.__qualname__}"
     return found

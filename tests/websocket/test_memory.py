@@ -168,7 +168,8 @@ async def test_newcomers_are_refused_with_503_and_counted() -> None:
             for each in halves:
                 await begin(each, 740_000)
             await until(lambda: server.memory.held > BUDGET * 6 / 8)
-            answer = await PlainHttp(await open_stream(server)).ask("/")
+            async with await open_stream(server) as stream:
+                answer = await PlainHttp(stream).ask("/")
             assert (answer.status, answer["Retry-After"]) == (503, "5")
             assert answer.text == "This server has no memory left for one more; try again in 5 seconds.\n"
             with pytest.raises(AssertionError, match="no memory left"):
