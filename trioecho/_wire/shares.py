@@ -14,6 +14,15 @@ from typing import Generic, TypeVar
 USUAL = 0.0001
 """Seconds that a turn is taken to take before any has been measured."""
 
+LONGEST = 4
+"""Times the usual that a turn counts at most. A longer one is seldom its connection's doing, for what is read in it is
+bounded: the garbage was collected, or another program had the processor. With 100 others, one such turn of 20 ms kept
+a client from being served for two seconds."""
+
+LEAST = 32
+"""The part of the usual that each turn counts at least. epoll names those who are always ready in the same order each
+time: with nothing to pay, the first of them would always be first."""
+
 _Who = TypeVar("_Who")
 
 
@@ -42,10 +51,12 @@ class Shares(Generic[_Who]):
         return sorted(events, key=lambda event: mark(event[0], 0.0))
 
     def charge(self, who: _Who, seconds: float) -> None:
-        """`who` has been served, and that took so long. Half of what is usual is free: who waits for each answer goes
-        before those who always have more, also where it takes more than the share that so many leave to each."""
+        """`who` has been served, and that took so long. Half of what is usual is nearly free: who waits for each answer
+        goes before those who always have more, also where it takes more than the share that so many leave to each. What is
+        longer than `LONGEST` counts as that."""
+        seconds = min(seconds, LONGEST * self.usual)
         self._got_to = began = self.place(who)
-        self._marks[who] = began + max(0.0, seconds - self.usual / 2)
+        self._marks[who] = began + max(self.usual / LEAST, seconds - self.usual / 2)
         self.usual += (seconds - self.usual) / 64
 
     def forget(self, who: _Who) -> None:
