@@ -27,6 +27,7 @@ DOCUMENTS = (
     *GUIDES,
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "tests/README.md",
     "tests/promises/README.md",
     "tests/benchmark/README.md",
