@@ -133,6 +133,11 @@ class Http1:
         self.close_after = False
         """Set by the caller: the next response says Connection: close, and is the last."""
 
+    @property
+    def has_bytes(self) -> bool:
+        """Whether bytes wait that were read behind the last request."""
+        return bool(self._received)
+
     async def begin(self) -> bool:
         """Wait for the first byte of the next request; empty lines are skipped (RFC 9112 §2.2).
 

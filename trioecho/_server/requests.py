@@ -70,6 +70,7 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
             begun, fresh = False, http is None
             with service.phase(service.options.handshake_timeout) as phase:
                 with service.silence():
+                    await _something(transport, http, service)
                     if http is None:
                         if (
                             visit.trusted
@@ -150,6 +151,16 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
     finally:
         if http is not None:
             http.forget()
+
+
+async def _something(transport: trio.abc.Stream, http: Http1 | None, service: Service) -> None:
+    """Wait until there is something to be read, or the client has gone, where the server's poller can say so."""
+    tcp = tcp_of(transport)
+    if service.poller is None or not isinstance(tcp, trio.SocketStream):
+        return
+    # In TLS's buffers there may be another request already.
+    if http is None or (tcp is transport and not http.has_bytes):
+        await service.poller.wait_readable(tcp.socket.fileno())
 
 
 async def _identified(visit: Visit, service: Service) -> bool:
