@@ -225,8 +225,6 @@ class Poller:
                                         before_it, at = at, clock()
                                         if ready in watched:
                                             shares.charge(ready, at - before_it)
-                                        else:
-                                            shares.charge_newcomer()
                                         if at - begun > turn:
                                             break
                                 if min(len(events), MOST) * shares.usual < ROUND:

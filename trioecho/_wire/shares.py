@@ -2,17 +2,13 @@
 
 This is start-time fair queueing (Goyal, Vin and Cheng 1996), with processor time in the place of a line's. Each
 connection that has been served has a mark: where it began, plus the seconds that it took. The lowest mark is served
-first, and where that one began is where the queue has got to. Who is not marked, because it had nothing to say before,
-begins a little behind that, so that a stream of newcomers does not hold up for ever who has been served once. So a client that wants a few microseconds now and then is served before all that always want more, however
-many they are.
-
-Marks say little where turns are measured badly, or where newcomers never end. So every second turn is that of whoever
-has been ready for the longest time: nobody waits for longer than all the others' turns take, twice.
+first, and where that one began is where the queue has got to; who is not marked, because it had nothing to say before,
+begins there. So a client that wants a few microseconds now and then is served before all that always want more, however
+many they are, and nobody waits for ever: a mark moves only when its connection is served.
 """
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Generic, TypeVar
 
 USUAL = 0.0001
@@ -23,10 +19,7 @@ LONGEST = 4
 bounded: the garbage was collected, or another program had the processor. With 100 others, one such turn of 20 ms kept
 a client from being served for two seconds."""
 
-OLDEST = 8
-"""Of those who are served next, how many are so because they have waited for longest."""
-
-LEAST = 32
+LEAST = 10_000
 """The part of the usual that each turn counts at least. epoll names those who are always ready in the same order each
 time: with nothing to pay, the first of them would always be first."""
 
@@ -36,59 +29,41 @@ _Who = TypeVar("_Who")
 class Shares(Generic[_Who]):
     """What each has had, while there is not enough for all. No method waits."""
 
-    __slots__ = ("_got_to", "_marks", "_waiting", "usual")
+    __slots__ = ("_got_to", "_marks", "usual")
 
     def __init__(self) -> None:
         self._marks: dict[_Who, float] = {}
         self._got_to = 0.0
-        # Who is ready and has not been served since, the one first that has been so for longest.
-        self._waiting: dict[_Who, None] = {}
         self.usual = USUAL
         """Seconds that a turn has taken lately, on average."""
 
     def place(self, who: _Who) -> float:
         """Where `who` stands: whoever has the lowest place is next, and among equals whoever came first."""
-        return max(self._marks.get(who, self._got_to + self.usual / LEAST), self._got_to)
+        return max(self._marks.get(who, 0.0), self._got_to)
 
     def in_order(self, events: list[tuple[_Who, int]]) -> list[tuple[_Who, int]]:
         """Those who are named first in `events`, in the order in which they are to be served.
 
-        The places are not asked of `place`, which would take most of the time of it where hundreds are ready: among
-        those behind whose mark the queue has got, the lowest is first, and not who came first.
+        Without `place`, which would take most of the time of it where hundreds are ready: who is not marked stands
+        before whoever is, and where the queue has got to is not asked.
         """
-        ready, waiting = dict(events), self._waiting
-        for gone in [who for who in waiting if who not in ready]:
-            del waiting[gone]
-        for who in ready:
-            waiting.setdefault(who)
-        mark, newcomer = self._marks.setdefault, self._got_to + self.usual / LEAST
-        by_mark = sorted(ready, key=lambda who: mark(who, newcomer))
-        first: dict[_Who, None] = {}
-        for least, oldest in zip(by_mark, islice(waiting, OLDEST), strict=False):
-            first[least] = first[oldest] = None
-        return [(who, ready[who]) for who in (first | dict.fromkeys(by_mark))]
+        mark = self._marks.get
+        return sorted(events, key=lambda event: mark(event[0], 0.0))
 
     def charge(self, who: _Who, seconds: float) -> None:
         """`who` has been served, and that took so long. Half of what is usual is nearly free: who waits for each answer
         goes before those who always have more, also where it takes more than the share that so many leave to each.
         What is longer than `LONGEST` counts as that."""
-        self._waiting.pop(who, None)
         seconds = min(seconds, LONGEST * self.usual)
         self._got_to = began = self.place(who)
         self._marks[who] = began + max(self.usual / LEAST, seconds - self.usual / 2)
         self.usual += (seconds - self.usual) / 64
 
-    def charge_newcomer(self) -> None:
-        """One that nobody will name again has been served."""
-        self._got_to += self.usual / LEAST
-
     def forget(self, who: _Who) -> None:
         """`who` has gone: another of that name begins anew."""
         self._marks.pop(who, None)
-        self._waiting.pop(who, None)
 
     def clear(self) -> None:
         """There is enough for all again."""
         self._marks.clear()
-        self._waiting.clear()
         self._got_to = 0.0
