@@ -234,6 +234,8 @@ async def _hand_over(
         outcome = outcome_of(error, None)
     else:
         return
+    finally:
+        request.forget_body()
     try:
         failed = outcome.failed or outcome.refused
         if failed is not None and (lost := _lost(failed)) is None:

@@ -127,6 +127,7 @@ class InflatingStreamingIncoming(StreamingIncoming):
     def feed(self, data: bytes, now: float) -> bool:
         """As `StreamingIncoming.feed`, with what is inflated as the size."""
         decoder = self._inflating
+        waited = decoder.held
         if data:
             self._read_bytes = len(data)
         other = super().feed(data, now)
@@ -134,8 +135,9 @@ class InflatingStreamingIncoming(StreamingIncoming):
             self.size += max(0, decoder.given_bytes - len(data))
         if decoder.held or self.size >= WAITING_BYTES:
             self.full = True
-        if decoder.held:
+        if decoder.held or waited:
             self._count_half()
+        if decoder.held:
             # Nothing may have come of it, where the message is thrown away; then it is to be asked for more.
             self.wake()
         return other
@@ -143,6 +145,11 @@ class InflatingStreamingIncoming(StreamingIncoming):
     def caught_up(self, now: float) -> bool:
         super().caught_up(now)
         return self._inflating.held and self.feed(b"", now)
+
+    def give_up(self) -> None:
+        """As `StreamingIncoming.give_up`; what was read and waits does not count any more, for it is thrown away."""
+        self._read_bytes = 0
+        super().give_up()
 
     def _undecoded(self) -> int:
         return self._read_bytes if self._inflating.held else 0
