@@ -96,6 +96,9 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                 try:
                     if begun:
                         request = await http.receive()
+                        if not visit.counted:
+                            # It has made room for another in the step in which this came.
+                            return None
                         service.sockets.serve(visit)
                         if visit.trusted:
                             believe(request, service.options.proxy_networks)
