@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -17,6 +17,7 @@ from serving import way_of_reading as way_of_reading
 
 import trioecho
 from trioecho._websocket import memory
+from trioecho._websocket.connection import Connection
 from trioecho.testing import BINARY, CONTINUATION, PONG, TEXT, RawClient
 
 MIB = 2**20
@@ -283,3 +284,30 @@ async def test_the_figures_tell_what_is_held() -> None:
         limit = server.memory.limit
         assert limit is not None
         assert limit > MIB
+
+
+class Looked(list[Connection]):
+    """Connections, none of them, and how often somebody has looked through them."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Connection]:
+        self.times += 1
+        return super().__iter__()
+
+
+@one_way
+async def test_a_flood_of_newcomers_does_not_look_through_all_connections_each_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """With 10,000 of them each look takes ten milliseconds, so that refusing would cost more than serving."""
+    connections = Looked()
+    full = memory.Memory(MIB, connections)
+    full.add(MIB)
+    for _ in range(1000):
+        full.refuse()
+    assert connections.times == 1
+    await trio.sleep(1)
+    full.refuse()
+    assert connections.times == 2
+    assert full.refused == 1001
