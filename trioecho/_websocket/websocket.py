@@ -139,7 +139,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             if not messages and incoming.ending is not None:
                 self._raise_end()
         if incoming.careful:
-            self._connection.taken()
+            self._connection.extend()
         return messages.popleft()
 
     def receive_stream(self, *, max_size: int | None = None) -> MessageStream:
@@ -382,9 +382,8 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if ending is None and self._outgoing.broken and not self._closed:
             raise WebSocketBroken(self, "the peer can no longer be reached")
         if self._closed or ending is None or ending.by_us:
-            raise WebSocketClosed(
-                self, "this side has closed the WebSocket" if ending is None else ending.when
-            )
+            when = "this side has closed the WebSocket" if ending is None else ending.when
+            raise WebSocketClosed(self, when)
         raise WebSocketBroken(self, ending.when)
 
     @property
