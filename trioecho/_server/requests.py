@@ -123,11 +123,12 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                 except Refused as refused:
                     # Its traceback would hold this frame, which holds it.
                     refusal = refused.with_traceback(None)
+            if phase.cancelled_caught:
+                await expired()
             if http is None or (not begun and (service.stopping or not fresh)):
                 # Nobody has said anything that an answer could be for.
                 return None
             if phase.cancelled_caught:
-                await expired()
                 refusal = _too_late(request, service)
             if refusal is not None:
                 await _refuse(http, request, refusal, service, peer)
