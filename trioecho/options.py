@@ -144,11 +144,12 @@ class WebSocketOptions:
         what the machine has, or of what this process is allowed (cgroups, such as of Docker and systemd, and `ulimit
         -v`): a float above 0, up to 1. It counts messages that are not there whole, messages that no handler has
         taken, bytes that clients do not read, the heads and bodies of requests, and 12 KiB for each connection, 60
-        KiB with TLS. Above five eighths of it, those who hold most are not read from while their handlers are busy;
-        above six eighths, new connections and requests get 503 and Retry-After; above seven eighths, the largest half
-        messages are ended with 1013, and those who leave the most bytes unread are cut off. The last eighth is for
-        what passes through. `Server.memory` has the figures. What handlers keep does not count: half leaves them the
-        other half. None: no limit.
+        KiB with TLS, and what zlib takes where compression was agreed on. Above five eighths of it, those who hold most
+        are not read from while their handlers are busy; above six eighths, new connections and requests get 503 and
+        Retry-After; above seven eighths, the largest half messages are ended with 1013, those who leave the most bytes
+        unread are cut off, and where that gives no room, new connections are closed without an answer. The last eighth
+        is for what passes through. `Server.memory` has the figures. What handlers keep does not count: half leaves them
+        the other half. None: no limit.
     - `subprotocols` (default empty: none):
         The subprotocols that the handlers speak, the preferred one first. The first of them that the client
         offers is agreed on; if none fits, the connection goes on without one and the client decides (RFC 6455

@@ -56,6 +56,27 @@ async def test_out_of_descriptors_some_are_asked_for(autojump_clock: trio.testin
     assert len(asked) == 2
 
 
+async def test_a_filter_that_raises_does_not_end_accepting(autojump_clock: trio.testing.MockClock) -> None:
+    """Neither where it is told that connections wait and are accepted again, nor where others are closed for them."""
+
+    def raises(record: logging.LogRecord) -> bool:
+        raise RuntimeError("a filter of the application's")
+
+    told = logging.getLogger("trioecho")
+    told.addFilter(raises)
+    accepted: list[Any] = []
+    try:
+        with trio.move_on_after(10):
+            await accept(
+                [FakeListener([errno.EMFILE, "one", errno.ENOMEM, *"abcdefgh"])],
+                lambda stream: accepted.append((trio.current_time(), stream)),
+                relieve=lambda: told.warning("one was closed"),
+            )
+    finally:
+        told.removeFilter(raises)
+    assert [stream for _, stream in accepted] == ["one", *"abcdefgh"]
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
 async def test_out_of_descriptors_the_server_waits_and_goes_on(
     number: int, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture

@@ -11,7 +11,9 @@ import pytest
 import trio
 import trio.testing
 from serving import (
+    PATIENCE,
     connected,
+    one_way,
     open_stream,
     plain_tcp,
     serving,
@@ -24,6 +26,9 @@ import trioecho
 from trioecho import AddressLimits, WebSocketOptions
 from trioecho._http.networks import Networks
 from trioecho._server import sockets
+from trioecho._server.routes import RouteTable
+from trioecho._server.serve import serve_connection
+from trioecho._server.service import Service
 from trioecho._server.sockets import Sockets, Visit, most_sockets
 from trioecho._server.turned_away import TurnedAway
 
@@ -261,6 +266,31 @@ async def test_a_filter_that_raises_ends_no_server(caplog: pytest.LogCaptureFixt
             await trio.aclose_forcefully(stream)
         await until(lambda: not server.open_sockets)
         await someone_else_is_served(server)
+
+
+@one_way
+async def test_whoever_is_closed_while_its_request_comes_does_not_go_on() -> None:
+    """In the same step another takes its place: it would be a WebSocket that nobody counts."""
+    options = WebSocketOptions()
+    service = Service(RouteTable(None, options), options)
+    service.sockets.limit = 1
+    ours, theirs = trio.testing.memory_stream_pair()
+    request = (
+        b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_connection, theirs, service)
+            await trio.testing.wait_all_tasks_blocked()
+            assert isinstance(theirs.receive_stream, trio.testing.MemoryReceiveStream)
+            theirs.receive_stream.put_data(request)
+            service.sockets.enter(Visit(trio.testing.memory_stream_pair()[0]))
+            assert await ours.receive_some() == b""
+            await trio.testing.wait_all_tasks_blocked()
+            assert not service.connections
+            assert service.sockets.open == 1
+            nursery.cancel_scope.cancel()
 
 
 async def test_nothing_is_left_of_who_has_gone() -> None:

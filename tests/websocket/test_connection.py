@@ -316,7 +316,7 @@ async def test_answers_are_owed_for_their_time_only(autojump_clock: Clock) -> No
         life.wire.arrive(text("a question"), GOODBYE)
         await trio.sleep(6)
         assert life.connection.owes_answers()
-        life.connection.taken()
+        life.connection.extend()
         await trio.sleep(6)
         assert life.connection.owes_answers()
         await trio.sleep(2)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
-from serving import connected, serving, until
+from serving import connected, open_stream, serving, until
+from serving import way_of_reading as way_of_reading
 
+import trioecho
 from trioecho._websocket import expiring
 from trioecho._websocket.expiring import AT_ONCE, expired
 
@@ -62,3 +65,32 @@ async def test_a_connection_that_ends_meanwhile_does_not_wait_for_its_turn() -> 
             await until(lambda: server.records)
             assert server.records[0].cause == "peer closed"
         may_go.set()
+
+
+@pytest.mark.parametrize("way_of_reading", ["poller-tls"], indirect=True)
+@pytest.mark.parametrize("kept_alive", [False, True])
+async def test_who_is_only_closed_waits_for_its_turn_too(*, kept_alive: bool) -> None:
+    """Without a word: where TLS was never begun, or another request never came."""
+    may_go = trio.Event()
+
+    async def hold(turns: trio.Semaphore) -> None:
+        async with turns:
+            await may_go.wait()
+
+    routes = {"/": trioecho.HttpRoute(trioecho.healthz)}
+    async with serving(routes, handshake_timeout=0.2) as server, trio.open_nursery() as nursery:
+        await expired()
+        turns = expiring._turns.get()
+        for _ in range(AT_ONCE):
+            nursery.start_soon(hold, turns)
+        if kept_alive:
+            stream = await open_stream(server)
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert await stream.receive_some()
+        else:
+            stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+        await until(lambda: turns.statistics().tasks_waiting == 1)
+        assert server.open_sockets == 1
+        may_go.set()
+        await until(lambda: not server.open_sockets)
+        await trio.aclose_forcefully(stream)

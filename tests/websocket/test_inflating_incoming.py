@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 import trio
-from deflating import Compressor, agreed, alone, compressed_frame, connected_deflating
+from deflating import JSON, Compressor, agreed, alone, compressed_frame, connected_deflating
 from hypothesis import given
 from hypothesis import strategies as st
 from serving import PATIENCE, one_way, serving, until
@@ -331,3 +331,18 @@ def test_a_bomb_in_pieces_fills_it_and_wakes_who_waits(monkeypatch: pytest.Monke
     inbox.feed(BOMB[500:], 2.0)
     assert inbox.head is None
     assert (inbox.full, inbox.behind, woken) == (True, True, [True])
+
+
+@one_way
+def test_large_compressed_messages_are_read_in_large_chunks_though_they_wait() -> None:
+    """What has come and waits to be inflated is payload, not headers."""
+    inbox, client = streaming(), Compressor()
+    message = JSON.randbytes(40_000) + bytes(200_000)
+    for _ in range(8):
+        inbox.feed(client.frame(message), 1.0)
+        assert inbox.behind
+        while inbox.behind or inbox.head is not None:
+            while inbox.head is not None:
+                inbox.take()
+            inbox.caught_up(2.0)
+    assert inbox.chunk == 65_536

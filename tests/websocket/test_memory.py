@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
 import trio
 import trio.testing
+from deflating import connected_deflating
 from plain_http import PlainHttp
 from serving import connected, one_way, open_stream, plain_tcp, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
 from trioecho._websocket import memory
+from trioecho._websocket.connection import Connection
 from trioecho.testing import BINARY, CONTINUATION, PONG, TEXT, RawClient
 
 MIB = 2**20
@@ -283,3 +286,58 @@ async def test_the_figures_tell_what_is_held() -> None:
         limit = server.memory.limit
         assert limit is not None
         assert limit > MIB
+
+
+@plain_tcp
+@pytest.mark.parametrize("how", ["plain", "compressed", "sliced", "pieces"])
+async def test_what_senders_hold_who_wait_is_counted(how: str) -> None:
+    """However they send it; and it is no more when they are cancelled."""
+    size = 30_000 if how == "compressed" else 4 * MIB
+    message = random.Random(14).randbytes(size)
+    sending: list[trio.CancelScope] = []
+
+    async def push(ws: trioecho.WebSocket) -> None:
+        # So much that the kernel has no room for it.
+        await ws.send(bytes(16 * MIB), compress=False)
+        with trio.CancelScope() as scope:
+            sending.append(scope)
+            await ws.send([message] if how == "pieces" else message)
+        await trio.sleep_forever()
+
+    compression = how in ("compressed", "sliced")
+    async with serving(push, compression=compression, max_memory=200 * MIB) as server:
+        make = connected_deflating if compression else connected
+        async with make(server):
+            await until(lambda: sending)
+            await trio.testing.wait_all_tasks_blocked()
+            held = server.memory.held
+            sending[0].cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            assert held - server.memory.held >= size
+
+
+class Looked(list[Connection]):
+    """Connections, none of them, and how often somebody has looked through them."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Connection]:
+        self.times += 1
+        return super().__iter__()
+
+
+@one_way
+async def test_a_flood_of_newcomers_does_not_look_through_all_connections_each_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """With 10,000 of them each look takes ten milliseconds, so that refusing would cost more than serving."""
+    connections = Looked()
+    full = memory.Memory(MIB, connections)
+    full.add(MIB)
+    for _ in range(1000):
+        full.refuse()
+    assert connections.times == 1
+    await trio.sleep(1)
+    full.refuse()
+    assert connections.times == 2
+    assert full.refused == 1001

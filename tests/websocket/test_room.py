@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from trioecho._protocol.budget import Budget
 from trioecho._websocket.room import Room
 from trioecho._websocket.turns import Shared
 
@@ -19,7 +20,7 @@ class Wire(Room):
     __slots__ = ("nursery", "put")
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        super().__init__()
+        super().__init__(Budget())
         self.nursery = nursery
         self.put: list[str] = []
 

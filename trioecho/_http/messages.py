@@ -228,10 +228,10 @@ class Request:
             self._counted += size
 
     def forget_body(self) -> None:
-        """The request is answered: its body does not count any more."""
+        """The request is answered: its body does not count any more, nor what somebody still reads of it."""
         if self._budget is not None:
             self._budget.add(-self._counted)
-            self._counted = 0
+            self._budget = None
 
 
 class _Pieces:

@@ -39,6 +39,7 @@ class InflatingPiecewiseDecoder(PiecewiseDecoder):
     """
 
     __slots__ = (
+        "_arrived",
         "_came",
         "_compressed",
         "_content",
@@ -65,6 +66,8 @@ class InflatingPiecewiseDecoder(PiecewiseDecoder):
         # What has come and has not been given, in order; of the first, where a part has been inflated, the rest.
         self._came: deque[Part] = deque()
         self._rest: bytes | None = None
+        # Payload bytes of whole messages, as they came, whether or not they have been given.
+        self._arrived = 0
         # What was wrong with a frame behind all that.
         self._failed: FrameError | None = None
         # Of the message that is being given: whether a piece of it has been, its bytes on the wire, and inflated, and
@@ -91,6 +94,10 @@ class InflatingPiecewiseDecoder(PiecewiseDecoder):
         """Payload bytes of the frames of whole messages, where `payload_bytes` has them inflated."""
         return self.payload_bytes - self._saved
 
+    @property
+    def decoded_bytes(self) -> int:
+        return self._arrived + self._size
+
     def count_only(self) -> None:
         """From here on messages are counted, and nothing is inflated: a compressed one counts as it came."""
         self._counting = True
@@ -108,6 +115,7 @@ class InflatingPiecewiseDecoder(PiecewiseDecoder):
                 # A new one, without the traceback, which holds the frames that it came through.
                 self._failed = FrameError(error.close_code, error.reason)
             self._came.extend(came)
+            self._arrived += self.payload_bytes - counts[1]
             self.messages, self.payload_bytes = counts
         self.given_bytes = 0
         try:

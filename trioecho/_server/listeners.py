@@ -8,6 +8,7 @@ does for an administrator (``ss --kill``) and on some phones when the network ch
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import mmap
@@ -92,6 +93,12 @@ def nobody() -> int:
     return 0
 
 
+def telling() -> contextlib.AbstractContextManager[None]:
+    """Around what tells the log something: a filter of the application's may raise, and memory may be what is missing;
+    neither ends the accepting."""
+    return contextlib.suppress(Exception)
+
+
 async def never_again(listener: object) -> None:
     """For listeners of which nobody knows where they listened."""
 
@@ -138,14 +145,17 @@ async def accept(
                         if error.errno in CLIENT_GONE:
                             continue
                         if error.errno in NO_DESCRIPTOR:
-                            relieve()
-                    shortage.met(error, trio.current_time())
+                            with telling():
+                                relieve()
+                    with telling():
+                        shortage.met(error, trio.current_time())
                     await trio.sleep(RETRY_AFTER)
                 else:
                     await wait_for_memory(stream)
                     start(stream)
                     if shortage.lasts:
-                        shortage.done(trio.current_time())
+                        with telling():
+                            shortage.done(trio.current_time())
 
     async def wait_for_memory(stream: S) -> None:
         """No checkpoint where there is some. Meanwhile the connections behind this one wait in the kernel."""
@@ -154,7 +164,8 @@ async def accept(
             most_open = open_now() if most_open is None else most_open
             if open_now() < REUSED * most_open:
                 return
-            shortage.met(error, trio.current_time())
+            with telling():
+                shortage.met(error, trio.current_time())
             try:
                 await trio.sleep(RETRY_AFTER)
             except trio.Cancelled:
@@ -191,12 +202,14 @@ async def _following(
         try:
             following = await listen_again(listener)
         except (OSError, MemoryError) as why_not:
-            lack.met(why_not, trio.current_time())
+            with telling():
+                lack.met(why_not, trio.current_time())
             await trio.sleep(LISTEN_AFTER)
         else:
             break
-    if lack.lasts:
-        lack.done(trio.current_time())
-    elif following is not None:
-        logger.warning("a listening socket was stopped by the system; it listens again")
+    with telling():
+        if lack.lasts:
+            lack.done(trio.current_time())
+        elif following is not None:
+            logger.warning("a listening socket was stopped by the system; it listens again")
     return following

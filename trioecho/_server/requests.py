@@ -96,6 +96,9 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                 try:
                     if begun:
                         request = await http.receive()
+                        if not visit.counted:
+                            # It has made room for another in the step in which this came.
+                            return None
                         service.sockets.serve(visit)
                         if visit.trusted:
                             believe(request, service.options.proxy_networks)
@@ -120,11 +123,12 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                 except Refused as refused:
                     # Its traceback would hold this frame, which holds it.
                     refusal = refused.with_traceback(None)
+            if phase.cancelled_caught:
+                await expired()
             if http is None or (not begun and (service.stopping or not fresh)):
                 # Nobody has said anything that an answer could be for.
                 return None
             if phase.cancelled_caught:
-                await expired()
                 refusal = _too_late(request, service)
             if refusal is not None:
                 await _refuse(http, request, refusal, service, peer)
@@ -234,6 +238,8 @@ async def _hand_over(
         outcome = outcome_of(error, None)
     else:
         return
+    finally:
+        request.forget_body()
     try:
         failed = outcome.failed or outcome.refused
         if failed is not None and (lost := _lost(failed)) is None:

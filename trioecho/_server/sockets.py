@@ -90,7 +90,7 @@ def _kept(most: int) -> int:
 class Visit:
     """One connection to the server, from when it is accepted until it is closed."""
 
-    __slots__ = ("account", "client", "group", "left", "peer", "scope", "since", "transport", "trusted")
+    __slots__ = ("account", "client", "counted", "group", "peer", "scope", "since", "transport", "trusted")
 
     def __init__(self, transport: trio.abc.Stream) -> None:
         self.transport = transport
@@ -106,8 +106,8 @@ class Visit:
         """Under which address it waits; None for a trusted proxy, and for what has no address."""
         self.account: str | None = None
         """What `Accounts.hold` gave for what is being served."""
-        self.left = False
-        """It is counted no more: it has made room, or been closed."""
+        self.counted = False
+        """It is among `Sockets.open`: it has entered, and neither made room nor been closed since."""
 
 
 class Sockets:
@@ -142,6 +142,7 @@ class Sockets:
         raises: a filter of the application's may, when it is logged.
         """
         self.open += 1
+        visit.counted = True
         self._know(visit)
         if self.limit is not None and self.open > self.limit:
             self._close(self._who_makes_room(visit) or visit, "no room", f"all {self.limit} sockets are open")
@@ -158,7 +159,7 @@ class Sockets:
 
     def wait(self, visit: Visit) -> None:
         """Whoever this is begins to wait."""
-        if visit.left:
+        if not visit.counted:
             return
         if visit not in self._waiting:
             self._waiting[visit] = None
@@ -181,10 +182,10 @@ class Sockets:
             del self._by_group[visit.group]
 
     def leave(self, visit: Visit) -> None:
-        """It has been closed, or is about to be. Idempotent."""
+        """It has been closed, or is about to be. Does nothing where it has left, or never entered."""
         self.serve(visit)
-        if not visit.left:
-            visit.left = True
+        if visit.counted:
+            visit.counted = False
             self.open -= 1
 
     def relieve(self) -> None:

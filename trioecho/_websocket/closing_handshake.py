@@ -12,7 +12,7 @@ import abc
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -24,7 +24,7 @@ from trioecho._protocol.frames import CLOSE, encode_frame, shortened_reason
 from trioecho._protocol.record import ConnectionRecord, summary
 from trioecho._protocol.shortage import Shortage
 from trioecho._websocket.deflating_outgoing import DeflatingOutgoing
-from trioecho._websocket.incoming import Incoming
+from trioecho._websocket.incoming import Incoming, Limits
 from trioecho._websocket.inflating_incoming import InflatingIncoming, InflatingStreamingIncoming
 from trioecho._websocket.liveness import Liveness
 from trioecho._websocket.memory import Memory
@@ -371,7 +371,7 @@ class ClosingHandshake(abc.ABC):
 
 def _incoming(now: float, options: WebSocketOptions, agreement: Agreement | None, memory: Memory) -> Incoming:
     """What takes the peer's bytes where so much was agreed on."""
-    limits: dict[str, Any] = {
+    limits: Limits = {
         "max_message_size": options.max_message_size,
         "max_fragments": options.max_fragments,
         "counts_idleness": options.idle_timeout < math.inf,

@@ -37,7 +37,8 @@ from trioecho._protocol.closing import CLOSING, Delivers, Ours, Sends, Theirs
 from trioecho._protocol.endings import Ending
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
-from trioecho._websocket.handlers import call
+from trioecho._websocket.flooding import Allowance
+from trioecho._websocket.handlers import call, divided
 from trioecho._websocket.incoming import WAITING_BYTES
 from trioecho._websocket.liveness import watches
 from trioecho._websocket.memory import Memory
@@ -53,17 +54,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trioecho")
 
-FLOOD_BURST = 150
-"""Seconds of `flood_limit` that a client may use up at once. By default these are 150,000 frames, more than
-`max_fragments`: one message in empty fragments is that limit's business."""
-
 
 class Connection(ClosingHandshake):
     """One WebSocket connection, from the accepted handshake to its record."""
 
     __slots__ = (
         "_allowance",
-        "_allowed_at",
         "_answers_until",
         "_begin",
         "_lost_unread",
@@ -92,9 +88,7 @@ class Connection(ClosingHandshake):
         self._stop_at = self._answers_until = math.inf
         self._lost_unread = False
         self._begin = (b"", b"")
-        # Frames without a message that the client may send before it is looked at how long it took for them.
-        self._allowance = math.inf if options.flood_limit is None else options.flood_limit * FLOOD_BURST
-        self._allowed_at = self._opened_at
+        self._allowance = Allowance(options.flood_limit, self._opened_at)
 
     def begin_with(self, opening: bytes, early: bytes) -> None:
         """For whoever calls `run`: it is to say `opening`, the response to the handshake, and `early` came behind that.
@@ -161,17 +155,7 @@ class Connection(ClosingHandshake):
         The rest is the handler's failure and is logged now, when it happened; but that this client went away is an
         ending and no failure. Another's is one.
         """
-        passing: BaseException | None
-        failed: BaseException | None
-        if isinstance(error, BaseExceptionGroup):
-            passing, failed = error.split((KeyboardInterrupt, trio.Cancelled))
-        else:
-            passes = isinstance(error, (KeyboardInterrupt, trio.Cancelled))
-            passing, failed = (error, None) if passes else (None, error)
-        if isinstance(failed, BaseExceptionGroup):
-            failed = failed.split(lambda each: getattr(each, "websocket", None) is websocket)[1]
-        elif getattr(failed, "websocket", None) is websocket:
-            failed = None
+        passing, failed = divided(error, websocket)
         if failed is not None:
             self.record_failure(endings.HANDLER_RAISED, failed, "the handler raised")
         return passing
@@ -302,40 +286,23 @@ class Connection(ClosingHandshake):
         """See to what came besides messages."""
         incoming = self.incoming
         if incoming.short_fragments:
-            self._allowance -= incoming.short_fragments
+            self._allowance.left -= incoming.short_fragments
             incoming.short_fragments = 0
         if pings := incoming.take_pings():
-            self._allowance -= len(pings)
+            self._allowance.left -= len(pings)
             incoming.message_at = now
             if CLOSING[self._ours, self._theirs].sends is not Sends.NOTHING:
                 self.outgoing.put_pongs(pings)
                 self._look_at_outgoing()
         if pongs := incoming.take_pongs():
-            self._allowance -= self.liveness.ponged(pongs, now)
+            self._allowance.left -= self.liveness.ponged(pongs, now)
         if incoming.error is not None:
             error = incoming.error
             self._peer_done(Theirs.FAILED, endings.BY_FRAME_ERROR[error.close_code], error.reason)
         elif incoming.close is not None:
             self._peer_done(Theirs.CLOSED, endings.PEER_CLOSED)
-        elif self._allowance < 0 and self._theirs is Theirs.OPEN:
-            self._allow_more(now)
-
-    def _allow_more(self, now: float) -> None:
-        """The client has used up its allowance: what the time since then has earned it is added, or it ends.
-
-        A token bucket that is filled when it is empty, and not each time that something is taken: who sent little for
-        long may thus send twice `FLOOD_BURST` at once, and nothing has to be reckoned for a Ping.
-        """
-        limit = self._options.flood_limit
-        assert limit is not None
-        self._allowance = min(self._allowance + (now - self._allowed_at) * limit, limit * FLOOD_BURST)
-        self._allowed_at = now
-        if self._allowance < 0:
-            self._peer_done(
-                Theirs.FAILED,
-                endings.FLOODING,
-                f"more than {limit} Pings, unasked Pongs and short fragments a second",
-            )
+        elif self._allowance.left < 0 and self._theirs is Theirs.OPEN and self._allowance.used_up(now):
+            self._peer_done(Theirs.FAILED, endings.FLOODING, str(self._allowance))
 
     def _peer_done(self, theirs: Theirs, ending: Ending, error: str | None = None) -> None:
         """The peer has said all it will say. What waits is delivered; for answers there is time, but not for ever."""
@@ -351,7 +318,7 @@ class Connection(ClosingHandshake):
             # No answer is owed: a handler that only pushes is told at its next send.
             self.outgoing.refuse()
         if self._ours is not Ours.CLOSED:
-            self._extend()
+            self.extend()
         self.tell()
 
     def _end_of_tcp(self) -> None:
@@ -387,7 +354,7 @@ class Connection(ClosingHandshake):
             self.outgoing.break_off()
             self.incoming.careful = True
             self._wire.pause(lost=True)
-            self._extend()
+            self.extend()
             self.tell()
         if not self.paused:
             self.paused = True
@@ -438,10 +405,6 @@ class Connection(ClosingHandshake):
         while self._wire.more and not self.paused and self.readable(0, now):
             pass
 
-    def taken(self) -> None:
-        """For `WebSocket.receive`: a message is taken, though nothing more will come."""
-        self._extend()
-
     # What goes out.
 
     def owes_answers(self) -> bool:
@@ -461,9 +424,9 @@ class Connection(ClosingHandshake):
         if self.incoming.ending is None and not self.outgoing.broken and not is_cancelled(self.own):
             self._end_with(endings.MESSAGE_CUT_OFF)
 
-    def _extend(self) -> None:
-        """From here, and from each message taken, there is `answer_timeout` for answers, and as long again for the
-        handler to end by itself."""
+    def extend(self) -> None:
+        """From here, and from each message that `WebSocket.receive` takes though nothing more will come, there is
+        `answer_timeout` for answers, and as long again for the handler to end by itself."""
         self._answers_until = trio.current_time() + self._options.answer_timeout
         self.set_deadline()
 

@@ -46,9 +46,10 @@ class DeflatingWebSocket(WebSocket):
         outgoing = self._outgoing
         size = len(payload)
         if SLICED < size >= outgoing.agreement.threshold:
-            await self._send_in_slices(header[0] & 0x0F, payload)
+            with outgoing.holding(value, payload):
+                await self._send_in_slices(header[0] & 0x0F, payload)
             return
-        await self._wait_for_room()
+        await self._wait_for_room(value, payload)
         self._put(header, payload)
 
     async def _send_in_slices(self, opcode: int, payload: bytes) -> None:

@@ -1,4 +1,5 @@
-"""How a handler is called: whatever returns something that can be awaited, once it has a WebSocket, is one."""
+"""How a handler is called, and what its exceptions are: whatever returns something that can be awaited, once it has a
+WebSocket, is one."""
 
 from __future__ import annotations
 
@@ -24,6 +25,23 @@ async def call(handler: Callable[[WebSocket], Awaitable[Any]], websocket: WebSoc
         # Made elsewhere: what this function needs room for, each connection keeps as long as it lives.
         raise TypeError(_lesson(handler, running))
     await running
+
+
+def divided(error: BaseException, websocket: WebSocket) -> tuple[BaseException | None, BaseException | None]:
+    """What of `error` has to pass, KeyboardInterrupt and Cancelled, and what of the rest is the handler's failure: all
+    but that `websocket` has ended."""
+    passing: BaseException | None
+    failed: BaseException | None
+    if isinstance(error, BaseExceptionGroup):
+        passing, failed = error.split((KeyboardInterrupt, trio.Cancelled))
+    else:
+        passes = isinstance(error, (KeyboardInterrupt, trio.Cancelled))
+        passing, failed = (error, None) if passes else (None, error)
+    if isinstance(failed, BaseExceptionGroup):
+        failed = failed.split(lambda each: getattr(each, "websocket", None) is websocket)[1]
+    elif getattr(failed, "websocket", None) is websocket:
+        failed = None
+    return passing, failed
 
 
 def name_of(handler: object) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 from sys import getsizeof
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import trio
 from trio.lowlevel import reschedule
@@ -71,6 +71,15 @@ BURST = 256
 """Messages that a handler may take before it has to let other tasks run: it does where the number that waits is a
 multiple of this, which needs no counter. A received chunk of 64 KiB can hold ten thousand messages; without this, one
 connection could hold the loop for all of them."""
+
+
+class Limits(TypedDict):
+    """What each kind of `Incoming` is made with: of the connection's options, and whose budget it counts into."""
+
+    max_message_size: int
+    max_fragments: int
+    counts_idleness: bool
+    budget: NotRequired[Budget | None]
 
 
 class Incoming:

@@ -12,12 +12,13 @@ step (RFC 7692 §7.2.2), and waits for the handler's asking like any other.
 
 from __future__ import annotations
 
-from trioecho._protocol.budget import Budget
+from typing import Unpack
+
 from trioecho._protocol.deflate import Agreement
 from trioecho._protocol.frames import FrameError
 from trioecho._protocol.inflating import InflatingDecoder
 from trioecho._protocol.inflating_piecewise import InflatingPiecewiseDecoder
-from trioecho._websocket.incoming import FRAME_OVERHEAD, WAITING_BYTES, Incoming
+from trioecho._websocket.incoming import FRAME_OVERHEAD, WAITING_BYTES, Incoming, Limits
 from trioecho._websocket.streaming_incoming import StreamingIncoming
 
 
@@ -26,25 +27,12 @@ class InflatingIncoming(Incoming):
 
     __slots__ = ("_inflating",)
 
-    def __init__(
-        self,
-        now: float,
-        *,
-        max_message_size: int,
-        max_fragments: int,
-        counts_idleness: bool,
-        agreement: Agreement,
-        budget: Budget | None = None,
-    ) -> None:
-        super().__init__(
-            now,
-            max_message_size=max_message_size,
-            max_fragments=max_fragments,
-            counts_idleness=counts_idleness,
-            budget=budget,
-        )
+    def __init__(self, now: float, *, agreement: Agreement, **limits: Unpack[Limits]) -> None:
+        super().__init__(now, **limits)
         self._decoder = self._inflating = InflatingDecoder(
-            max_message_size=max_message_size, max_fragments=max_fragments, agreement=agreement
+            max_message_size=limits["max_message_size"],
+            max_fragments=limits["max_fragments"],
+            agreement=agreement,
         )
 
     @property
@@ -95,23 +83,8 @@ class InflatingStreamingIncoming(StreamingIncoming):
 
     __slots__ = ("_inflating", "_read_bytes")
 
-    def __init__(
-        self,
-        now: float,
-        *,
-        max_message_size: int,
-        max_fragments: int,
-        counts_idleness: bool,
-        agreement: Agreement,
-        budget: Budget | None = None,
-    ) -> None:
-        super().__init__(
-            now,
-            max_message_size=max_message_size,
-            max_fragments=max_fragments,
-            counts_idleness=counts_idleness,
-            budget=budget,
-        )
+    def __init__(self, now: float, *, agreement: Agreement, **limits: Unpack[Limits]) -> None:
+        super().__init__(now, **limits)
         self._decoder = self._inflating = InflatingPiecewiseDecoder(agreement)
         # Of the last chunk.
         self._read_bytes = 0
@@ -127,6 +100,7 @@ class InflatingStreamingIncoming(StreamingIncoming):
     def feed(self, data: bytes, now: float) -> bool:
         """As `StreamingIncoming.feed`, with what is inflated as the size."""
         decoder = self._inflating
+        waited = decoder.held
         if data:
             self._read_bytes = len(data)
         other = super().feed(data, now)
@@ -134,8 +108,9 @@ class InflatingStreamingIncoming(StreamingIncoming):
             self.size += max(0, decoder.given_bytes - len(data))
         if decoder.held or self.size >= WAITING_BYTES:
             self.full = True
-        if decoder.held:
+        if decoder.held or waited:
             self._count_half()
+        if decoder.held:
             # Nothing may have come of it, where the message is thrown away; then it is to be asked for more.
             self.wake()
         return other
@@ -143,6 +118,11 @@ class InflatingStreamingIncoming(StreamingIncoming):
     def caught_up(self, now: float) -> bool:
         super().caught_up(now)
         return self._inflating.held and self.feed(b"", now)
+
+    def give_up(self) -> None:
+        """As `StreamingIncoming.give_up`; what was read and waits does not count any more, for it is thrown away."""
+        self._read_bytes = 0
+        super().give_up()
 
     def _undecoded(self) -> int:
         return self._read_bytes if self._inflating.held else 0

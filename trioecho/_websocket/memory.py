@@ -43,6 +43,10 @@ long as those are told to stay away."""
 SAY_EVERY: Final = 1.0
 """Seconds between two lines of the log of one kind."""
 
+LOOK_EVERY: Final = 0.1
+"""Seconds between two looks for what is at a standstill: there may be thousands of newcomers in each second, and of
+connections to look through."""
+
 TRIM_EVERY: Final = 0.03
 """Seconds between two times when what was given up is given back to the system."""
 
@@ -86,6 +90,7 @@ class Memory(Budget):
         "_freeing",
         "_held_back",
         "_look_from",
+        "_looked_at",
         "_lot",
         "_paused",
         "_said",
@@ -112,6 +117,8 @@ class Memory(Budget):
         self._scope = trio.CancelScope()
         # What has to be held before it is worth while to look again for what can be given up.
         self._look_from = 0.0
+        # When something at a standstill was last looked for, on Trio's clock.
+        self._looked_at = -math.inf
         # By kind of sentence: when it was last said, on Trio's clock, and what has happened since.
         self._said: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
@@ -207,7 +214,10 @@ class Memory(Budget):
         """It is `full`, and somebody new has been refused, or is about to be. Raises nothing."""
         self.refused += 1
         self._say("{} refused: {}", "newcomer was", "newcomers were", 1)
-        self._give_up(-math.inf, 1, trio.current_time() - STANDSTILL)
+        now = trio.current_time()
+        if now - self._looked_at >= LOOK_EVERY:
+            self._looked_at = now
+            self._give_up(-math.inf, 1, now - STANDSTILL)
 
     def _give_up(self, target: float, most: float = math.inf, still_since: float = math.inf) -> None:
         """Give up what is largest first, `most` of it, until `target` bytes are held; only what has been at a

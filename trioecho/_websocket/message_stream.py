@@ -78,7 +78,7 @@ class StreamingWebSocket(WebSocket):
             incoming.discarded += 1
             self._too_big(size, most)
         if incoming.careful:
-            self._connection.taken()
+            self._connection.extend()
         return message
 
     def _refuse_second(self) -> None:
@@ -211,7 +211,7 @@ class MessageStream:
             await websocket._more()
         payload, size, self._finished = incoming.take()
         if incoming.careful:
-            websocket._connection.taken()
+            websocket._connection.extend()
         before, self._size = self._size, self._size + size
         if self._max_size is not None and self._size > self._max_size:
             websocket._too_big(self._size, self._max_size)

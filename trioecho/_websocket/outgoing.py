@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from sys import getsizeof
 from typing import ClassVar
 
 import trio
@@ -40,9 +39,6 @@ LARGE = 16_384
 GATHERED_BYTES = 65_536
 """Bytes after which gathered frames are written, whether or not more messages wait."""
 
-COUNTED = 65_536
-"""Bytes from which a message that came is counted as received, until its handler has caught up."""
-
 LOOKS = 4
 """How often in one `send_timeout` the drain task looks whether the peer has taken any of what the kernel holds."""
 
@@ -52,7 +48,6 @@ class Outgoing(Room):
 
     __slots__ = (
         "_batch",
-        "_budget",
         "_closed",
         "_deadline",
         "_emptied",
@@ -67,7 +62,6 @@ class Outgoing(Room):
         "_scope",
         "_seal",
         "_send_timeout",
-        "_senders",
         "_sent_bytes",
         "_sent_messages",
         "_sink",
@@ -88,11 +82,10 @@ class Outgoing(Room):
     """Whether it is a `DeflatingOutgoing`."""
 
     def __init__(self, wire: Wire, send_timeout: float, budget: Budget | None = None) -> None:
-        super().__init__()
-        self._budget = budget if budget is not None else Budget()
-        # What it counts: the frame of which the rest is first, bytes behind it, and those of senders who wait.
+        super().__init__(budget if budget is not None else Budget())
+        # What it counts besides senders who wait: the frame of which the rest is first, and bytes behind it.
         self._frame: bytes | None = None
-        self._rest = self._senders = 0
+        self._rest = 0
         self._wire = wire
         self._write, self._sink = wire.writer()
         self._seal = wire.seal
@@ -156,20 +149,6 @@ class Outgoing(Room):
     def still_since(self) -> float:
         """Since when, on Trio's clock, the peer has taken nothing for sure, where bytes wait for it."""
         return self._stuck_since + self._send_timeout / LOOKS
-
-    async def room_for(self, message: object, payload: bytes) -> None:
-        """`room` for a sender that holds `message`, and `payload`, what it was encoded to."""
-        # A large one that came in is counted there, until the handler has caught up.
-        held = getsizeof(payload) + (getsizeof(message) if len(payload) < COUNTED else 0)
-        self._senders += held
-        self._budget.add(held)
-        try:
-            await self.room(for_message=True)
-        finally:
-            # Where it is broken, that has been done.
-            if self._senders:
-                self._senders -= held
-                self._budget.add(-held)
 
     def start(self, nursery: trio.Nursery, task: Callable[[], Awaitable[None]]) -> None:
         """Start `task` in `nursery` when bytes have to wait for the first time: it runs `drain`, and sees to how that
@@ -367,8 +346,7 @@ class Outgoing(Room):
             self.failure = error
         self._waiting.clear()
         self._recount()
-        self._budget.add(-self._senders)
-        self._senders = 0
+        self._forget_senders()
         self._pong = None
         self._dismiss()
         self._wake_room()

@@ -67,7 +67,8 @@ async def send_in_pieces(
             kind, payload = _encoded(piece, text)
             if not opcode:
                 opcode = kind
-                await outgoing.begin_turn()
+                with outgoing.holding(piece, payload):
+                    await outgoing.begin_turn()
                 mine = True
             elif kind != opcode:
                 raise TypeError(
@@ -79,7 +80,9 @@ async def send_in_pieces(
             if deflater is not None:
                 first |= RSV1
                 payload = await deflate_in_slices(deflater, payload)
-            await outgoing.unstuck()
+            if outgoing.stuck:
+                with outgoing.holding(piece, payload):
+                    await outgoing.unstuck()
             if outgoing.shut and not connection.owes_answers():
                 gone()
             outgoing.put_piece(fragment_header(CONTINUATION if begun else first, len(payload)), payload)

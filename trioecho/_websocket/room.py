@@ -2,23 +2,47 @@
 
 A message waits while the peer does not read, behind those who wait already, and while another goes out in pieces, since
 fragments of two may not be mixed (RFC 6455 §5.4). Control frames wait for the peer only.
+
+What senders hold meanwhile counts into the server's budget.
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
+from collections.abc import Iterator
+from sys import getsizeof
 
 import trio
 
+from trioecho._protocol.budget import Budget
 from trioecho._websocket.turns import Sender, Shared, Turns
+
+COUNTED = 65_536
+"""Bytes from which a message that came is counted as received, until its handler has caught up."""
 
 
 class Room(abc.ABC):
     """The part of `Outgoing` that makes senders wait."""
 
-    __slots__ = ("_holder", "_room", "_turns", "blocked", "broken", "refused", "shut", "skipped", "stuck")
+    __slots__ = (
+        "_budget",
+        "_holder",
+        "_room",
+        "_senders",
+        "_turns",
+        "blocked",
+        "broken",
+        "refused",
+        "shut",
+        "skipped",
+        "stuck",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        # Bytes of those who wait here with a message.
+        self._senders = 0
         self._room: trio.Event | None = None
         self._turns: Turns | None = None
         # The task whose message goes out in pieces.
@@ -70,6 +94,31 @@ class Room(abc.ABC):
                 await sender.called.wait()
             finally:
                 self._leave(sender)
+
+    async def room_for(self, message: object, payload: bytes) -> None:
+        """`room` for a sender that is `holding` a message."""
+        with self.holding(message, payload):
+            await self.room(for_message=True)
+
+    @contextlib.contextmanager
+    def holding(self, message: object, payload: bytes) -> Iterator[None]:
+        """Count what a sender has while it may wait: `message`, and `payload`, what it was encoded to."""
+        # A large one that came in is counted there, until the handler has caught up.
+        held = getsizeof(payload) + (getsizeof(message) if len(payload) < COUNTED else 0)
+        self._senders += held
+        self._budget.add(held)
+        try:
+            yield
+        finally:
+            # Where it is broken, that has been done.
+            if self._senders:
+                self._senders -= held
+                self._budget.add(-held)
+
+    def _forget_senders(self) -> None:
+        """They are about to be told that nothing can be sent any more."""
+        self._budget.add(-self._senders)
+        self._senders = 0
 
     async def begin_turn(self) -> None:
         """Wait for the turn to send a message in pieces, or until no message is taken any more. Until `end_turn` the

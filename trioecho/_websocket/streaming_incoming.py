@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections import deque
 from sys import getsizeof
-from typing import cast
+from typing import Unpack, cast
 
-from trioecho._protocol.budget import Budget
 from trioecho._protocol.piecewise import Piece, PiecewiseDecoder, wire_size
-from trioecho._websocket.incoming import PLACE, WAITING_BYTES, Incoming
+from trioecho._websocket.incoming import PLACE, WAITING_BYTES, Incoming, Limits
 
 SMALL = 1024
 """Bytes below which a piece that waits is joined with the next one."""
@@ -35,24 +34,10 @@ class StreamingIncoming(Incoming):
         "whole",
     )
 
-    def __init__(
-        self,
-        now: float,
-        *,
-        max_message_size: int,
-        max_fragments: int,
-        counts_idleness: bool,
-        budget: Budget | None = None,
-    ) -> None:
-        super().__init__(
-            now,
-            max_message_size=max_message_size,
-            max_fragments=max_fragments,
-            counts_idleness=counts_idleness,
-            budget=budget,
-        )
+    def __init__(self, now: float, **limits: Unpack[Limits]) -> None:
+        super().__init__(now, **limits)
         self._decoder = PiecewiseDecoder()
-        self.max_message_size = max_message_size
+        self.max_message_size = limits["max_message_size"]
         # The same queue, by its type here.
         self._pieces = cast("deque[str | bytes | Piece]", self.messages)
         # The memory that the queue takes.

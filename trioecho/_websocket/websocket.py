@@ -139,7 +139,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             if not messages and incoming.ending is not None:
                 self._raise_end()
         if incoming.careful:
-            self._connection.taken()
+            self._connection.extend()
         return messages.popleft()
 
     def receive_stream(self, *, max_size: int | None = None) -> MessageStream:
@@ -282,16 +282,16 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             self._raise_gone()
         return ping.seconds
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_room(self, message: object, payload: bytes = b"") -> None:
         """What `send` does before it puts a message; there it stands in place, since a coroutine costs 0.1 µs."""
         outgoing = self._outgoing
         if not outgoing.messages % BURST or self._context["task"]._cancel_status.effectively_cancelled:
             await trio.lowlevel.checkpoint()
         if outgoing.blocked:
-            await outgoing.room(for_message=True)
+            await outgoing.room_for(message, payload)
 
     async def _send_prepared(self, message: Prepared, compress: bool) -> None:
-        await self._wait_for_room()
+        await self._wait_for_room(message)
         self._put_prepared(message, compress)
 
     @trio.lowlevel.enable_ki_protection
@@ -382,9 +382,8 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         if ending is None and self._outgoing.broken and not self._closed:
             raise WebSocketBroken(self, "the peer can no longer be reached")
         if self._closed or ending is None or ending.by_us:
-            raise WebSocketClosed(
-                self, "this side has closed the WebSocket" if ending is None else ending.when
-            )
+            when = "this side has closed the WebSocket" if ending is None else ending.when
+            raise WebSocketClosed(self, when)
         raise WebSocketBroken(self, ending.when)
 
     @property
