@@ -45,15 +45,16 @@ class Connection(Protocol):
         """
         ...
 
-    async def send(self, data: Transfer) -> None:
-        """Send one frame, event, or part of a poll's body: bytes as binary where the transport tells them apart.
+    async def send(self, data: Transfer, *, text: bool | None = None) -> None:
+        """Send one frame, event, or part of a poll's body: bytes as binary where the transport tells them apart, or as
+        text with ``text=True``, as `WebSocket.send` does.
 
         Waits for room. Between a loss and a reattachment it drops what it is given. Raises
         `trio.BrokenResourceError` when the client has gone, `trio.ClosedResourceError` after `aclose`.
         """
         ...
 
-    def try_send(self, data: Transfer) -> bool:
+    def try_send(self, data: Transfer, *, text: bool | None = None) -> bool:
         """`send` without waiting: False where `send` would have to wait; then nothing has been sent. Raises as `send`."""
         ...
 
