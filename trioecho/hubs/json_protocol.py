@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -147,27 +148,26 @@ class JsonReader:
         self._begun = bytearray()
         self._max_size = max_size
 
-    def feed(self, transfer: bytes) -> list[Message]:
-        if not self._begun and len(transfer) <= self._max_size and transfer.find(SEPARATOR) == len(transfer) - 1:
+    def feed(self, transfer: bytes) -> Iterable[Message]:
+        size = len(transfer)
+        if not self._begun and 0 < size <= self._max_size and transfer.find(SEPARATOR) == size - 1:
             # One message, whole: the usual case.
-            message = _parse(transfer[:-1]) if transfer else None
-            return [] if message is None else [message]
+            message = _parse(transfer[:-1])
+            return () if message is None else (message,)
+        return self._cut(transfer)
+
+    def _cut(self, transfer: bytes) -> Iterator[Message]:
         pieces = transfer.split(SEPARATOR)
-        messages = []
         for piece in pieces[:-1]:
+            self._check(len(self._begun) + len(piece))
+            whole = piece
             if self._begun:
-                self._check(len(self._begun) + len(piece))
                 whole = bytes(self._begun + piece)
                 self._begun = bytearray()
-            else:
-                self._check(len(piece))
-                whole = piece
             if (message := _parse(whole)) is not None:
-                messages.append(message)
-        if pieces[-1]:
-            self._check(len(self._begun) + len(pieces[-1]))
-            self._begun += pieces[-1]
-        return messages
+                yield message
+        self._check(len(self._begun) + len(pieces[-1]))
+        self._begun += pieces[-1]
 
     def _check(self, size: int) -> None:
         if size > self._max_size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -155,43 +156,43 @@ class MessagePackReader:
         self._begun = bytearray()
         self._max_size = max_size
 
-    def feed(self, transfer: bytes) -> list[Message]:
-        data: bytes | bytearray = transfer
+    def feed(self, transfer: bytes) -> Iterator[Message]:
+        data = transfer
         if self._begun:
             self._begun += transfer
-            data = self._begun
-        messages = []
+            if not self._whole():
+                return
+            data = bytes(self._begun)
+            self._begun = bytearray()
         at, end = 0, len(data)
         while at < end:
-            size = shift = 0
-            first = at
-            while True:
-                if at == end:
-                    return self._wait_for_more(data, first, messages)
-                byte = data[at]
-                at += 1
-                size |= (byte & 0x7F) << shift
-                if byte < 0x80:
-                    break
-                shift += 7
-                if shift == 7 * LONGEST_LENGTH:
-                    raise BadMessage(f"A length of more than {LONGEST_LENGTH} bytes was received.")
-            if size > self._max_size:
-                raise BadMessage(f"A message of more than {self._max_size} bytes was received.")
-            if end - at < size:
-                return self._wait_for_more(data, first, messages)
-            if (message := _parse(bytes(data[at : at + size]))) is not None:
-                messages.append(message)
-            at += size
-        if self._begun:
-            self._begun = bytearray()
-        return messages
+            head = self._length(data, at)
+            if head is None or end - head[1] < head[0]:
+                self._begun = bytearray(data[at:])
+                return
+            at = head[1] + head[0]
+            if (message := _parse(data[head[1] : at])) is not None:
+                yield message
 
-    def _wait_for_more(
-        self, data: bytes | bytearray, first: int, messages: list[Message]
-    ) -> list[Message]:
-        self._begun = bytearray(data[first:])
-        return messages
+    def _whole(self) -> bool:
+        """Whether the message that has begun is there."""
+        head = self._length(self._begun, 0)
+        return head is not None and len(self._begun) - head[1] >= head[0]
+
+    def _length(self, data: bytes | bytearray, at: int) -> tuple[int, int] | None:
+        """Return a message's size and where it begins behind its length; None where the length is cut off."""
+        size = shift = 0
+        for byte in data[at : at + LONGEST_LENGTH]:
+            at += 1
+            size |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if size > self._max_size:
+                    raise BadMessage(f"A message of more than {self._max_size} bytes was received.")
+                return size, at
+            shift += 7
+        if shift == 7 * LONGEST_LENGTH:
+            raise BadMessage(f"A length of more than {LONGEST_LENGTH} bytes was received.")
+        return None
 
 
 def _framed(message: bytes) -> bytes:

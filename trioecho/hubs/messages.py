@@ -5,6 +5,7 @@ Arguments, items and results stay encoded (`msgspec.Raw`) until it is known whic
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -141,9 +142,10 @@ class HubProtocol(Protocol):
 class Reader(Protocol):
     """Cuts one connection's transfers into messages; a message may begin in one and end in another."""
 
-    def feed(self, transfer: bytes) -> list[Message]:
-        """Return the messages that are whole now. Messages of types that are unknown are left out.
+    def feed(self, transfer: bytes) -> Iterable[Message]:
+        """Iterate over the messages that are whole now, to the end, before the next transfer is fed.
 
-        Raises `BadMessage`.
+        Each is parsed when it is asked for. Messages of types that are unknown are left out. Raises `BadMessage`,
+        the iteration too.
         """
         ...
