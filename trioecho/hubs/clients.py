@@ -28,7 +28,13 @@ class Target(Protocol):
         """
         ...
 
-    async def invoke(self, name: str, *arguments: Any, type: builtins.type[R] = ...) -> R:
+    @typing.overload
+    async def invoke(self, name: str, *arguments: Any) -> Any: ...
+
+    @typing.overload
+    async def invoke(self, name: str, *arguments: Any, type: builtins.type[R]) -> R: ...
+
+    async def invoke(self, name: str, *arguments: Any, type: Any = Any) -> Any:
         """Call the method `name` of one client and return what it answers, as a `type`.
 
         Only for ``client(id)`` and ``caller``; else `TypeError`. Waits as long as the client takes: use

@@ -42,6 +42,25 @@ class OutgoingCall(Mapping[str, bytes]):
         return len(self._protocols)
 
 
+class OutgoingArguments(Mapping[str, bytes]):
+    """The arguments of a call of one client: by protocol, encoded when asked for."""
+
+    __slots__ = ("_arguments", "_protocols")
+
+    def __init__(self, arguments: tuple[Any, ...], protocols: tuple[str, ...]) -> None:
+        self._arguments = arguments
+        self._protocols = protocols
+
+    def __getitem__(self, protocol: str) -> bytes:
+        return PROTOCOLS[protocol].value(self._arguments)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._protocols)
+
+    def __len__(self) -> int:
+        return len(self._protocols)
+
+
 class EncodedCall:
     """A call that came encoded over a backplane."""
 
