@@ -1,1 +1,30 @@
 """Hubs: remote calls, groups and fallback transports for SignalR's clients."""
+
+from trioecho.hubs.backplane import Address, Backplane, Local, LocalBackplane, NoConnection, Result
+from trioecho.hubs.clients import Clients, HubClients, Target
+from trioecho.hubs.connection import Connection, Reattached
+from trioecho.hubs.exceptions import HubException
+from trioecho.hubs.groups import Groups, OwnGroups
+from trioecho.hubs.hub import Hub
+from trioecho.hubs.hub_options import HubOptions
+from trioecho.hubs.server import HubServer
+
+__all__ = [
+    "Address",
+    "Backplane",
+    "Clients",
+    "Connection",
+    "Groups",
+    "Hub",
+    "HubClients",
+    "HubException",
+    "HubOptions",
+    "HubServer",
+    "Local",
+    "LocalBackplane",
+    "NoConnection",
+    "OwnGroups",
+    "Reattached",
+    "Result",
+    "Target",
+]
