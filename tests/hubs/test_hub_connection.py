@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 import trio.testing
-
 from hubs.memory_connection import JsonClient, running, settled
+
 from trioecho.hubs import Hub, HubException, HubOptions, HubServer, Target
 
 

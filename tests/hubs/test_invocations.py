@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-
 from hubs.memory_connection import JsonClient, running, settled
+
 from trioecho.hubs import Hub, HubException, HubOptions, HubServer, Target
 
 
@@ -126,19 +126,31 @@ async def test_a_call_without_an_id_is_not_answered() -> None:
 @pytest.mark.parametrize(
     ("target", "arguments", "error"),
     [
-        ("Nowhere", [], "Failed to invoke 'Nowhere' due to an error on the server. HubException: Method does"),
+        (
+            "Nowhere",
+            [],
+            "Failed to invoke 'Nowhere' due to an error on the server. HubException: Method does",
+        ),
         ("_secret", [], "Method does not exist"),
         ("__init__", [], "Method does not exist"),
         ("life", [], "Method does not exist"),
         ("close", [], "Method does not exist"),
         ("x" * 5000, [], "Method does not exist"),
-        ("Echo", [], "Failed to invoke 'Echo' because of its arguments: Expected `array` of at least length 1"),
+        (
+            "Echo",
+            [],
+            "Failed to invoke 'Echo' because of its arguments: Expected `array` of at least length 1",
+        ),
         ("Echo", [5], "Expected `str`, got `int`"),
         ("Echo", ["a", "b"], "at most length 1"),
         ("Refuse", ["no"], "An unexpected error occurred invoking 'Refuse' on the server. HubException: no"),
         ("Fail", ["secret"], "An unexpected error occurred invoking 'Fail' on the server."),
         ("Unsendable", [], "An unexpected error occurred invoking 'Unsendable' on the server."),
-        ("Count", [3], "The client attempted to invoke the streaming 'Count' method with a non-streaming invocation."),
+        (
+            "Count",
+            [3],
+            "The client attempted to invoke the streaming 'Count' method with a non-streaming invocation.",
+        ),
         ("Total", [], "it takes 1 streams from the client, not 0"),
     ],
 )
@@ -210,7 +222,9 @@ async def test_a_flood_of_calls_is_read_no_further_and_nothing_of_it_is_lost() -
         assert gate.told == list(range(500))
 
 
-async def test_a_flood_that_never_ends_ends_its_own_connection(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_flood_that_never_ends_ends_its_own_connection(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with hub(waiting_invocations=5, client_timeout=4) as it:
         client, other = await it.client("a"), await it.client("b")
         for number in range(500):
@@ -323,7 +337,9 @@ async def test_there_are_only_so_many_streams() -> None:
         await client.hear()
         assert await stream(client, "count", 1) == ([0], None)
         for number in range(4):
-            client.say(type=1, invocationId=f"u{number}", target="hoard", arguments=[], streamIds=[f"s{number}"])
+            client.say(
+                type=1, invocationId=f"u{number}", target="hoard", arguments=[], streamIds=[f"s{number}"]
+            )
         assert "3 streams already" in (await client.hear())["error"]
 
 

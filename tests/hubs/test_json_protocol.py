@@ -102,6 +102,11 @@ def test_what_is_no_message_is_told_apart(data: bytes) -> None:
 def test_a_message_has_a_largest_size_however_it_comes() -> None:
     small = b'{"type":1,"target":"a","arguments":["%b"]}\x1e' % (b"x" * 900)
     assert len(parsed(small * 3)) == 3
-    for transfers in ([b"x" * 1001], [b"x" * 600] * 2, [b"x" * 1001 + b"\x1e"], [b"x" * 600, b"x" * 600 + b"\x1e"]):
+    for transfers in (
+        [b"x" * 1001],
+        [b"x" * 600] * 2,
+        [b"x" * 1001 + b"\x1e"],
+        [b"x" * 600, b"x" * 600 + b"\x1e"],
+    ):
         with pytest.raises(BadMessage, match="more than 1000 bytes"):
             parsed(*transfers)

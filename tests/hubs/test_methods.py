@@ -33,7 +33,9 @@ class Example(Mixin, Hub[Target]):
     async def counted(self, to: int) -> AsyncIterator[int]:
         return self.count(to)
 
-    async def total(self, first: int, numbers: AsyncIterator[int], other: AsyncIterable[str], last: int = 9) -> int:
+    async def total(
+        self, first: int, numbers: AsyncIterator[int], other: AsyncIterable[str], last: int = 9
+    ) -> int:
         return first + last
 
     def plain(self) -> None: ...
@@ -74,7 +76,9 @@ def test_case_and_underscores_do_not_matter(name: str) -> None:
     assert find(name).name == "get_user"
 
 
-@pytest.mark.parametrize("name", ["_private", "private", "_get_user", "__init__", "__class__", "life", "Life"])
+@pytest.mark.parametrize(
+    "name", ["_private", "private", "_get_user", "__init__", "__class__", "life", "Life"]
+)
 def test_private_names_and_those_of_the_hub_cannot_be_called(name: str) -> None:
     assert METHODS.find(name) is None
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-
 from hubs.memory_connection import JsonClient, running, settled
+
 from trioecho.hubs import Hub, HubOptions, HubServer, Target
 from trioecho.hubs.messages import ABSENT, Ack, BadMessage, Completion, Invocation, Ping, Sequence
 from trioecho.hubs.stateful import ReceivedMessages, SentMessages

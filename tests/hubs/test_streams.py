@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
-
 from hubs.memory_connection import settled
+
 from trioecho.hubs import HubException
 from trioecho.hubs.streams import Upload
 
