@@ -35,6 +35,6 @@ async def test_a_hub_knows_its_connection_and_keeps_what_belongs_to_it() -> None
 
 def test_in_init_there_is_no_connection_yet() -> None:
     hub = Knowing()
-    for name in ("connection_id", "user", "nursery", "request", "transport", "groups"):
-        with pytest.raises(RuntimeError, match="when life\\(\\) is entered"):
+    for name in ("connection_id", "user", "nursery", "request", "transport", "groups", "clients"):
+        with pytest.raises(RuntimeError, match=r"when life\(\) is entered"):
             getattr(hub, name)

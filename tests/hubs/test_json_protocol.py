@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import uuid
 
 import msgspec
@@ -79,9 +80,10 @@ def test_every_message_is_understood_with_its_type_anywhere() -> None:
 
 @given(st.lists(st.integers(0, 120), max_size=6))
 def test_messages_may_be_cut_anywhere(cuts: list[int]) -> None:
-    stream = b'{"type":6}\x1e{"type":1,"target":"a\xc3\xa4","arguments":["\xe2\x82\xac"]}\x1e{"type":8,"sequenceId":1}\x1e'
+    stream = b'{"type":6}\x1e{"type":1,"target":"a\xc3\xa4","arguments":["\xe2\x82\xac"]}\x1e'
+    stream += b'{"type":8,"sequenceId":1}\x1e'
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    pieces = [stream[begin:end] for begin, end in zip(places, places[1:], strict=False)]
+    pieces = [stream[begin:end] for begin, end in itertools.pairwise(places)]
     assert parsed(*pieces) == [Ping(), Invocation(None, "aä", msgspec.Raw('["€"]'.encode()), []), Ack(1)]
 
 
@@ -91,8 +93,19 @@ def test_unknown_types_are_left_out() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"\x1e", b"{}\x1e", b"[]\x1e", b'{"type":1}\x1e', b'{"type":4,"target":"a"}\x1e', b'{"type":2}\x1e']
-    + [b'{"type":8}\x1e', b'{"type":1,"target":5}\x1e', b'{"type":"1"}\x1e', b'{"type":6}}\x1e', b"\xff\x1e"],
+    [
+        b"\x1e",
+        b"{}\x1e",
+        b"[]\x1e",
+        b'{"type":1}\x1e',
+        b'{"type":4,"target":"a"}\x1e',
+        b'{"type":2}\x1e',
+        b'{"type":8}\x1e',
+        b'{"type":1,"target":5}\x1e',
+        b'{"type":"1"}\x1e',
+        b'{"type":6}}\x1e',
+        b"\xff\x1e",
+    ],
 )
 def test_what_is_no_message_is_told_apart(data: bytes) -> None:
     with pytest.raises(BadMessage):

@@ -1,8 +1,9 @@
-"""Hub messages in MessagePack: the bytes of the specification, and what is cut out of transfers however they are cut."""
+"""Hub messages in MessagePack: the specification's bytes, and what is cut out of transfers however they are cut."""
 
 from __future__ import annotations
 
 import datetime
+import itertools
 from typing import Any
 
 import msgspec
@@ -85,7 +86,7 @@ ALL = (
 def test_every_message_is_understood_cut_anywhere(cuts: list[int]) -> None:
     stream = framed(*ALL)
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    pieces = [stream[begin:end] for begin, end in zip(places, places[1:], strict=False)]
+    pieces = [stream[begin:end] for begin, end in itertools.pairwise(places)]
     assert parsed(*pieces) == [
         Invocation(None, "Say", msgspec.Raw(pack([1])), []),
         Invocation("1", "Say", msgspec.Raw(pack([1])), ["2"]),

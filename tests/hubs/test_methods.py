@@ -134,7 +134,7 @@ def test_names_that_clients_cannot_tell_apart_are_refused() -> None:
         async def get_user(self) -> None: ...
         async def getUser(self) -> None: ...  # noqa: N802
 
-    with pytest.raises(TypeError, match="get_?[uU]ser and get_?[uU]ser, which clients cannot tell apart"):
+    with pytest.raises(TypeError, match=r"get_?[uU]ser and get_?[uU]ser, which clients cannot tell apart"):
         Methods(Twice, Hub)
 
 

@@ -83,7 +83,7 @@ def client_methods(hub: type, base: type) -> dict[str, ClientMethod] | None:
     Raises `TypeError` for a method of it that is no ``async def``.
     """
     protocol = _protocol_of(hub, base)
-    if protocol is None or protocol is Target or not isinstance(protocol, type):
+    if protocol in (None, Any, Target) or not isinstance(protocol, type):
         return None
     methods = {}
     for name in dir(protocol):

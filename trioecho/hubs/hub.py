@@ -53,12 +53,14 @@ class Hub(Generic[T]):
     @property
     def clients(self) -> HubClients[T]:
         """Whom to call: `caller`, `others`, and all that `HubServer.clients` has."""
-        return HubClients(self._server, self._server.client_methods, self._connected.id)
+        connection = self._connected
+        return HubClients(self._server, self._server.client_methods, connection.id)
 
     @property
     def groups(self) -> OwnGroups:
         """The groups of this connection."""
-        return OwnGroups(self._server, self._connected)
+        connection = self._connected
+        return OwnGroups(self._server, connection)
 
     @property
     def nursery(self) -> trio.Nursery:
