@@ -1,0 +1,1 @@
+"""Hubs: remote calls, groups and fallback transports for SignalR's clients."""

@@ -1,0 +1,340 @@
+"""The calls of one client: in their order, so many at once, each in a cancel scope of its own.
+
+One task works them off, and more where `parallel_invocations` has it. Calls that stream, in either direction, begin in
+their turn and then have a task each, so that a long stream holds nothing up.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from trioecho._protocol.untrusted import in_quotes
+from trioecho.hubs.exceptions import HubException, cause_of, invocation_failed, stream_failed
+from trioecho.hubs.messages import BadMessage, Invocation
+from trioecho.hubs.methods import Method, Methods
+from trioecho.hubs.streams import Upload
+
+if TYPE_CHECKING:
+    from trioecho.hubs.hub import Hub
+    from trioecho.hubs.hub_connection import HubConnection
+    from trioecho.hubs.hub_options import HubOptions
+
+logger = logging.getLogger("trioecho.hubs")
+
+CANCELLED = "The invocation was cancelled."
+
+LONGEST_TARGET = 100
+"""Characters of an unknown method's name that its caller is told again."""
+
+
+class Call:
+    """One call that waits or runs."""
+
+    __slots__ = ("arguments", "failure", "invocation", "method", "scope", "uploads")
+
+    arguments: msgspec.Struct
+    """Set when its turn has come."""
+
+    def __init__(self, invocation: Invocation, method: Method | None, failure: str | None) -> None:
+        self.invocation = invocation
+        self.method = method
+        self.failure = failure
+        """What its caller is told instead of running it."""
+        self.scope: trio.CancelScope | None = None
+        self.uploads: list[Upload] = []
+
+
+class Invocations:
+    """All calls of one connection. `add` is the reader's, `work` the connection's task's."""
+
+    __slots__ = (
+        "_beside",
+        "_by_id",
+        "_closed",
+        "_connection",
+        "_hub",
+        "_idle",
+        "_methods",
+        "_nursery",
+        "_options",
+        "_room",
+        "_uploads",
+        "_waiting",
+        "_workers",
+    )
+
+    def __init__(
+        self, connection: HubConnection, hub: Hub[Any], methods: Methods, options: HubOptions
+    ) -> None:
+        self._connection = connection
+        self._hub = hub
+        self._methods = methods
+        self._options = options
+        self._waiting: deque[Call] = deque()
+        self._by_id: dict[str, Call] = {}
+        self._uploads: dict[str, Upload] = {}
+        self._idle: list[trio.lowlevel.Task] = []
+        self._workers = 0
+        self._beside = 0
+        self._room: trio.Event | None = None
+        self._nursery: trio.Nursery | None = None
+        self._closed = False
+
+    async def add(self, invocation: Invocation) -> None:
+        """Let a call wait for its turn. Waits itself where too many do; a checkpoint only then.
+
+        Raises `BadMessage` where that takes too long, or where an id is used twice.
+        """
+        while len(self._waiting) >= self._options.waiting_invocations and not self._closed:
+            await self._wait_for_room()
+        if self._closed:
+            return
+        call = self._call(invocation)
+        id = invocation.id
+        if id is not None:
+            if id in self._by_id:
+                raise BadMessage("An invocation has the id of one that has not ended.")
+            self._by_id[id] = call
+        self._waiting.append(call)
+        if self._idle:
+            trio.lowlevel.reschedule(self._idle.pop())
+        elif 0 < self._workers < self._options.parallel_invocations:
+            self._hire()
+
+    async def item(self, id: str, item: msgspec.Raw) -> None:
+        """Give an item to the method that takes the upload `id`; waits for room, and is a checkpoint only then."""
+        upload = self._uploads.get(id)
+        if upload is None:
+            return
+        try:
+            value = self._connection.protocol.parse(item, upload.kind)
+        except msgspec.DecodeError as error:
+            upload.end(f"An item of the stream is not what it should be: {error}.")
+            return
+        with trio.move_on_after(self._options.client_timeout) as patience:
+            await upload.put(value)
+        if patience.cancelled_caught:
+            upload.end("The stream was not taken in time.")
+
+    def end_upload(self, id: str, error: str | None) -> bool:
+        """End an upload as its client says. Returns whether there is one with this id."""
+        upload = self._uploads.pop(id, None)
+        if upload is None:
+            return False
+        upload.end(error)
+        return True
+
+    def cancel(self, id: str) -> None:
+        """Cancel a call, whether it runs or waits. One that has ended is none."""
+        call = self._by_id.get(id)
+        if call is None:
+            return
+        if call.scope is not None:
+            call.scope.cancel()
+        elif call.failure is None:
+            call.failure = CANCELLED
+
+    def close(self) -> None:
+        """Begin no more, and cancel those that run."""
+        self._closed = True
+        self._waiting.clear()
+        for call in tuple(self._by_id.values()):
+            if call.scope is not None:
+                call.scope.cancel()
+        for upload in tuple(self._uploads.values()):
+            upload.close()
+        self._make_room()
+
+    async def work(self, nursery: trio.Nursery) -> None:
+        """Work calls off until it is cancelled; more workers, and calls that stream, are started in `nursery`."""
+        self._nursery = nursery
+        self._workers = 1
+        for _ in range(min(self._options.parallel_invocations, len(self._waiting)) - 1):
+            self._hire()
+        await self._work()
+
+    def _hire(self) -> None:
+        assert self._nursery is not None
+        self._workers += 1
+        self._nursery.start_soon(self._work)
+
+    async def _work(self) -> None:
+        while True:
+            while not self._waiting:
+                await self._park()
+            call = self._waiting.popleft()
+            if self._room is not None:
+                self._make_room()
+            method = call.method
+            if call.failure is not None or method is None:
+                await self._refuse(call, call.failure or "")
+                continue
+            try:
+                call.arguments = self._connection.protocol.parse(call.invocation.arguments, method.arguments)
+            except msgspec.DecodeError as error:
+                target = call.invocation.target
+                await self._refuse(call, f"Failed to invoke '{target}' because of its arguments: {error}.")
+                continue
+            if method.streams or method.uploads:
+                if self._beside >= self._options.max_streams:
+                    await self._refuse(call, self._too_many_streams(call.invocation.target))
+                else:
+                    assert self._nursery is not None
+                    self._beside += 1
+                    self._nursery.start_soon(self._run_beside, call, method)
+            else:
+                await self._run(call, method)
+
+    async def _park(self) -> None:
+        task = trio.lowlevel.current_task()
+        self._idle.append(task)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._idle.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def _run(self, call: Call, method: Method) -> None:
+        """Run a call that returns one value, or nothing, and tell its caller."""
+        protocol, id = self._connection.protocol, call.invocation.id
+        answer: bytes | None = None
+        try:
+            if id is None:
+                await method.call(self._hub, call.arguments, call.uploads)
+            else:
+                call.scope = trio.CancelScope()
+                with call.scope:
+                    result = await method.call(self._hub, call.arguments, call.uploads)
+                    answer = protocol.completion(id) if method.void else protocol.result(id, result)
+        except Exception as error:
+            text = self._failure(call, method, error, begun=False)
+            answer = None if id is None else protocol.failure(id, text)
+        if id is not None:
+            del self._by_id[id]
+            await self._connection.answer(answer or protocol.failure(id, CANCELLED))
+
+    async def _run_beside(self, call: Call, method: Method) -> None:
+        try:
+            if method.streams:
+                await self._run_stream(call, method)
+            else:
+                await self._run(call, method)
+        finally:
+            self._beside -= 1
+            self._let_go(call)
+
+    async def _run_stream(self, call: Call, method: Method) -> None:
+        """Run a call that returns a stream, and send its items as they come. Cancelled by its caller, it has ended."""
+        protocol, id = self._connection.protocol, call.invocation.id
+        assert id is not None
+        begun = False
+        answer = protocol.completion(id)
+        try:
+            call.scope = trio.CancelScope()
+            with call.scope:
+                stream = method.call(self._hub, call.arguments, call.uploads)
+                if not method.generator:
+                    stream = await stream
+                try:
+                    async for item in stream:
+                        data = protocol.item(id, item)
+                        begun = True
+                        if not await self._connection.answer(data):
+                            return
+                finally:
+                    if hasattr(stream, "aclose"):
+                        await stream.aclose()
+        except Exception as error:
+            answer = protocol.failure(id, self._failure(call, method, error, begun=begun))
+        finally:
+            del self._by_id[id]
+        await self._connection.answer(answer)
+
+    async def _refuse(self, call: Call, failure: str) -> None:
+        id = call.invocation.id
+        self._let_go(call)
+        if id is not None:
+            del self._by_id[id]
+            await self._connection.answer(self._connection.protocol.failure(id, failure))
+
+    def _call(self, invocation: Invocation) -> Call:
+        method = self._methods.find(invocation.target)
+        failure = self._fault(invocation, method)
+        call = Call(invocation, method, failure)
+        if failure is None and method is not None:
+            for id, (_, kind) in zip(invocation.streams, method.uploads, strict=True):
+                if id in self._uploads:
+                    raise BadMessage("A stream has the id of one that has not ended.")
+                upload = self._uploads[id] = Upload(kind, self._options.stream_buffer)
+                call.uploads.append(upload)
+        return call
+
+    def _fault(self, invocation: Invocation, method: Method | None) -> str | None:
+        """Return what its caller is told of a call that cannot be run; None where nothing is wrong yet."""
+        target = invocation.target
+        if method is None:
+            name = target[:LONGEST_TARGET]
+            return f"Failed to invoke '{name}' due to an error on the server. HubException: Method does not exist."
+        if method.streams and not invocation.streaming:
+            return (
+                f"The client attempted to invoke the streaming '{target}' method with a non-streaming invocation."
+            )
+        if invocation.streaming and not method.streams:
+            return (
+                f"The client attempted to invoke the non-streaming '{target}' method with a streaming invocation."
+            )
+        if len(invocation.streams) != len(method.uploads):
+            return (
+                f"Failed to invoke '{target}': it takes {len(method.uploads)} streams from the client, "
+                f"not {len(invocation.streams)}."
+            )
+        if len(self._uploads) + len(method.uploads) > self._options.max_streams and method.uploads:
+            return self._too_many_streams(target)
+        return None
+
+    def _too_many_streams(self, target: str) -> str:
+        return f"Failed to invoke '{target}': this client has {self._options.max_streams} streams already."
+
+    def _failure(self, call: Call, method: Method, error: Exception, *, begun: bool) -> str:
+        """Return what its caller is told of an exception, and log what is none of the client's doing."""
+        target = call.invocation.target
+        cause = cause_of(error)
+        if not isinstance(cause, HubException) and not self._connection.over:
+            logger.error(
+                "%s.%s failed, called by %s",
+                type(self._hub).__name__,
+                method.name,
+                in_quotes(self._connection.id),
+                exc_info=error,
+            )
+        detailed = self._options.detailed_errors
+        return stream_failed(error, detailed) if begun else invocation_failed(target, error, detailed)
+
+    def _let_go(self, call: Call) -> None:
+        for upload in call.uploads:
+            upload.close()
+        for id in call.invocation.streams:
+            if self._uploads.get(id) in call.uploads:
+                del self._uploads[id]
+
+    async def _wait_for_room(self) -> None:
+        self._room = trio.Event()
+        limit = self._options.client_timeout
+        with trio.move_on_after(limit if limit < math.inf else math.inf):
+            await self._room.wait()
+            return
+        raise BadMessage(f"More than {self._options.waiting_invocations} invocations wait for their turn.")
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+
