@@ -23,7 +23,7 @@ LAYERS = (
     {"_websocket"},
     {"_server"},
     {"live", "testing", "task_tree", "pictures", "_process"},
-    {"client"},
+    {"client", "hubs"},
     {"cli"},
     {"__main__"},
 )
