@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import trustme
 from loads import Group, Load
 
 SERVERS = Path(__file__).parent / "servers"
@@ -138,8 +139,10 @@ def node_modules() -> Path:
     return cache / "node_modules"
 
 
-def command(contender: Contender, load: Load, certificate: Path | None) -> tuple[list[str], dict[str, str]]:
-    """The command that starts a contender for `load`, and its environment."""
+def command(
+    contender: Contender, load: Load, certificate: Path | None, *options: str
+) -> tuple[list[str], dict[str, str]]:
+    """The command that starts a contender for `load`, and its environment; `options` are more of the contract's."""
     program = str(SERVERS / contender.program_for(load))
     environment = dict(os.environ)
     deflate = ["--deflate"] if load.extension else []
@@ -150,7 +153,18 @@ def command(contender: Contender, load: Load, certificate: Path | None) -> tuple
     paths = [str(REPOSITORY), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     tls = ["--certificate", str(certificate)] if certificate else []
-    return [sys.executable, program, *contender.arguments, *tls, *deflate], environment
+    return [sys.executable, program, *contender.arguments, *tls, *deflate, *options], environment
+
+
+@contextmanager
+def certificates() -> Iterator[tuple[Path, Path]]:
+    """The server's PEM file and its authority's, made for this run."""
+    with tempfile.TemporaryDirectory() as folder:
+        authority = trustme.CA()
+        server, ca = Path(folder) / "server.pem", Path(folder) / "authority.pem"
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(server)
+        authority.cert_pem.write_to_path(ca)
+        yield server, ca
 
 
 @contextmanager
@@ -166,18 +180,29 @@ def pinned(core: int) -> Iterator[None]:
 
 @contextmanager
 def running(
-    contender: Contender, load: Load, core: int, certificate: Path | None = None
+    contender: Contender,
+    load: Load,
+    core: int,
+    certificate: Path | None = None,
+    *options: str,
+    stderr_is_read: bool = True,
 ) -> Iterator[tuple[int, int]]:
-    """A contender's process id and port while it runs on `core` for `load`.
+    """A contender's process id and port while it runs on `core` for `load`; `options` are more of the contract's.
+
+    Its stderr goes into a file, or, with `stderr_is_read` false, into a pipe from which nobody reads.
 
     Raises StartError if it does not print a port within `START_TIMEOUT`. Whatever is raised inside gets a note with the
-    end of what the contender wrote to stderr.
+    end of what the contender wrote to that file.
     """
-    arguments, environment = command(contender, load, certificate)
+    arguments, environment = command(contender, load, certificate, *options)
     with tempfile.TemporaryFile() as errors:
         with pinned(core):
             process = subprocess.Popen(
-                arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+                arguments,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors if stderr_is_read else subprocess.PIPE,
             )
         try:
             port = first_line(process)
@@ -207,5 +232,6 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()

@@ -3,7 +3,7 @@
 import itertools
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from prebuilt import handshake_pool
@@ -28,26 +28,35 @@ class Opener:
     """Opens connections to the contender on `port`, one after the other.
 
     `protocol` is `ws` or `tcp` (no handshake); `authority` is the PEM file of the CA to trust, which means TLS;
-    `extension` is what to offer, and has to be agreed on.
+    `extension` is what to offer, and has to be agreed on. The connections come from the addresses of `sources` in turn,
+    and each may take `patience` seconds.
     """
 
     def __init__(
-        self, port: int, *, protocol: str, authority: str | None = None, extension: str = ""
+        self,
+        port: int,
+        *,
+        protocol: str,
+        authority: str | None = None,
+        extension: str = "",
+        sources: Sequence[str] = SOURCES,
+        patience: float = PATIENCE,
     ) -> None:
         self._port = port
         self._extension = extension.partition(";")[0].encode()
         self._handshakes = itertools.cycle(handshake_pool(port, extension)) if protocol == "ws" else None
         self._tls = ssl.create_default_context(cafile=authority) if authority else None
-        self._sources: Iterator[str] = itertools.cycle(SOURCES)
+        self._sources: Iterator[str] = itertools.cycle(sources)
+        self._patience = patience
 
     def open(self) -> socket.socket:
-        """One open connection, blocking with `PATIENCE` as its timeout.
+        """One open connection, blocking with `patience` as its timeout.
 
         Raises ContenderError if the handshake is refused or wrong, OSError if the connection cannot be made.
         """
         connection = socket.socket()
         try:
-            connection.settimeout(PATIENCE)
+            connection.settimeout(self._patience)
             connection.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             connection.bind((next(self._sources), 0))
             connection.connect((HOST, self._port))

@@ -10,15 +10,12 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import trustme
 from chart import draw, draw_five
-from contenders import CONTENDERS, REPOSITORY, Contender, StartError, pinned, running
+from contenders import CONTENDERS, REPOSITORY, Contender, StartError, certificates, pinned, running
 from loads import LOADS, Load
 from machine import cores, description, versions, warnings
 from report import markdown, replaced, section
@@ -66,17 +63,6 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if options.publish and not options.render and (options.only or options.contender):
         parser.error("--publish is for a whole run: leave out --only and --contender")
     return options
-
-
-@contextmanager
-def certificates() -> Iterator[tuple[Path, Path]]:
-    """The server's PEM file and its authority's, made for this run."""
-    with tempfile.TemporaryDirectory() as folder:
-        authority = trustme.CA()
-        server, ca = Path(folder) / "server.pem", Path(folder) / "authority.pem"
-        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(server)
-        authority.cert_pem.write_to_path(ca)
-        yield server, ca
 
 
 def allow_descriptors(load: Load) -> bool:

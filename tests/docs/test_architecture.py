@@ -23,7 +23,7 @@ LAYERS = (
     {"_websocket"},
     {"_server"},
     {"live", "testing", "task_tree", "pictures", "_process"},
-    {"client"},
+    {"client", "hubs"},
     {"cli"},
     {"__main__"},
 )
@@ -45,7 +45,7 @@ CALLED_DOWN = ("_protocol", "_wire", "_http", "_websocket")
 
 TESTS = Path(__file__).parents[1]
 
-OF_BEHAVIOUR = {"benchmark", "docs", "examples", "judges", "page", "promises"}
+OF_BEHAVIOUR = {"attacks", "benchmark", "docs", "examples", "judges", "page", "promises"}
 """The folders of tests that follow a promise, a page, a document, an example or a judge, and no source file."""
 
 WITHOUT_TESTS: set[str] = set()

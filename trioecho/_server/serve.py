@@ -90,7 +90,7 @@ async def serve(
                 service.poller = Poller()
                 poller_nursery.start_soon(service.poller.run)
             try:
-                async with trio.open_nursery() as nursery:
+                async with service.groups_running(), trio.open_nursery() as nursery:
                     server = service.server = Server(service, opened, encrypted=ssl_context is not None)
                     task_status.started(server)
                     with server._accepting:

@@ -4,7 +4,16 @@ import asyncio
 
 import uvloop
 from aiohttp import WSMsgType, web
-from contract import DEFLATE, HOST, MAX_MESSAGE_SIZE, announce
+from contract import (
+    DEFLATE,
+    FOLDER,
+    HOST,
+    LOG,
+    MAX_MESSAGE_SIZE,
+    announce,
+    log_to_stderr,
+    tls_from_arguments,
+)
 
 
 async def echo(request: web.Request) -> web.WebSocketResponse:
@@ -20,13 +29,23 @@ async def echo(request: web.Request) -> web.WebSocketResponse:
     return ws
 
 
+async def take_body(request: web.Request) -> web.Response:
+    """Read a body."""
+    await request.read()
+    return web.Response(status=204)
+
+
 async def main() -> None:
     """Serve until ended."""
+    log_to_stderr()
     app = web.Application()
     app.router.add_get("/ws", echo)
-    runner = web.AppRunner(app, access_log=None)
+    if FOLDER is not None:
+        app.router.add_static("/files", FOLDER)
+        app.router.add_post("/bodies", take_body)
+    runner = web.AppRunner(app) if LOG else web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, HOST, 0).start()
+    await web.TCPSite(runner, HOST, 0, ssl_context=tls_from_arguments()).start()
     announce(runner.addresses[0][1])
     await asyncio.Event().wait()
 

@@ -5,14 +5,18 @@ it is ready, and echoes until it is ended. It echoes every WebSocket message at 
 compression, with its library's own keep-alive defaults, and takes messages up to `MAX_MESSAGE_SIZE`. Started with
 `--certificate FILE` it speaks TLS with the key and chain in that PEM file; started with `--deflate` it agrees on
 permessage-deflate and compresses every message, however short, with `WINDOW_BITS`, `LEVEL` and `MEMORY_LEVEL` as far as
-its library lets these be set.
+its library lets these be set. Started with `--log` it writes its library's log, INFO and above, to stderr. Started with
+`--http FOLDER` it also answers plain HTTP, if its library does: a GET of `/files/NAME` with the file of that name in
+FOLDER, and a POST to `/bodies` with nothing, once it has read the body.
 
 Those for broadcasts send every message that comes on any connection whole and in order to all connections, also to the
 one that it came on, instead of echoing it, and speak no TLS.
 """
 
+import logging
 import ssl
 import sys
+from pathlib import Path
 
 HOST = "127.0.0.1"
 
@@ -22,6 +26,16 @@ MAX_MESSAGE_SIZE = 2 * 2**20
 #: zlib's parameters, and whether to use them.
 WINDOW_BITS, LEVEL, MEMORY_LEVEL = 12, 6, 5
 DEFLATE = "--deflate" in sys.argv
+
+#: Whether to write the library's log, and the folder to serve by plain HTTP, if any.
+LOG = "--log" in sys.argv
+FOLDER = Path(sys.argv[sys.argv.index("--http") + 1]) if "--http" in sys.argv else None
+
+
+def log_to_stderr() -> None:
+    """Write the library's log to stderr if the command line says so."""
+    if LOG:
+        logging.basicConfig(level=logging.INFO)
 
 
 def announce(port: int) -> None:

@@ -5,8 +5,10 @@ from functools import partial
 import trio
 from contract import (
     DEFLATE,
+    FOLDER,
     HOST,
     LEVEL,
+    LOG,
     MAX_MESSAGE_SIZE,
     MEMORY_LEVEL,
     WINDOW_BITS,
@@ -15,6 +17,7 @@ from contract import (
 )
 
 import trioecho
+from trioecho._process.logs import configure_logging
 
 
 async def echo(ws: trioecho.WebSocket) -> None:
@@ -23,8 +26,21 @@ async def echo(ws: trioecho.WebSocket) -> None:
         await ws.send(message)
 
 
+async def take_body(request: trioecho.Request) -> trioecho.Response:
+    """Read a body."""
+    await request.body()
+    return trioecho.Response(status=204)
+
+
 async def main() -> None:
     """Serve until ended."""
+    if LOG:
+        # As `trioecho.run` and the command line write it.
+        configure_logging("info", "text")
+    routes: dict[str, trioecho.Route] = {"/ws": echo}
+    if FOLDER is not None:
+        routes["/files/{path}"] = trioecho.Files(FOLDER)
+        routes["/bodies"] = trioecho.HttpRoute(take_body, methods=["POST"], max_body_size=MAX_MESSAGE_SIZE)
     deflate = trioecho.Deflate(
         server_max_window_bits=WINDOW_BITS,
         client_max_window_bits=WINDOW_BITS,
@@ -34,7 +50,7 @@ async def main() -> None:
     )
     serve = partial(
         trioecho.serve,
-        echo,
+        routes if FOLDER is not None else echo,
         host=HOST,
         port=0,
         options=trioecho.WebSocketOptions(

@@ -3,7 +3,17 @@
 import asyncio
 import sys
 
-from contract import DEFLATE, HOST, LEVEL, MAX_MESSAGE_SIZE, MEMORY_LEVEL, WINDOW_BITS, announce
+from contract import (
+    DEFLATE,
+    HOST,
+    LEVEL,
+    MAX_MESSAGE_SIZE,
+    MEMORY_LEVEL,
+    WINDOW_BITS,
+    announce,
+    log_to_stderr,
+    tls_from_arguments,
+)
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
@@ -16,6 +26,7 @@ async def echo(ws: ServerConnection) -> None:
 
 async def main() -> None:
     """Serve until ended."""
+    log_to_stderr()
     deflate = ServerPerMessageDeflateFactory(
         server_max_window_bits=WINDOW_BITS,
         client_max_window_bits=WINDOW_BITS,
@@ -23,7 +34,13 @@ async def main() -> None:
     )
     extensions = [deflate] if DEFLATE else None
     async with serve(
-        echo, HOST, 0, compression=None, extensions=extensions, max_size=MAX_MESSAGE_SIZE
+        echo,
+        HOST,
+        0,
+        compression=None,
+        extensions=extensions,
+        max_size=MAX_MESSAGE_SIZE,
+        ssl=tls_from_arguments(),
     ) as server:
         announce(server.sockets[0].getsockname()[1])
         await server.serve_forever()

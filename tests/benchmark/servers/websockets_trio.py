@@ -3,7 +3,7 @@
 from functools import partial
 
 import trio
-from contract import HOST, MAX_MESSAGE_SIZE, announce
+from contract import HOST, MAX_MESSAGE_SIZE, announce, log_to_stderr, tls_from_arguments
 from websockets.trio.server import ServerConnection, serve
 
 
@@ -15,7 +15,16 @@ async def echo(ws: ServerConnection) -> None:
 
 async def main() -> None:
     """Serve until ended."""
-    start = partial(serve, echo, 0, host=HOST, compression=None, max_size=MAX_MESSAGE_SIZE)
+    log_to_stderr()
+    start = partial(
+        serve,
+        echo,
+        0,
+        host=HOST,
+        compression=None,
+        max_size=MAX_MESSAGE_SIZE,
+        ssl=tls_from_arguments(),
+    )
     async with trio.open_nursery() as nursery:
         server = await nursery.start(start)
         announce(server.listeners[0].socket.getsockname()[1])
