@@ -178,7 +178,7 @@ async def running(server: HubServer[Any]) -> AsyncIterator[Running]:
     """Run a hub without any server or route."""
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
-            await nursery.start(server.run)
+            await nursery.start(server.run, trio.Event())
             yield Running(server, nursery)
             nursery.cancel_scope.cancel()
 

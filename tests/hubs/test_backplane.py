@@ -134,7 +134,7 @@ async def both(nursery: trio.Nursery) -> list[Running]:
     hubs = []
     for _ in range(2):
         server: HubServer[Any] = HubServer(Chat, backplane=Wire(wires))
-        await nursery.start(server.run)
+        await nursery.start(server.run, trio.Event())
         hubs.append(Running(server, nursery))
     return hubs
 

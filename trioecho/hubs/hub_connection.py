@@ -232,6 +232,9 @@ class HubConnection:
         except BadMessage as bad:
             self.end(str(bad))
         except (trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError):
+            if self._server.stopping:
+                # Its end is not the client's doing: another server may be there soon.
+                self._goodbye = self._goodbye or Goodbye(allow_reconnect=True)
             self._end()
 
     async def _take(self, messages: Any) -> None:

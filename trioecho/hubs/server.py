@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 import trio
 
+from trioecho import Route, RouteGroup, WebSocketOptions
+from trioecho._server.routes import Admit
 from trioecho.hubs.backplane import ALL, Address, Backplane, LocalBackplane, NoConnection
 from trioecho.hubs.clients import Clients, client_methods
 from trioecho.hubs.connection import Connection
+from trioecho.hubs.connection_options import ConnectionOptions
+from trioecho.hubs.connection_route import ConnectionRoute, User
 from trioecho.hubs.delivery import Delivery
 from trioecho.hubs.exceptions import HubException
 from trioecho.hubs.groups import Groups
@@ -29,19 +34,40 @@ LOOK_INTERVAL = 1.0
 """Seconds between two looks at all connections for what is due; fewer where an option is shorter."""
 
 
-class HubServer(Generic[T]):
-    """A hub, served at a path.
+class HubServer(RouteGroup, Generic[T]):
+    """A hub, served at a path like any other route, to SignalR's clients over three transports.
 
-    `hub` is a class derived from `Hub`, made for each connection without arguments.
+    `hub` is a class that derives from `Hub`; each connection has an instance, made without arguments. `admit` and
+    `user` are as of a `ConnectionRoute`: who may come, and who it is, which `Hub.user` and `Clients.user` go by.
+    `options` are the hub's, `connection_options` those of the connections below it. `backplane` carries messages
+    between processes that serve the same hub; None: this is the only one. One server at a time may serve it.
+
+    `clients` and `groups` may be used from any task of the same Trio run. When the server stops, clients are told that
+    they may reconnect, and those that do so by themselves do.
+
+    Example:
+
+        from trioecho.hubs import Hub, HubServer, Target
+
+        class Chat(Hub[Target]):
+            async def say(self, text: str) -> None:
+                await self.clients.all.send("message", text)
+
+        routes = {"/chat": HubServer(Chat)}
 
     Raises TypeError with one sentence for what will not do.
     """
+
+    ignore_case = True
 
     def __init__(
         self,
         hub: type[Hub[T]],
         *,
+        admit: Admit | None = None,
+        user: User | None = None,
         options: HubOptions | None = None,
+        connection_options: ConnectionOptions | None = None,
         backplane: Backplane | None = None,
     ) -> None:
         if not inspect.isclass(hub) or not issubclass(hub, Hub) or hub is Hub:
@@ -66,7 +92,11 @@ class HubServer(Generic[T]):
         self.members = Members()
         self._hub = hub
         self._delivery = Delivery(self.members, options, backplane)
-        self._nursery: trio.Nursery | None = None
+        self._route = ConnectionRoute(
+            self.handle, admit=admit, user=user, options=_patient(connection_options, options)
+        )
+        self._stopping = False
+        self._all_gone = trio.Event()
 
     def __repr__(self) -> str:
         return f"HubServer({self.name})"
@@ -99,13 +129,36 @@ class HubServer(Generic[T]):
         connection.end(error, allow_reconnect=allow_reconnect)
         return True
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run what all connections share until it is cancelled: the backplane, and what is due at a time."""
+    def routes(self) -> Mapping[str, Sequence[Route]]:
+        """What stands where; see `RouteGroup`."""
+        return self._route.routes()
+
+    async def run(
+        self, stopping: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run what all connections share, the backplane and what is due at a time, until the last has ended."""
+        self._stopping = False
         async with trio.open_nursery() as nursery:
             await nursery.start(self.backplane.run, self._delivery)
             await self.backplane.subscribe(ALL)
             nursery.start_soon(self._look)
-            task_status.started()
+            async with trio.open_nursery() as connections:
+                await connections.start(self._route.run, stopping)
+                task_status.started()
+                await stopping.wait()
+                self._stopping = True
+                self._all_gone = trio.Event()
+                for connection in tuple(self.members.connections.values()):
+                    connection.end(allow_reconnect=True)
+                if self.members.connections:
+                    # Those that live in the task of their WebSocket are not in the route's nursery.
+                    await self._all_gone.wait()
+            nursery.cancel_scope.cancel()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server has begun to stop."""
+        return self._stopping
 
     async def _look(self) -> None:
         """One task looks after all: one for each connection would take some KiB of each."""
@@ -139,6 +192,8 @@ class HubServer(Generic[T]):
         if self.members.connections.get(connection.id) is connection:
             for address in self.members.disconnect(connection):
                 self.backplane.unsubscribe(address)
+            if not self.members.connections:
+                self._all_gone.set()
 
     async def join(self, connection: HubConnection, group: str) -> None:
         """Put a connection that is here into a group."""
@@ -175,3 +230,15 @@ class HubServer(Generic[T]):
             return PROTOCOLS[result.protocol].parse(result.value, kind)
         except msgspec.DecodeError as error:
             raise HubException(f"the client answered {name} with what it should not: {error}") from None
+
+
+def _patient(connections: ConnectionOptions | None, hub: HubOptions) -> ConnectionOptions:
+    """Let WebSockets give a hub's life the time that it has, where the user has not said how long."""
+    if connections is None:
+        connections = ConnectionOptions()
+    elif not isinstance(connections, ConnectionOptions):
+        raise TypeError(f"connection_options takes a ConnectionOptions; you gave {connections!r}")
+    if isinstance(connections.websocket, WebSocketOptions):
+        return connections
+    websocket = {"answer_timeout": hub.leave_timeout, **(connections.websocket or {})}
+    return dataclasses.replace(connections, websocket=websocket)
