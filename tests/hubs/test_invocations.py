@@ -77,6 +77,13 @@ class Example(Hub[Target]):
         await gate.wait()
         yield 2
 
+    async def clean_up(self) -> AsyncIterator[int]:
+        try:
+            await trio.sleep_forever()
+            yield 1
+        finally:
+            gate.told.append("cleaned up")
+
     async def flood(self) -> AsyncIterator[int]:
         number = 0
         while True:
@@ -315,6 +322,32 @@ async def test_a_stream_that_is_cancelled_ends_without_an_error_and_holds_nothin
         client.say(type=5, invocationId="7")
         assert await client.hear() == {"type": 3, "invocationId": "7"}
         assert gate.cancelled == 1
+
+
+async def test_a_stream_that_is_cancelled_before_it_has_begun_begins_and_ends() -> None:
+    async with hub() as it:
+        client = await it.client()
+        client.say(type=1, invocationId="1", target="wait", arguments=[])
+        await settled()
+        client.say(type=4, invocationId="7", target="CleanUp", arguments=[])
+        client.say(type=5, invocationId="7")
+        await settled()
+        gate.open.set()
+        assert (await client.hear())["invocationId"] == "1"
+        assert await client.hear() == {"type": 3, "invocationId": "7"}
+        assert gate.told == [0, "cleaned up"]
+
+
+async def test_a_stream_whose_task_has_not_begun_is_cancelled() -> None:
+    async with hub() as it:
+        client = await it.client()
+        # In one transfer, so that the reader does not let the stream begin in between.
+        client.connection.push(
+            b'{"type":4,"invocationId":"7","target":"CleanUp","arguments":[]}\x1e{"type":6}\x1e'
+            b'{"type":5,"invocationId":"7"}\x1e'
+        )
+        assert await client.hear() == {"type": 3, "invocationId": "7"}
+        assert gate.told == ["cleaned up"]
 
 
 async def test_a_stream_that_is_not_read_waits() -> None:

@@ -133,12 +133,11 @@ class Invocations:
     def cancel(self, id: str) -> None:
         """Cancel a call, whether it runs or waits. One that has ended is none."""
         call = self._by_id.get(id)
-        if call is None:
-            return
-        if call.scope is not None:
+        if call is not None:
+            if call.scope is None:
+                # It waits for its turn, or for its task to begin.
+                call.scope = trio.CancelScope()
             call.scope.cancel()
-        elif call.failure is None:
-            call.failure = CANCELLED
 
     def close(self) -> None:
         """Begin no more, and cancel those that run."""
@@ -175,6 +174,9 @@ class Invocations:
             if call.failure is not None or method is None:
                 await self._refuse(call, call.failure or "")
                 continue
+            if call.scope is not None and not method.streams:
+                await self._refuse(call, CANCELLED)
+                continue
             try:
                 call.arguments = self._connection.protocol.parse(call.invocation.arguments, method.arguments)
             except msgspec.DecodeError as error:
@@ -209,7 +211,7 @@ class Invocations:
             if id is None:
                 await method.call(self._hub, call.arguments, call.uploads)
             else:
-                call.scope = trio.CancelScope()
+                call.scope = call.scope or trio.CancelScope()
                 with call.scope:
                     result = await method.call(self._hub, call.arguments, call.uploads)
                     answer = protocol.completion(id) if method.void else protocol.result(id, result)
@@ -237,7 +239,8 @@ class Invocations:
         begun = False
         answer = protocol.completion(id)
         try:
-            call.scope = trio.CancelScope()
+            # Cancelled before, it begins all the same: what it does at its end is done.
+            call.scope = call.scope or trio.CancelScope()
             with call.scope:
                 stream = method.call(self._hub, call.arguments, call.uploads)
                 if not method.generator:
