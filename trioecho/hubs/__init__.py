@@ -4,9 +4,37 @@
 function of one `Connection` (the type `ConnectionHandler`). It stands at a path as any other route of `trioecho`.
 """
 
+from trioecho.hubs.backplane import Address, Backplane, Local, LocalBackplane, NoConnection, Result
+from trioecho.hubs.clients import Clients, HubClients, Target
 from trioecho.hubs.connection import Connection, Reattached
 from trioecho.hubs.connection_options import ConnectionOptions
 from trioecho.hubs.connection_route import ConnectionRoute
+from trioecho.hubs.exceptions import HubException
+from trioecho.hubs.groups import Groups, OwnGroups
+from trioecho.hubs.hub import Hub
+from trioecho.hubs.hub_options import HubOptions
 from trioecho.hubs.logical_connection import ConnectionHandler
+from trioecho.hubs.server import HubServer
 
-__all__ = ["Connection", "ConnectionHandler", "ConnectionOptions", "ConnectionRoute", "Reattached"]
+__all__ = [
+    "Address",
+    "Backplane",
+    "Clients",
+    "Connection",
+    "ConnectionHandler",
+    "ConnectionOptions",
+    "ConnectionRoute",
+    "Groups",
+    "Hub",
+    "HubClients",
+    "HubException",
+    "HubOptions",
+    "HubServer",
+    "Local",
+    "LocalBackplane",
+    "NoConnection",
+    "OwnGroups",
+    "Reattached",
+    "Result",
+    "Target",
+]

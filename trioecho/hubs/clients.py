@@ -52,9 +52,7 @@ class Caller(Protocol):
         self, addresses: tuple[Address, ...], exclude: Collection[str], name: str, arguments: tuple[Any, ...]
     ) -> None: ...
 
-    async def invoke_on(
-        self, address: Address, name: str, arguments: tuple[Any, ...], kind: Any
-    ) -> Any: ...
+    async def invoke_on(self, address: Address, name: str, arguments: tuple[Any, ...], kind: Any) -> Any: ...
 
 
 class ClientMethod:
@@ -73,7 +71,9 @@ class ClientMethod:
         bound = self.signature.bind(None, *arguments, **named)
         bound.apply_defaults()
         if bound.kwargs:
-            raise TypeError(f"clients take arguments by position, so {self.name} cannot have keyword-only ones")
+            raise TypeError(
+                f"clients take arguments by position, so {self.name} cannot have keyword-only ones"
+            )
         return bound.args[1:]
 
 
@@ -83,7 +83,7 @@ def client_methods(hub: type, base: type) -> dict[str, ClientMethod] | None:
     Raises `TypeError` for a method of it that is no ``async def``.
     """
     protocol = _protocol_of(hub, base)
-    if protocol is None or protocol is Target or not isinstance(protocol, type):
+    if protocol in (None, Any, Target) or not isinstance(protocol, type):
         return None
     methods = {}
     for name in dir(protocol):
@@ -129,7 +129,9 @@ class Recipients:
         self._exclude = exclude
 
     def __repr__(self) -> str:
-        return f"<trioecho.hubs recipients {', '.join(f'{a.kind} {a.name}'.strip() for a in self._addresses)}>"
+        return (
+            f"<trioecho.hubs recipients {', '.join(f'{a.kind} {a.name}'.strip() for a in self._addresses)}>"
+        )
 
     async def send(self, name: str, *arguments: Any) -> None:
         await self._caller.send_to(self._addresses, self._exclude, name, arguments)
@@ -209,9 +211,7 @@ class HubClients(Clients[T]):
 
     __slots__ = ("_connection_id",)
 
-    def __init__(
-        self, caller: Caller, methods: dict[str, ClientMethod] | None, connection_id: str
-    ) -> None:
+    def __init__(self, caller: Caller, methods: dict[str, ClientMethod] | None, connection_id: str) -> None:
         super().__init__(caller, methods)
         self._connection_id = connection_id
 

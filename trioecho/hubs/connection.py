@@ -61,7 +61,7 @@ class Connection(Protocol):
         ...
 
     def try_send(self, data: Transfer, *, text: bool | None = None) -> bool:
-        """`send` without waiting: False where `send` would have to wait; then nothing has been sent. Raises as `send`."""
+        """`send` without waiting: False where that would have to wait, and nothing has been sent. Raises as `send`."""
         ...
 
     async def aclose(self, error: str | None = None) -> None:

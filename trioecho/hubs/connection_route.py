@@ -207,7 +207,7 @@ class ConnectionRoute(RouteGroup):
             raise Refused(
                 405, "A client of WebSockets sends messages, not POST.", {"Allow": "GET, POST, DELETE"}
             )
-        if not await connection.deliver(await request.body()):
+        if not await connection.take_in(request):
             raise _unknown()
         return Response(content_type="text/plain")
 
@@ -271,6 +271,8 @@ class ConnectionRoute(RouteGroup):
     def _begin(self, connection: LogicalConnection) -> None:
         if self._nursery is None or self._stopping.is_set():
             raise _stopping()
+        # They can be made anew, and take several KiB.
+        connection.request.forget_headers()
         self._connections[connection.token] = connection
         self._nursery.start_soon(self._live, connection)
 

@@ -28,12 +28,19 @@ class HttpConnection(LogicalConnection):
         super().__init__(claim, request, user, options, stopping)
         self._incoming = Transfers(options.max_buffered)
         self._outgoing = Transfers(options.max_buffered)
+        # One body at a time is read: what others send waits in TCP, in their order.
+        self._posting = trio.Lock()
         # The client has been told the end, or is past being told.
         self._told = trio.Event()
 
-    async def deliver(self, body: bytes) -> bool:
-        """Hand on what the client has posted, when there is room. False: the connection has ended meanwhile."""
-        return await self._incoming.put(body) if body else not self._incoming.ended
+    async def take_in(self, request: Request) -> bool:
+        """Read what the client posts, and hand it on when there is room. False: the connection has ended meanwhile.
+
+        Raises as `Request.body`. Cancelled: nothing was handed on.
+        """
+        async with self._posting:
+            body = await request.body()
+            return await self._incoming.put(body) if body else not self._incoming.ended
 
     async def receive(self) -> bytes:
         """See `Connection`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
@@ -45,20 +45,22 @@ class Hub(Generic[T]):
         """What there is around the calls of one connection; override it as an ``@asynccontextmanager``.
 
         It is entered behind the handshake, before the first call runs, and left when the client has gone, whatever
-        ends the connection; then `HubOptions.leave_timeout` cancels it. Where entering raises, the connection ends, with
-        a `HubException`'s text.
+        ends the connection; then `HubOptions.leave_timeout` cancels it. Where entering raises, the connection ends,
+        with a `HubException`'s text.
         """
         return self._nothing()
 
     @property
     def clients(self) -> HubClients[T]:
         """Whom to call: `caller`, `others`, and all that `HubServer.clients` has."""
-        return HubClients(self._server, self._server.client_methods, self._connected.id)
+        connection = self._connected
+        return HubClients(self._server, self._server.client_methods, connection.id)
 
     @property
     def groups(self) -> OwnGroups:
         """The groups of this connection."""
-        return OwnGroups(self._server, self._connected)
+        connection = self._connected
+        return OwnGroups(self._server, connection)
 
     @property
     def nursery(self) -> trio.Nursery:
@@ -93,4 +95,4 @@ class Hub(Generic[T]):
     def _connected(self) -> HubConnection:
         if self._connection is None:
             raise RuntimeError("a hub has its connection when life() is entered, not in __init__")
-        return cast("HubConnection", self._connection)
+        return self._connection

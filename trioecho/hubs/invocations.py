@@ -283,13 +283,9 @@ class Invocations:
             name = target[:LONGEST_TARGET]
             return f"Failed to invoke '{name}' due to an error on the server. HubException: Method does not exist."
         if method.streams and not invocation.streaming:
-            return (
-                f"The client attempted to invoke the streaming '{target}' method with a non-streaming invocation."
-            )
+            return f"The client attempted to invoke the streaming '{target}' method with a non-streaming invocation."
         if invocation.streaming and not method.streams:
-            return (
-                f"The client attempted to invoke the non-streaming '{target}' method with a streaming invocation."
-            )
+            return f"The client attempted to invoke the non-streaming '{target}' method with a streaming invocation."
         if len(invocation.streams) != len(method.uploads):
             return (
                 f"Failed to invoke '{target}': it takes {len(method.uploads)} streams from the client, "
@@ -336,5 +332,3 @@ class Invocations:
         if self._room is not None:
             self._room.set()
             self._room = None
-
-

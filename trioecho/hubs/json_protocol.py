@@ -185,7 +185,7 @@ def _parse(data: bytes) -> Message | None:
             pass
         raise BadMessage(f"A message was received that is none: {error}.") from None
     kind, id = received.type, received.invocation_id
-    if kind == INVOCATION or kind == STREAM_INVOCATION:
+    if kind in (INVOCATION, STREAM_INVOCATION):
         if received.target is not None and (kind == INVOCATION or id is not None):
             return Invocation(
                 id, received.target, received.arguments, received.stream_ids or [], kind == STREAM_INVOCATION
@@ -194,7 +194,7 @@ def _parse(data: bytes) -> Message | None:
         return Ping()
     elif kind == CLOSE:
         return Close(received.error)
-    elif kind == ACK or kind == SEQUENCE:
+    elif kind in (ACK, SEQUENCE):
         if received.sequence_id is not None:
             return Ack(received.sequence_id) if kind == ACK else Sequence(received.sequence_id)
     elif not INVOCATION <= kind <= SEQUENCE:

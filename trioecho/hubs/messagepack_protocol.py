@@ -221,9 +221,7 @@ def _parse(data: bytes) -> Message | None:
                 return Completion(received.id, _text(received.value))
             return Completion(received.id, None, received.value if received.kind == VALUE else ABSENT)
         if isinstance(received, _StreamInvocation):
-            return Invocation(
-                received.id, received.target, received.arguments, received.streams or [], True
-            )
+            return Invocation(received.id, received.target, received.arguments, received.streams or [], True)
     except msgspec.DecodeError as error:
         if _unknown(data):
             return None

@@ -77,9 +77,7 @@ class Sequence(msgspec.Struct, gc=False, frozen=True):
     sequence: int
 
 
-Message: TypeAlias = (
-    Invocation | StreamItem | Completion | CancelInvocation | Ping | Close | Ack | Sequence
-)
+Message: TypeAlias = Invocation | StreamItem | Completion | CancelInvocation | Ping | Close | Ack | Sequence
 
 NUMBERED = (Invocation, StreamItem, Completion, CancelInvocation)
 """The messages that a stateful reconnect counts and sends again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -106,9 +107,9 @@ def _method(hub: type, name: str, function: Callable[..., Any]) -> Method:
         elif parameter.default is parameter.empty:
             fields.append((f"argument_{place}", kind))
         else:
-            default = parameter.default
-            field = msgspec.field(default_factory=lambda default=default: default)
-            fields.append((f"argument_{place}", kind, field))
+            # Any default will do, as in Python; msgspec would refuse some that can be changed.
+            default = functools.partial(_same, parameter.default)
+            fields.append((f"argument_{place}", kind, msgspec.field(default_factory=default)))
     returns = hints.get("return", Any)
     generator = inspect.isasyncgenfunction(function)
     try:
@@ -128,6 +129,10 @@ def _method(hub: type, name: str, function: Callable[..., Any]) -> Method:
         generator,
         returns is type(None) or returns in (typing.NoReturn, typing.Never),
     )
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _is_stream(kind: Any) -> bool:

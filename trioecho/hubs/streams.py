@@ -53,7 +53,7 @@ class Upload:
 
     async def put(self, item: Any) -> None:
         """Add an item; waits for room. A checkpoint only then. Where nobody takes it any more it is thrown away."""
-        while len(self._items) >= self._size and not self._closed:
+        while len(self._items) >= self._size and not self._closed and not self._ended:
             self._room = trio.Event()
             await self._room.wait()
         if not self._closed and not self._ended:
