@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from trioecho import Request, WebSocket
+from trioecho import Request, WebSocket, WebSocketBroken, WebSocketClosed, WebSocketEnded
 from trioecho.hubs.absences import Absences
 from trioecho.hubs.connection import Reattached, Transfer
 from trioecho.hubs.connection_options import ConnectionOptions
@@ -25,7 +25,7 @@ GOODBYES_BYTES = 123
 
 
 class WebSocketConnection:
-    """A client over one WebSocket, as `Connection` has it. What it raises, and when, is as of a `WebSocket`."""
+    """A client over one WebSocket, as `Connection` has it. What it raises is of the WebSocket's own kinds."""
 
     __slots__ = ("_receive", "_websocket", "claim", "id", "request", "state", "token", "user")
 
@@ -55,8 +55,9 @@ class WebSocketConnection:
         try:
             message = await self._receive()
         except StopAsyncIteration:
-            # It raises what tells that end.
-            message = await self._websocket.receive()
+            raise WebSocketEnded(self._websocket, "the client has closed, or the server stops") from None
+        except (WebSocketBroken, WebSocketClosed) as error:
+            raise WebSocketEnded(self._websocket, str(error)) from None
         return message.encode() if isinstance(message, str) else message
 
     def send(self, data: Transfer, *, text: bool | None = None) -> Coroutine[Any, Any, None]:
