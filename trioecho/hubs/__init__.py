@@ -1,4 +1,8 @@
-"""Hubs: remote calls, groups and fallback transports for SignalR's clients."""
+"""Hubs: remote calls, groups and fallback transports for SignalR's clients.
+
+`ConnectionRoute` serves a handler of raw connections over WebSockets, Server-Sent Events and long polling: an async
+function of one `Connection` (the type `ConnectionHandler`). It stands at a path as any other route of `trioecho`.
+"""
 
 from trioecho.hubs.backplane import Address, Backplane, Local, LocalBackplane, NoConnection, Result
 from trioecho.hubs.clients import Clients, HubClients, Target

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeAlias
 
+import trio
+
 from trioecho import Prepared, Request
 
 Transfer: TypeAlias = str | bytes | Prepared
@@ -27,6 +29,7 @@ class Connection(Protocol):
     - `user`: whom the route's `user` found; None for nobody.
     - `stateful`: whether a lost WebSocket may be replaced by another.
     - `state`: a dictionary for whoever handles the connection.
+    - `nursery`: what is started in it is cancelled when the handler returns.
     """
 
     id: str
@@ -36,6 +39,9 @@ class Connection(Protocol):
     user: str | None
     stateful: bool
     state: dict[str, Any]
+
+    @property
+    def nursery(self) -> trio.Nursery: ...
 
     async def receive(self) -> bytes:
         """Return the next transfer in whatever cut it came: a frame, a POST's body; text as UTF-8.
