@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import trio
 
 import trioecho
+from judges.signalr_hubs import hub_routes
 from trioecho.hubs import Connection, ConnectionOptions, ConnectionRoute
 
 REDIRECTED = ("GET", "POST", "DELETE")
@@ -80,7 +81,7 @@ def raw_routes(origins: Sequence[str] = ()) -> dict[str, trioecho.Route]:
 
 
 async def main(port: int, origins: Sequence[str]) -> None:
-    routes = raw_routes(origins)
+    routes = raw_routes(origins) | hub_routes(connection_options(origins), cookies)
     async with trio.open_nursery() as nursery:
         server = await nursery.start(functools.partial(trioecho.serve, routes, port=port))
         print(f"SERVER_URL=';{server.url}'", flush=True)
