@@ -26,7 +26,7 @@ from trioecho.hubs.logical_connection import ConnectionHandler, LogicalConnectio
 from trioecho.hubs.negotiate import NAMES, answer, asks_for_stateful, version_of
 from trioecho.hubs.polling_transport import PollingConnection, first_answer
 from trioecho.hubs.tokens import Claim, Signer, unclaimed
-from trioecho.hubs.websocket_transport import ReattachableConnection, WebSocketConnection
+from trioecho.hubs.websocket_transport import NO_CODE, ReattachableConnection, WebSocketConnection
 
 logger = logging.getLogger("trioecho")
 
@@ -255,6 +255,9 @@ class ConnectionRoute(RouteGroup):
             await self._handler(connection)
         finally:
             self._forget(claim)
+            if websocket.close_code == NO_CODE:
+                # SignalR's clients close without a code, and take anything but 1000 for a failure.
+                await connection.aclose()
 
     def _reattachable(self, claim: Claim, request: Request, user: str | None) -> ReattachableConnection:
         known = self._connections.get(claim.token)

@@ -19,6 +19,7 @@ from trioecho.hubs.logical_connection import LogicalConnection
 from trioecho.hubs.tokens import Claim
 
 NORMAL = 1000
+NO_CODE = 1005
 FAILED = 1011
 GOODBYES_BYTES = 123
 """RFC 6455 §5.5: what a Close frame has room for."""
