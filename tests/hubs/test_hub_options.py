@@ -38,6 +38,7 @@ def test_every_option_is_described_with_its_default() -> None:
         ({"stream_buffer": 2.5}, TypeError, "stream_buffer takes a whole number of items; you gave 2.5"),
         ({"parallel_invocations": True}, TypeError, "takes a whole number of invocations; you gave True"),
         ({"waiting_invocations": -1}, ValueError, "must be at least 1 (invocations)"),
+        ({"max_held": 0}, ValueError, "must be at least 1 (bytes)"),
         ({"max_streams": 0}, ValueError, "must be at least 1 (streams)"),
         ({"max_client_results": 0}, ValueError, "must be at least 1 (results)"),
         ({"max_groups": "many"}, TypeError, "takes a whole number of groups"),

@@ -102,6 +102,9 @@ class Example(Hub[Target]):
     async def total(self, numbers: AsyncIterator[int]) -> int:
         return sum([number async for number in numbers])
 
+    async def ask_first(self, numbers: AsyncIterator[int]) -> int:
+        return await self.clients.caller.invoke("Pick", type=int) + await self.total(numbers)
+
     async def doubled(self, numbers: AsyncIterator[int]) -> AsyncIterator[int]:
         async for number in numbers:
             yield 2 * number
@@ -218,12 +221,12 @@ async def test_as_many_run_at_once_as_the_option_says() -> None:
 
 
 async def test_a_flood_of_calls_is_read_no_further_and_nothing_of_it_is_lost() -> None:
-    async with hub(waiting_invocations=5) as it:
+    async with hub(waiting_invocations=5, max_held=1000) as it:
         client = await it.client()
         for number in range(500):
             client.say(type=1, target="wait", arguments=[number])
         await settled()
-        assert client.connection._up.statistics().current_buffer_used == 500 - 7
+        assert client.connection._up.statistics().current_buffer_used == 500 - 6 - 10
         gate.open.set()
         assert await client.result("echo", "done") == "done"
         assert gate.told == list(range(500))
@@ -416,6 +419,22 @@ async def test_an_upload_that_nobody_takes_fails_in_time(autojump_clock: trio.te
             client.say(type=2, invocationId="2", item=number)
         assert await client.result("echo", "a", id="3") == "a"
         assert trio.current_time() == pytest.approx(3, abs=0.1)
+
+
+async def test_what_stands_behind_an_upload_that_is_full_is_taken() -> None:
+    async with hub(stream_buffer=2) as it:
+        client = await it.client()
+        client.say(type=1, invocationId="1", target="AskFirst", arguments=[], streamIds=["2"])
+        for number in range(50):
+            client.say(type=2, invocationId="2", item=number)
+        client.say(type=3, invocationId="2")
+        client.say(type=1, invocationId="3", target="hoard", arguments=[], streamIds=["4"])
+        client.say(type=5, invocationId="3")
+        asked = await client.hear()
+        client.say(type=3, invocationId=asked["invocationId"], result=1000)
+        answers = {answer["invocationId"]: answer for answer in [await client.hear(), await client.hear()]}
+        assert answers["1"]["result"] == 2225
+        assert answers["3"]["error"] == "The invocation was cancelled."
 
 
 async def test_two_uploads_that_come_by_turns_do_not_block_each_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -45,9 +46,10 @@ def test_what_was_not_sent_is_taken_back() -> None:
 async def test_senders_wait_for_acknowledgements(nursery: trio.Nursery) -> None:
     sent = SentMessages(2)
     sent.add(b"aa")
-    nursery.start_soon(sent.room)
+    for _ in range(3):
+        nursery.start_soon(sent.room)
     await settled()
-    assert nursery.child_tasks
+    assert len(nursery.child_tasks) == 3
     sent.acknowledged(1)
     await settled()
     assert not nursery.child_tasks
@@ -83,6 +85,26 @@ def test_a_gap_ends_the_connection() -> None:
     received.reattached()
     with pytest.raises(BadMessage, match="goes on with message 3, but 2 comes next"):
         received.take(Sequence(3))
+
+
+class Mirror(Hub[Target]):
+    async def mirror(self, numbers: AsyncIterator[int]) -> AsyncIterator[int]:
+        async for number in numbers:
+            yield number
+
+
+async def test_acknowledgements_are_taken_behind_what_has_no_room() -> None:
+    """Sending waits for them, the stream for sending, and what was received for the stream."""
+    async with running(HubServer(Mirror, options=HubOptions(stateful_buffer=500, stream_buffer=2))) as hub:
+        client = await hub.client(stateful=True)
+        client.say(type=4, invocationId="1", target="mirror", arguments=[], streamIds=["2"])
+        for number in range(200):
+            client.say(type=2, invocationId="2", item=number)
+        client.say(type=3, invocationId="2")
+        for number in range(200):
+            assert (await client.hear())["item"] == number
+            client.say(type=8, sequenceId=number + 1)
+        assert await client.hear() == {"type": 3, "invocationId": "1"}
 
 
 class Numbers(Hub[Target]):

@@ -14,14 +14,14 @@ from trioecho.hubs.streams import Upload
 async def test_items_come_in_order_and_then_the_end() -> None:
     upload = Upload(int, 10)
     for item in range(5):
-        await upload.put(item)
+        upload.put(item)
     upload.end()
     assert [item async for item in upload] == [0, 1, 2, 3, 4]
 
 
 async def test_an_error_comes_behind_the_items() -> None:
     upload = Upload(int, 10)
-    await upload.put(1)
+    upload.put(1)
     upload.end("Something bad")
     assert await anext(upload) == 1
     with pytest.raises(HubException, match="Something bad"):
@@ -34,12 +34,14 @@ async def test_only_so_many_items_wait(nursery: trio.Nursery) -> None:
 
     async def feed() -> None:
         for item in range(5):
-            await upload.put(item)
+            await upload.room()
+            upload.put(item)
             put.append(item)
         upload.end()
 
     nursery.start_soon(feed)
     await settled()
+    assert upload.full
     assert put == [0, 1]
     assert await anext(upload) == 0
     await settled()
@@ -49,13 +51,15 @@ async def test_only_so_many_items_wait(nursery: trio.Nursery) -> None:
 
 async def test_what_nobody_takes_any_more_is_thrown_away(nursery: trio.Nursery) -> None:
     upload = Upload(int, 1)
-    await upload.put(1)
-    nursery.start_soon(upload.put, 2)
+    upload.put(1)
+    nursery.start_soon(upload.room)
     await settled()
     upload.close()
-    with trio.fail_after(1):
-        for item in range(100):
-            await upload.put(item)
+    await settled()
+    assert not nursery.child_tasks
+    for item in range(100):
+        assert not upload.full
+        upload.put(item)
     with pytest.raises(HubException):
         await anext(upload)
 
@@ -64,6 +68,6 @@ async def test_cancelled_while_it_waits_no_item_is_lost() -> None:
     upload = Upload(int, 1)
     with trio.move_on_after(0):
         await anext(upload)
-    await upload.put(1)
+    upload.put(1)
     await upload.aclose()
     assert await anext(upload) == 1

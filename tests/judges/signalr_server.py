@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 
 import trio
+from judges.signalr_hubs import hub_routes
 
 import trioecho
-from judges.signalr_hubs import hub_routes
 from trioecho.hubs import Connection, ConnectionOptions, ConnectionRoute
 
 REDIRECTED = ("GET", "POST", "DELETE")

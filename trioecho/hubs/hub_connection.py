@@ -21,6 +21,7 @@ from trioecho.hubs.backplane import NoConnection, Result
 from trioecho.hubs.connection import Connection, Reattached
 from trioecho.hubs.exceptions import HubException, cause_of, connection_failed
 from trioecho.hubs.handshake import ACCEPTED, STATEFUL_VERSION, Handshake, parse_handshake, refusal
+from trioecho.hubs.held import HeldMessages
 from trioecho.hubs.invocations import Invocations
 from trioecho.hubs.messages import (
     ABSENT,
@@ -77,6 +78,7 @@ class HubConnection:
         "_goodbye",
         "_heard",
         "_heard_at",
+        "_held",
         "_invocations",
         "_lock",
         "_number",
@@ -123,6 +125,7 @@ class HubConnection:
         self._said = self._heard = False
         self._said_at = self._heard_at = 0.0
         self._waits = False
+        self._held = HeldMessages(server.options.max_held)
 
     @property
     def connection(self) -> Connection:
@@ -242,32 +245,58 @@ class HubConnection:
         for message in messages:
             if self._received is not None and not self._received.take(message):
                 continue
-            if isinstance(message, Invocation):
-                self._waits = True
-                await self._invocations.add(message)
-                self._waits = False
-            else:
-                await self._take_other(message)
+            if not self._taken_at_once(message) and (self._held.messages or not self._taken_in_turn(message)):
+                await self._hold(message)
             count += 1
             if not count % BURST:
                 await trio.lowlevel.checkpoint()
 
-    async def _take_other(self, message: Message) -> None:
-        if isinstance(message, StreamItem):
-            self._waits = True
-            await self._invocations.item(message.id, message.item)
-            self._waits = False
-        elif isinstance(message, Completion):
-            if not self._invocations.end_upload(message.id, message.error):
-                self._answered(message)
-        elif isinstance(message, CancelInvocation):
-            self._invocations.cancel(message.id)
-        elif isinstance(message, Ack):
+    def _taken_at_once(self, message: Message) -> bool:
+        """Take a message that need not wait for those before it; False for one that is no such."""
+        if isinstance(message, CancelInvocation):
+            return self._invocations.cancel(message.id)
+        if isinstance(message, Completion):
+            return self._answered(message)
+        if isinstance(message, Ack):
             if self._sent is not None:
                 self._sent.acknowledged(message.sequence)
         elif isinstance(message, Close):
             self._goodbye = self._goodbye or Goodbye()
             self._end()
+        return not isinstance(message, (Invocation, StreamItem))
+
+    def _taken_in_turn(self, message: Message) -> bool:
+        """Take a message whose turn it is; False where there is no room for it."""
+        if isinstance(message, Invocation):
+            return self._invocations.add(message)
+        if isinstance(message, StreamItem):
+            return self._invocations.item(message.id, message.item)
+        if isinstance(message, Completion):
+            self._invocations.end_upload(message.id, message.error)
+        elif isinstance(message, CancelInvocation):
+            self._invocations.cancel(message.id)
+        return True
+
+    async def _hold(self, message: Message) -> None:
+        """Let a message wait until those before it have had their turn. What need not wait is still read meanwhile."""
+        if not self._held.messages:
+            self.nursery.start_soon(self._catch_up)
+        self._held.add(message)
+        self._waits = True
+        await self._held.room()
+        self._waits = False
+
+    async def _catch_up(self) -> None:
+        """Take what is held, as there is room."""
+        held = self._held
+        try:
+            while held.messages:
+                message = held.messages[0]
+                while not self._taken_in_turn(message):
+                    await self._invocations.room(message.id if isinstance(message, StreamItem) else None)
+                held.remove_first()
+        except BadMessage as bad:
+            self.end(str(bad))
 
     async def send(self, data: bytes | Prepared) -> None:
         """Send one whole message, which is counted where the client can reconnect with its state.
@@ -336,13 +365,15 @@ class HubConnection:
             raise NoConnection(f"the connection {self.id!r} has ended before it answered")
         return awaited.result
 
-    def _answered(self, completion: Completion) -> None:
+    def _answered(self, completion: Completion) -> bool:
+        """Take a result that is awaited; False where none is, by this id."""
         awaited = self._awaited.pop(completion.id, None)
         if awaited is None:
-            return
+            return False
         value = self.protocol.value(None) if completion.result is ABSENT else bytes(completion.result)
         awaited.result = Result(self.protocol.name, value, completion.error)
         awaited.answered.set()
+        return True
 
     async def _send_again(self) -> None:
         """Say over a new WebSocket what may not have arrived over the one before. Nothing else is counted meanwhile."""

@@ -19,6 +19,7 @@ _UNITS = {
     "stream_buffer": "items",
     "parallel_invocations": "invocations",
     "waiting_invocations": "invocations",
+    "max_held": "bytes",
     "max_streams": "streams",
     "max_client_results": "results",
     "max_groups": "groups",
@@ -48,14 +49,17 @@ class HubOptions:
     - `max_receive_size` (default 32 KiB, SignalR's):
         Bytes of one hub message from a client. Larger things are better sent as a stream.
     - `stream_buffer` (default 10 items, SignalR's):
-        How many items of a client's stream wait for the method that takes them; then the client is read no
-        further. Where nothing is taken for `client_timeout`, the stream fails.
+        How many items of a client's stream wait for the method that takes them; others are held. Where nothing is
+        taken for `client_timeout`, the stream fails.
     - `parallel_invocations` (default 1, SignalR's):
         How many calls of one client run at once. With 1 they run in the order in which they were sent. Calls that
         stream, in either direction, begin in their turn and then run beside the others.
     - `waiting_invocations` (default 100, arbitrary):
-        How many calls of one client wait for their turn. Then the client is read no further; where that lasts for
-        `client_timeout`, it is disconnected. Uploads and results of client methods are read while others wait.
+        How many calls of one client wait for their turn; others are held. Where no call has its turn for
+        `client_timeout`, the client is disconnected.
+    - `max_held` (default 256 KiB, arbitrary):
+        How many bytes of calls and items may be held until there is room for them, each message counted as 100 more.
+        Then the client is read no further. Until then acknowledgements, cancellations and results are still taken.
     - `max_streams` (default 100, arbitrary):
         How many calls of one client that stream, and how many streams that it uploads, there may be at once. One
         more is answered by an error.
@@ -87,6 +91,7 @@ class HubOptions:
     stream_buffer: int = 10
     parallel_invocations: int = 1
     waiting_invocations: int = 100
+    max_held: int = 262_144
     max_streams: int = 100
     max_client_results: int = 100
     max_groups: int = 1_000

@@ -7,7 +7,6 @@ their turn and then have a task each, so that a long stream holds nothing up.
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +50,7 @@ class Call:
 
 
 class Invocations:
-    """All calls of one connection. `add` is the reader's, `work` the connection's task's."""
+    """All calls of one connection. `work` is its task's; what comes is added by whoever reads."""
 
     __slots__ = (
         "_beside",
@@ -86,15 +85,15 @@ class Invocations:
         self._nursery: trio.Nursery | None = None
         self._closed = False
 
-    async def add(self, invocation: Invocation) -> None:
-        """Let a call wait for its turn. Waits itself where too many do; a checkpoint only then.
+    def add(self, invocation: Invocation) -> bool:
+        """Let a call wait for its turn; False where too many do already.
 
-        Raises `BadMessage` where that takes too long, or where an id is used twice.
+        Raises `BadMessage` where an id is used twice.
         """
-        while len(self._waiting) >= self._options.waiting_invocations and not self._closed:
-            await self._wait_for_room()
         if self._closed:
-            return
+            return True
+        if len(self._waiting) >= self._options.waiting_invocations:
+            return False
         call = self._call(invocation)
         id = invocation.id
         if id is not None:
@@ -106,21 +105,40 @@ class Invocations:
             trio.lowlevel.reschedule(self._idle.pop())
         elif 0 < self._workers < self._options.parallel_invocations:
             self._hire()
+        return True
 
-    async def item(self, id: str, item: msgspec.Raw) -> None:
-        """Give an item to the method that takes the upload `id`; waits for room, and is a checkpoint only then."""
+    def item(self, id: str, item: msgspec.Raw) -> bool:
+        """Give an item to the method that takes the upload `id`; False where as many wait as may."""
         upload = self._uploads.get(id)
         if upload is None:
-            return
+            return True
+        if upload.full:
+            return False
         try:
-            value = self._connection.protocol.parse(item, upload.kind)
+            upload.put(self._connection.protocol.parse(item, upload.kind))
         except msgspec.DecodeError as error:
             upload.end(f"An item of the stream is not what it should be: {error}.")
+        return True
+
+    async def room(self, id: str | None) -> None:
+        """Wait until the upload `id`, or with None one call more, would be taken. A checkpoint.
+
+        An upload from which nothing is taken for `client_timeout` fails then, so that there is room. Raises
+        `BadMessage` where for so long no call has had its turn.
+        """
+        upload = None if id is None else self._uploads.get(id)
+        with trio.move_on_after(self._options.client_timeout):
+            if upload is not None:
+                await upload.room()
+            elif id is None:
+                await self._room_for_call()
+            await trio.lowlevel.checkpoint()
             return
-        with trio.move_on_after(self._options.client_timeout) as patience:
-            await upload.put(value)
-        if patience.cancelled_caught:
-            upload.end("The stream was not taken in time.")
+        if upload is None:
+            raise BadMessage(
+                f"More than {self._options.waiting_invocations} invocations wait for their turn."
+            )
+        upload.end("The stream was not taken in time.")
 
     def end_upload(self, id: str, error: str | None) -> bool:
         """End an upload as its client says. Returns whether there is one with this id."""
@@ -130,14 +148,16 @@ class Invocations:
         upload.end(error)
         return True
 
-    def cancel(self, id: str) -> None:
-        """Cancel a call, whether it runs or waits. One that has ended is none."""
+    def cancel(self, id: str) -> bool:
+        """Cancel a call, whether it runs or waits; False where there is none with this id."""
         call = self._by_id.get(id)
-        if call is not None:
-            if call.scope is None:
-                # It waits for its turn, or for its task to begin.
-                call.scope = trio.CancelScope()
-            call.scope.cancel()
+        if call is None:
+            return False
+        if call.scope is None:
+            # It waits for its turn, or for its task to begin.
+            call.scope = trio.CancelScope()
+        call.scope.cancel()
+        return True
 
     def close(self) -> None:
         """Begin no more, and cancel those that run."""
@@ -323,13 +343,10 @@ class Invocations:
             if self._uploads.get(id) in call.uploads:
                 del self._uploads[id]
 
-    async def _wait_for_room(self) -> None:
-        self._room = trio.Event()
-        limit = self._options.client_timeout
-        with trio.move_on_after(limit if limit < math.inf else math.inf):
+    async def _room_for_call(self) -> None:
+        while len(self._waiting) >= self._options.waiting_invocations and not self._closed:
+            self._room = trio.Event()
             await self._room.wait()
-            return
-        raise BadMessage(f"More than {self._options.waiting_invocations} invocations wait for their turn.")
 
     def _make_room(self) -> None:
         if self._room is not None:

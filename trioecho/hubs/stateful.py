@@ -66,7 +66,9 @@ class SentMessages:
     async def room(self) -> None:
         """Wait until there is room. A checkpoint if there is none."""
         while self.full:
-            self._room = trio.Event()
+            if self._room.is_set():
+                self._room = trio.Event()
+            # Any number of senders wait for the same one.
             await self._room.wait()
 
 

@@ -14,18 +14,17 @@ class Upload:
     """What a method gets for a parameter of type ``AsyncIterator``: the items that its client sends.
 
     It ends when the client has sent the last. Raises `HubException` with the client's words where the client tells of
-    an error, or has sent an item of another type. At most `size` items wait; then the client's messages are read no
-    further until one is taken, or the call has ended.
+    an error, or has sent an item of another type. At most `size` items wait; others wait with what the client has sent
+    behind them.
     """
 
-    __slots__ = ("_closed", "_ended", "_error", "_items", "_news", "_room", "_size", "kind")
+    __slots__ = ("_ended", "_error", "_items", "_news", "_room", "_size", "kind")
 
     def __init__(self, kind: Any, size: int) -> None:
         self.kind = kind
         self._size = size
         self._items: deque[Any] = deque()
         self._ended = False
-        self._closed = False
         self._error: str | None = None
         self._news = trio.Event()
         self._room = trio.Event()
@@ -51,14 +50,22 @@ class Upload:
         """Do nothing: a method may close it as it would a generator. What comes is thrown away when the call ends."""
         await trio.lowlevel.checkpoint()
 
-    async def put(self, item: Any) -> None:
-        """Add an item; waits for room. A checkpoint only then. Where nobody takes it any more it is thrown away."""
-        while len(self._items) >= self._size and not self._closed and not self._ended:
-            self._room = trio.Event()
-            await self._room.wait()
-        if not self._closed and not self._ended:
+    @property
+    def full(self) -> bool:
+        """Whether as many items wait as may. Not where nobody takes them any more: then they are thrown away."""
+        return len(self._items) >= self._size and not self._ended
+
+    def put(self, item: Any) -> None:
+        """Add an item; for whoever has seen that it is not full."""
+        if not self._ended:
             self._items.append(item)
             self._news.set()
+
+    async def room(self) -> None:
+        """Wait until it is not full. A checkpoint if it is."""
+        while self.full:
+            self._room = trio.Event()
+            await self._room.wait()
 
     def end(self, error: str | None = None) -> None:
         """Let it end behind the items that wait, by an error where one is given."""
@@ -66,10 +73,9 @@ class Upload:
             self._ended = True
             self._error = error
             self._news.set()
+            self._room.set()
 
     def close(self) -> None:
         """Take no more, and let go whoever waits for room: the call has ended."""
-        self._closed = True
         self._items.clear()
         self.end("The call has ended.")
-        self._room.set()
