@@ -15,7 +15,11 @@ from trioecho.hubs import ConnectionOptions
 @pytest.mark.parametrize(
     ("given", "error", "sentence"),
     [
-        ({"transports": "websockets"}, TypeError, """takes a list such as ["websockets"]; you gave 'websockets'"""),
+        (
+            {"transports": "websockets"},
+            TypeError,
+            """takes a list such as ["websockets"]; you gave 'websockets'""",
+        ),
         ({"transports": {"websockets"}}, TypeError, "transports takes a list"),
         ({"transports": []}, ValueError, "transports is empty"),
         ({"transports": ["carrier-pigeon"]}, ValueError, "you gave 'carrier-pigeon'"),
