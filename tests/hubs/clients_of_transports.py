@@ -62,6 +62,11 @@ class Served:
         """Negotiate; the token."""
         return str((await self.negotiate(query))["connectionToken"])
 
+    async def token_as(self, user: str) -> str:
+        """Negotiate as `user`, for those who tell who they are by a header; the token."""
+        told = await self.negotiate(headers=(("X-User", user),))
+        return str(told["connectionToken"])
+
     @contextlib.asynccontextmanager
     async def websocket(self, token: str | None = None) -> AsyncIterator[RawClient]:
         """A WebSocket of a connection that was negotiated, or of none."""
