@@ -81,7 +81,7 @@ class Served:
             await client.send(f"/c?id={token}", headers=(("Accept", "text/event-stream"),))
             async with client.answering() as (answer, more):
                 assert answer.status == 200
-                events = Events(answer, more)
+                events = Events(client.stream, answer, more)
                 assert await events.receive_more() == b":\r\n"
                 events.received = b""
                 yield events
@@ -90,7 +90,8 @@ class Served:
 class Events:
     """Server-Sent Events as they arrive."""
 
-    def __init__(self, answer: Answer, more: Any) -> None:
+    def __init__(self, stream: trio.abc.Stream, answer: Answer, more: Any) -> None:
+        self.stream = stream
         self.answer = answer
         self._more = more
         self.received = b""
