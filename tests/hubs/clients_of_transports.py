@@ -62,6 +62,11 @@ class Served:
         """Negotiate; the token."""
         return str((await self.negotiate(query))["connectionToken"])
 
+    async def token_as(self, user: str) -> str:
+        """Negotiate as `user`, for those who tell who they are by a header; the token."""
+        told = await self.negotiate(headers=(("X-User", user),))
+        return str(told["connectionToken"])
+
     @contextlib.asynccontextmanager
     async def websocket(self, token: str | None = None) -> AsyncIterator[RawClient]:
         """A WebSocket of a connection that was negotiated, or of none."""
@@ -76,7 +81,7 @@ class Served:
             await client.send(f"/c?id={token}", headers=(("Accept", "text/event-stream"),))
             async with client.answering() as (answer, more):
                 assert answer.status == 200
-                events = Events(answer, more)
+                events = Events(client.stream, answer, more)
                 assert await events.receive_more() == b":\r\n"
                 events.received = b""
                 yield events
@@ -85,7 +90,8 @@ class Served:
 class Events:
     """Server-Sent Events as they arrive."""
 
-    def __init__(self, answer: Answer, more: Any) -> None:
+    def __init__(self, stream: trio.abc.Stream, answer: Answer, more: Any) -> None:
+        self.stream = stream
         self.answer = answer
         self._more = more
         self.received = b""
