@@ -382,7 +382,7 @@ class HubConnection:
         self._received.reattached()
         async with self._lock:
             await self._connection.send(self.protocol.sequence(self._sent.first), text=self._text)
-            for data in self._sent.kept:
+            for data in self._sent.again():
                 await self._connection.send(data, text=None if isinstance(data, Prepared) else self._text)
 
     def look(self, now: float) -> None:
