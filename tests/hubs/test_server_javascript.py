@@ -73,7 +73,8 @@ await one.invoke("Whisper", "to two");
 tell(await one.invoke("Fail", "no").catch((error) => error.message));
 tell(await one.invoke("Ask"));
 const items = [];
-await new Promise((complete, error) => one.stream("Count", 50).subscribe({ next: (n) => items.push(n), complete, error }));
+await new Promise((complete, error) =>
+    one.stream("Count", 50).subscribe({ next: (n) => items.push(n), complete, error }));
 tell(items.length === 50 && items[49] === 49);
 const subject = new signalR.Subject();
 const total = one.invoke("Total", subject);
@@ -172,7 +173,7 @@ async def test_automatic_reconnect_works_through_a_restart_of_the_server(
                 port = server.port
                 nursery.start_soon(talk, port)
                 await Restarted.ready.wait()
-                await server.stop()
+                server.stop()
             while not told:
                 # The old server's port may still be held for a moment.
                 async with serving({"/hub": HubServer(Restarted)}, at={"host": "127.0.0.1", "port": port}):

@@ -72,7 +72,7 @@ def test_pysignalr_calls_is_called_and_streams() -> None:
         return told
 
     with LiveServer({"/hub": HubServer(Chat)}) as server:
-        url = f"http://127.0.0.1:{server.port}/hub"
+        url = server.url.rstrip("/") + "/hub"
         told = asyncio.run(asyncio.wait_for(talk(url), 20))
     assert told == {"items": [0, 1, 2, 3, 4], "said": ["hello"]}
 
@@ -85,7 +85,7 @@ def test_signalrcore_calls_is_called_and_streams(protocol: str) -> None:
     opened, said, answered, counted = (threading.Event() for _ in range(4))
     told: dict[str, Any] = {"items": []}
     with LiveServer({"/hub": HubServer(Chat)}) as server:
-        builder = HubConnectionBuilder().with_url(f"http://127.0.0.1:{server.port}/hub")
+        builder = HubConnectionBuilder().with_url(server.url.rstrip("/") + "/hub")
         if protocol == "messagepack":
             builder = builder.with_hub_protocol(MessagePackHubProtocol())
         connection = builder.build()
