@@ -242,22 +242,24 @@ class ConnectionRoute(RouteGroup):
     async def _carry(self, websocket: WebSocket) -> None:
         """The handler of each WebSocket."""
         claim, user = websocket.request.state.pop(_ADMITTED)
-        if claim.stateful:
-            await self._reattachable(claim, websocket.request, user).hold(websocket)
-            return
-        if claim.token in self._connections:
-            # Two came with one token, at the same time.
-            await websocket.aclose(1008, "this connection is open already")
-            return
-        connection = WebSocketConnection(websocket, claim, user)
-        self._connections[claim.token] = connection
         try:
-            await self._handler(connection)
+            if claim.stateful:
+                await self._reattachable(claim, websocket.request, user).hold(websocket)
+            elif claim.token in self._connections:
+                # Two came with one token, at the same time.
+                await websocket.aclose(1008, "this connection is open already")
+            else:
+                connection = WebSocketConnection(websocket, claim, user)
+                self._connections[claim.token] = connection
+                try:
+                    # Awaited here, not in a function of its own: each message goes through every coroutine on its way.
+                    await self._handler(connection)
+                finally:
+                    self._forget(claim)
         finally:
-            self._forget(claim)
             if websocket.close_code == NO_CODE:
                 # SignalR's clients close without a code, and take anything but 1000 for a failure.
-                await connection.aclose()
+                await websocket.aclose()
 
     def _reattachable(self, claim: Claim, request: Request, user: str | None) -> ReattachableConnection:
         known = self._connections.get(claim.token)
