@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from trioecho import LiveServer
-from trioecho.hubs import Hub, HubServer, Target
+from trioecho.hubs import Hub, HubOptions, HubServer, Target
+
+QUICK = HubOptions(keep_alive=0.5)
+"""signalrcore stops only when it has heard something more."""
 
 pytestmark = [
     pytest.mark.keeps_open,
@@ -71,7 +74,7 @@ def test_pysignalr_calls_is_called_and_streams() -> None:
         await asyncio.gather(running, return_exceptions=True)
         return told
 
-    with LiveServer({"/hub": HubServer(Chat)}) as server:
+    with LiveServer({"/hub": HubServer(Chat, options=QUICK)}) as server:
         url = server.url.rstrip("/") + "/hub"
         told = asyncio.run(asyncio.wait_for(talk(url), 20))
     assert told == {"items": [0, 1, 2, 3, 4], "said": ["hello"]}
@@ -84,7 +87,7 @@ def test_signalrcore_calls_is_called_and_streams(protocol: str) -> None:
 
     opened, said, answered, counted = (threading.Event() for _ in range(4))
     told: dict[str, Any] = {"items": []}
-    with LiveServer({"/hub": HubServer(Chat)}) as server:
+    with LiveServer({"/hub": HubServer(Chat, options=QUICK)}) as server:
         builder = HubConnectionBuilder().with_url(server.url.rstrip("/") + "/hub")
         if protocol == "messagepack":
             builder = builder.with_hub_protocol(MessagePackHubProtocol())
