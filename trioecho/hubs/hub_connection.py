@@ -241,11 +241,14 @@ class HubConnection:
             self._end()
 
     async def _take(self, messages: Any) -> None:
-        count = 0
+        count, held = 0, self._held.messages
         for message in messages:
             if self._received is not None and not self._received.take(message):
                 continue
-            if not self._taken_at_once(message) and (self._held.messages or not self._taken_in_turn(message)):
+            if type(message) is Invocation and not held:
+                if not self._invocations.add(message):
+                    await self._hold(message)
+            elif not self._taken_at_once(message) and (held or not self._taken_in_turn(message)):
                 await self._hold(message)
             count += 1
             if not count % BURST:
