@@ -340,6 +340,16 @@ class HubConnection:
             self._said = True
         return sent
 
+    def answered_at_once(self, data: bytes) -> bool:
+        """`answer` where that need not wait, or nobody is there any more; else False, and nothing has been sent."""
+        if self._sent is not None:
+            return False
+        self._said = True
+        try:
+            return self._connection.try_send(data, text=self._text)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return True
+
     async def answer(self, data: bytes) -> bool:
         """`send`; False where the client has gone."""
         try:

@@ -223,6 +223,7 @@ class Invocations:
     async def _work_off(self, worker: Worker) -> bytes | None:
         """Work calls off, until one of them is cancelled and ends all the same: returns what it is answered."""
         protocol, waiting, hub = self._connection.protocol, self._waiting, self._hub
+        answered = self._connection.answered_at_once
         while True:
             while not waiting:
                 worker.task = trio.lowlevel.current_task()
@@ -238,9 +239,8 @@ class Invocations:
             try:
                 call.arguments = protocol.parse(call.invocation.arguments, method.arguments)
             except msgspec.DecodeError as error:
-                await self._refuse(
-                    call, f"Failed to invoke '{method.name}' because of its arguments: {error}."
-                )
+                target = call.invocation.target
+                await self._refuse(call, f"Failed to invoke '{target}' because of its arguments: {error}.")
                 continue
             if method.beside:
                 await self._begin_beside(call, method)
@@ -264,7 +264,8 @@ class Invocations:
             worker.call = None
             if id is not None:
                 del self._by_id[id]
-                await self._connection.answer(answer)
+                if not answered(answer):
+                    await self._connection.answer(answer)
 
     async def _begin_beside(self, call: Call, method: Method) -> None:
         if call.scope is not None and not method.streams:
