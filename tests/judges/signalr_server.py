@@ -80,10 +80,14 @@ def raw_routes(origins: Sequence[str] = ()) -> dict[str, trioecho.Route]:
     }
 
 
+def routes(origins: Sequence[str] = ()) -> dict[str, trioecho.Route]:
+    """All that the suite wants, for pages of `origins` besides its own."""
+    return raw_routes(origins) | hub_routes(connection_options(origins), cookies)
+
+
 async def main(port: int, origins: Sequence[str]) -> None:
-    routes = raw_routes(origins) | hub_routes(connection_options(origins), cookies)
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(functools.partial(trioecho.serve, routes, port=port))
+        server = await nursery.start(functools.partial(trioecho.serve, routes(origins), port=port))
         print(f"SERVER_URL=';{server.url}'", flush=True)
 
 
