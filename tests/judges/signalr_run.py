@@ -47,10 +47,8 @@ PAGE = Template("""<!doctype html>
 <script>
   window.process = { platform: "linux", env: {} };
   if ($server) window.__karma__ = { config: { args: ["--server", ";" + $server] } };
-  window.jasmine = jasmineRequire.core(jasmineRequire);
   const environment = jasmine.getEnv();
-  Object.assign(window, jasmineRequire.interface(jasmine, environment));
-  environment.configure({ random: false });
+  environment.configure({ random: false, forbidDuplicateNames: false });
   const found = { passed: 0, pending: 0, failed: [] };
   environment.addReporter({
     specDone({ status, fullName, failedExpectations }) {
