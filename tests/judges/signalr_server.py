@@ -18,7 +18,7 @@ from trioecho.hubs import Connection, ConnectionOptions, ConnectionRoute
 
 REDIRECTED = ("GET", "POST", "DELETE")
 
-ALLOWED_HEADERS = ("x-test-header",)
+ALLOWED_HEADERS = ("X-HEADER",)
 """What the suite sends, beyond what its client does."""
 
 
@@ -51,7 +51,7 @@ async def bad_negotiate(request: trioecho.Request) -> trioecho.Response:
     raise trioecho.Refused(400, body="Some response from server")
 
 
-def redirect() -> trioecho.HttpRoute:
+def redirect(cors: trioecho.Cors | None) -> trioecho.HttpRoute:
     """Tell clients to negotiate at the hub, and how often that has been told."""
     numbers = itertools.count(1)
 
@@ -59,7 +59,7 @@ def redirect() -> trioecho.HttpRoute:
         base = request.query["baseUrl"]
         return trioecho.Response.json({"url": f"{base}/testHub?numRedirects={next(numbers)}"})
 
-    return trioecho.HttpRoute(tell, ["POST"])
+    return trioecho.HttpRoute(tell, ["POST"], cors=cors)
 
 
 def connection_options(origins: Sequence[str]) -> ConnectionOptions:
@@ -75,15 +75,19 @@ def raw_routes(origins: Sequence[str] = ()) -> dict[str, trioecho.Route]:
         "/echo": ConnectionRoute(echo, admit=cookies, options=options),
         "/echoredirect": redirected,
         "/echoredirect/negotiate": redirected,
-        "/redirect/negotiate": redirect(),
+        "/redirect/negotiate": redirect(cors),
         "/bad-negotiate/negotiate": trioecho.HttpRoute(bad_negotiate, ["POST"], cors=cors),
     }
 
 
+def routes(origins: Sequence[str] = ()) -> dict[str, trioecho.Route]:
+    """All that the suite wants, for pages of `origins` besides its own."""
+    return raw_routes(origins) | hub_routes(connection_options(origins), cookies)
+
+
 async def main(port: int, origins: Sequence[str]) -> None:
-    routes = raw_routes(origins) | hub_routes(connection_options(origins), cookies)
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(functools.partial(trioecho.serve, routes, port=port))
+        server = await nursery.start(functools.partial(trioecho.serve, routes(origins), port=port))
         print(f"SERVER_URL=';{server.url}'", flush=True)
 
 
