@@ -56,8 +56,8 @@ class CutWire:
             stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             stream.socket.close()
         self._open -= streams
-        self._settled.clear()
-        self._upgraded.clear()
+        self._settled -= streams
+        self._upgraded -= streams
         self.cuts += bool(streams)
         return bool(streams)
 

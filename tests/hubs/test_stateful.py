@@ -23,14 +23,32 @@ def test_what_is_acknowledged_is_forgotten() -> None:
     assert sent.first == 1
     for data in (b"a", b"b", b"c"):
         sent.add(data)
-    assert (sent.first, sent.kept) == (1, (b"a", b"b", b"c"))
     sent.acknowledged(2)
     sent.acknowledged(1)
-    assert (sent.first, sent.kept) == (3, (b"c",))
-    sent.acknowledged(3)
-    assert (sent.first, sent.kept) == (4, ())
+    assert (sent.first, sent.again()) == (3, (b"c",))
+    sent.add(b"d")
+    sent.acknowledged(4)
+    assert (sent.first, sent.again()) == (5, ())
     with pytest.raises(BadMessage):
-        sent.acknowledged(4)
+        sent.acknowledged(5)
+
+
+def test_what_comes_again_is_kept_until_something_behind_it_has_arrived() -> None:
+    """The client may be cut off while it comes again, having acknowledged it: it was there before."""
+    sent = SentMessages(4)
+    for data in (b"a", b"b", b"c", b"d"):
+        sent.add(data)
+    sent.acknowledged(1)
+    assert (sent.first, sent.again()) == (2, (b"b", b"c", b"d"))
+    sent.acknowledged(4)
+    assert (sent.first, sent.again()) == (2, (b"b", b"c", b"d"))
+    assert not sent.full
+    for data in (b"e", b"f", b"g"):
+        sent.add(data)
+    assert not sent.full
+    sent.acknowledged(6)
+    assert (sent.first, sent.again()) == (7, (b"g",))
+    assert not sent.full
 
 
 def test_what_was_not_sent_is_taken_back() -> None:
@@ -40,7 +58,7 @@ def test_what_was_not_sent_is_taken_back() -> None:
     assert sent.full
     sent.take_back()
     assert not sent.full
-    assert sent.kept == (b"a",)
+    assert sent.again() == (b"a",)
 
 
 async def test_senders_wait_for_acknowledgements(nursery: trio.Nursery) -> None:
@@ -66,6 +84,21 @@ def test_what_comes_again_is_taken_once() -> None:
     assert not received.take(Ack(1))
     assert not received.take(Sequence(2))
     assert [received.take(Completion("1")) for _ in range(3)] == [False, False, True]
+    assert received.acknowledge() == 4
+
+
+def test_nothing_is_acknowledged_while_messages_come_again() -> None:
+    received = ReceivedMessages()
+    for _ in range(3):
+        received.take(CALL)
+    received.reattached()
+    received.take(Sequence(1))
+    received.take(CALL)
+    assert received.acknowledge() is None
+    received.reattached()
+    # A client that took an earlier word for it goes on behind what came before.
+    assert not received.take(Sequence(4))
+    assert received.take(CALL)
     assert received.acknowledge() == 4
 
 

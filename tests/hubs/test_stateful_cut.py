@@ -14,13 +14,17 @@ from serving import one_way, serving, way_of_reading  # noqa: F401 (a fixture)
 from trioecho.hubs import ConnectionOptions, Hub, HubOptions, HubServer, Target
 
 ITEMS = 2_000
-CUTS = int(__import__("os").environ.get("CUTS", 12))
+CUTS = 12
+"""At most; the exchange may be over before."""
 
 pytestmark = [one_way, pytest.mark.keeps_open]
 
 
 class Mirror(Hub[Target]):
+    begun = trio.Event()
+
     async def mirror(self, numbers: AsyncIterator[int]) -> AsyncIterator[int]:
+        self.begun.set()
         async for number in numbers:
             yield number
 
@@ -61,6 +65,8 @@ tell({ got, said, results });
 
 
 async def cut_now_and_then(wire: CutWire, chance: random.Random, most: int) -> None:
+    # The client gives up where it is cut off while it starts.
+    await Mirror.begun.wait()
     while wire.cuts < most:
         # Any moment of the exchange, whatever is on its way.
         await trio.sleep(chance.uniform(0.02, 0.3))
@@ -72,6 +78,7 @@ async def cut_now_and_then(wire: CutWire, chance: random.Random, most: int) -> N
 @pytest.mark.parametrize("protocol", ["json", "messagepack"])
 async def test_every_item_comes_once_and_in_order_whenever_tcp_is_cut(protocol: str, seed: int) -> None:
     npm_client.node()
+    Mirror.begun = trio.Event()
     with trio.fail_after(60):
         async with serving({"/hub": server()}) as running, cut_wire(running.port) as wire:
             async with trio.open_nursery() as nursery:
@@ -81,4 +88,4 @@ async def test_every_item_comes_once_and_in_order_whenever_tcp_is_cut(protocol: 
                 nursery.cancel_scope.cancel()
     assert told["got"] == list(range(ITEMS))
     assert told["said"] == told["results"] == list(range(0, ITEMS, 4))
-    assert wire.cuts >= 5
+    assert wire.cuts >= 3

@@ -241,11 +241,14 @@ class HubConnection:
             self._end()
 
     async def _take(self, messages: Any) -> None:
-        count = 0
+        count, held = 0, self._held.messages
         for message in messages:
             if self._received is not None and not self._received.take(message):
                 continue
-            if not self._taken_at_once(message) and (self._held.messages or not self._taken_in_turn(message)):
+            if type(message) is Invocation and not held:
+                if not self._invocations.add(message):
+                    await self._hold(message)
+            elif not self._taken_at_once(message) and (held or not self._taken_in_turn(message)):
                 await self._hold(message)
             count += 1
             if not count % BURST:
@@ -337,6 +340,16 @@ class HubConnection:
             self._said = True
         return sent
 
+    def answered_at_once(self, data: bytes) -> bool:
+        """`answer` where that need not wait, or nobody is there any more; else False, and nothing has been sent."""
+        if self._sent is not None:
+            return False
+        self._said = True
+        try:
+            return self._connection.try_send(data, text=self._text)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return True
+
     async def answer(self, data: bytes) -> bool:
         """`send`; False where the client has gone."""
         try:
@@ -382,7 +395,7 @@ class HubConnection:
         self._received.reattached()
         async with self._lock:
             await self._connection.send(self.protocol.sequence(self._sent.first), text=self._text)
-            for data in self._sent.kept:
+            for data in self._sent.again():
                 await self._connection.send(data, text=None if isinstance(data, Prepared) else self._text)
 
     def look(self, now: float) -> None:

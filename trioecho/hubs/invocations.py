@@ -49,6 +49,24 @@ class Call:
         self.uploads: list[Upload] = []
 
 
+class Worker:
+    """A task that works calls off, and what it is at."""
+
+    __slots__ = ("_idle", "call", "scope", "task")
+
+    scope: trio.CancelScope
+    task: trio.lowlevel.Task
+
+    def __init__(self, idle: list[Worker]) -> None:
+        self._idle = idle
+        self.call: Call | None = None
+
+    def abort(self, _: object) -> trio.lowlevel.Abort:
+        """Wait no more for a call: it is cancelled."""
+        self._idle.remove(self)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
 class Invocations:
     """All calls of one connection. `work` is its task's; what comes is added by whoever reads."""
 
@@ -78,7 +96,7 @@ class Invocations:
         self._waiting: deque[Call] = deque()
         self._by_id: dict[str, Call] = {}
         self._uploads: dict[str, Upload] = {}
-        self._idle: list[trio.lowlevel.Task] = []
+        self._idle: list[Worker] = []
         self._workers = 0
         self._beside = 0
         self._room: trio.Event | None = None
@@ -102,7 +120,7 @@ class Invocations:
             self._by_id[id] = call
         self._waiting.append(call)
         if self._idle:
-            trio.lowlevel.reschedule(self._idle.pop())
+            trio.lowlevel.reschedule(self._idle.pop().task)
         elif 0 < self._workers < self._options.parallel_invocations:
             self._hire()
         return True
@@ -184,63 +202,106 @@ class Invocations:
         self._nursery.start_soon(self._work)
 
     async def _work(self) -> None:
+        worker = Worker(self._idle)
         while True:
-            while not self._waiting:
-                await self._park()
-            call = self._waiting.popleft()
+            answer: bytes | None = None
+            # One scope for many calls, until one of them is cancelled: entering one costs as much as a call does.
+            worker.scope = trio.CancelScope()
+            try:
+                with worker.scope:
+                    answer = await self._work_off(worker)
+            except Exception as error:
+                answer = self._failed(worker.call, error)
+            else:
+                if answer is None and worker.call is not None:
+                    answer = self._told(worker.call, CANCELLED)
+            call, worker.call = worker.call, None
+            if call is not None and call.invocation.id is not None and answer is not None:
+                del self._by_id[call.invocation.id]
+                await self._connection.answer(answer)
+
+    async def _work_off(self, worker: Worker) -> bytes | None:
+        """Work calls off, until one of them is cancelled and ends all the same: returns what it is answered."""
+        protocol, waiting, hub = self._connection.protocol, self._waiting, self._hub
+        answered = self._connection.answered_at_once
+        while True:
+            while not waiting:
+                worker.task = trio.lowlevel.current_task()
+                self._idle.append(worker)
+                await trio.lowlevel.wait_task_rescheduled(worker.abort)
+            call = waiting.popleft()
             if self._room is not None:
                 self._make_room()
             method = call.method
             if call.failure is not None or method is None:
                 await self._refuse(call, call.failure or "")
                 continue
-            if call.scope is not None and not method.streams:
-                await self._refuse(call, CANCELLED)
-                continue
             try:
-                call.arguments = self._connection.protocol.parse(call.invocation.arguments, method.arguments)
+                call.arguments = protocol.parse(call.invocation.arguments, method.arguments)
             except msgspec.DecodeError as error:
                 target = call.invocation.target
                 await self._refuse(call, f"Failed to invoke '{target}' because of its arguments: {error}.")
                 continue
-            if method.streams or method.uploads:
-                if self._beside >= self._options.max_streams:
-                    await self._refuse(call, self._too_many_streams(call.invocation.target))
-                else:
-                    assert self._nursery is not None
-                    self._beside += 1
-                    self._nursery.start_soon(self._run_beside, call, method)
-            else:
-                await self._run(call, method)
+            if method.beside:
+                await self._begin_beside(call, method)
+                continue
+            if call.scope is not None:
+                await self._refuse(call, CANCELLED)
+                continue
+            id = call.invocation.id
+            call.scope = worker.scope
+            worker.call = call
+            try:
+                result = await method.call(hub, call.arguments, call.uploads)
+                if id is None:
+                    worker.call = None
+                    continue
+                answer = protocol.completion(id) if method.void else protocol.result(id, result)
+            except Exception as error:
+                answer = self._failed(call, error)
+            if worker.scope.cancel_called:
+                return answer
+            worker.call = None
+            if id is not None:
+                del self._by_id[id]
+                if not answered(answer):
+                    await self._connection.answer(answer)
 
-    async def _park(self) -> None:
-        task = trio.lowlevel.current_task()
-        self._idle.append(task)
+    async def _begin_beside(self, call: Call, method: Method) -> None:
+        if call.scope is not None and not method.streams:
+            await self._refuse(call, CANCELLED)
+        elif self._beside >= self._options.max_streams:
+            await self._refuse(call, self._too_many_streams(call.invocation.target))
+        else:
+            assert self._nursery is not None
+            self._beside += 1
+            self._nursery.start_soon(self._run_beside, call, method)
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._idle.remove(task)
-            return trio.lowlevel.Abort.SUCCEEDED
+    def _failed(self, call: Call | None, error: Exception) -> bytes:
+        """Return what the caller of a call that has failed is answered; b"" for nobody."""
+        assert call is not None
+        assert call.method is not None
+        return self._told(call, self._failure(call, call.method, error, begun=False))
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    def _told(self, call: Call, failure: str) -> bytes:
+        id = call.invocation.id
+        return b"" if id is None else self._connection.protocol.failure(id, failure)
 
     async def _run(self, call: Call, method: Method) -> None:
-        """Run a call that returns one value, or nothing, and tell its caller."""
+        """Run a call that takes streams and returns one value, or nothing, and tell its caller."""
         protocol, id = self._connection.protocol, call.invocation.id
-        answer: bytes | None = None
+        answer = self._told(call, CANCELLED)
         try:
-            if id is None:
-                await method.call(self._hub, call.arguments, call.uploads)
-            else:
-                call.scope = call.scope or trio.CancelScope()
-                with call.scope:
-                    result = await method.call(self._hub, call.arguments, call.uploads)
+            call.scope = call.scope or trio.CancelScope()
+            with call.scope:
+                result = await method.call(self._hub, call.arguments, call.uploads)
+                if id is not None:
                     answer = protocol.completion(id) if method.void else protocol.result(id, result)
         except Exception as error:
-            text = self._failure(call, method, error, begun=False)
-            answer = None if id is None else protocol.failure(id, text)
+            answer = self._failed(call, error)
         if id is not None:
             del self._by_id[id]
-            await self._connection.answer(answer or protocol.failure(id, CANCELLED))
+            await self._connection.answer(answer)
 
     async def _run_beside(self, call: Call, method: Method) -> None:
         try:

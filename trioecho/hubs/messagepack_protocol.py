@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -156,7 +156,19 @@ class MessagePackReader:
         self._begun = bytearray()
         self._max_size = max_size
 
-    def feed(self, transfer: bytes) -> Iterator[Message]:
+    def feed(self, transfer: bytes) -> Iterable[Message]:
+        if (
+            transfer
+            and transfer[0] == len(transfer) - 1 < 0x80
+            and not self._begun
+            and transfer[0] <= self._max_size
+        ):
+            # One short message, whole: the usual case.
+            message = _parse(transfer[1:])
+            return () if message is None else (message,)
+        return self._cut(transfer)
+
+    def _cut(self, transfer: bytes) -> Iterator[Message]:
         data = transfer
         if self._begun:
             self._begun += transfer

@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 _STREAMS = (
     collections.abc.AsyncIterator,
     collections.abc.AsyncIterable,
     collections.abc.AsyncGenerator,
 )
+
+
+MOST_SPELLINGS = 1_000
+"""Ways to write a name that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +42,14 @@ class Method:
     void: bool
     """Whether it returns nothing, which is something else than None."""
 
+    beside: bool
+    """Whether it runs beside the calls that follow: it streams, in either direction."""
+
     def call(self, hub: object, arguments: msgspec.Struct, uploads: list[Any]) -> Any:
         """Call it. Returns what the function does: a coroutine or an async generator."""
-        values = list(msgspec.structs.astuple(arguments))
+        if not uploads:
+            return self.function(hub, *astuple(arguments))
+        values = list(astuple(arguments))
         for (place, _), upload in zip(self.uploads, uploads, strict=True):
             values.insert(place, upload)
         return self.function(hub, *values)
@@ -54,6 +64,7 @@ class Methods:
 
     def __init__(self, hub: type, base: type) -> None:
         self._methods: dict[str, Method] = {}
+        self._spelled: dict[str, Method] = {}
         own = set(dir(base))
         for name in dir(hub):
             if name.startswith("_") or name in own:
@@ -71,7 +82,12 @@ class Methods:
 
     def find(self, target: str) -> Method | None:
         """Return the method that a client means; None where there is none, or where it may not be called."""
-        return None if target.startswith("_") else self._methods.get(_folded(target))
+        method = self._spelled.get(target)
+        if method is None and not target.startswith("_"):
+            method = self._methods.get(_folded(target))
+            if method is not None and len(self._spelled) < MOST_SPELLINGS:
+                self._spelled[target] = method
+        return method
 
     def __iter__(self) -> collections.abc.Iterator[Method]:
         return iter(self._methods.values())
@@ -128,6 +144,7 @@ def _method(hub: type, name: str, function: Callable[..., Any]) -> Method:
         generator or _is_stream(returns),
         generator,
         returns is type(None) or returns in (typing.NoReturn, typing.Never),
+        generator or _is_stream(returns) or bool(uploads),
     )
 
 

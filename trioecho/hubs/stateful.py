@@ -8,6 +8,7 @@ has none to send again (HubProtocol.md words this differently; ASP.NET and its c
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 import trio
 
@@ -16,15 +17,23 @@ from trioecho.hubs.messages import NUMBERED, BadMessage, Message, Sequence
 
 
 class SentMessages:
-    """What was sent and may have to be sent again, `limit` bytes of it before senders wait."""
+    """What was sent and may have to be sent again, `limit` bytes of it before senders wait.
 
-    __slots__ = ("_kept", "_limit", "_room", "_size", "_total")
+    SignalR's JavaScript client may acknowledge, while old messages still come to it again, all that had come before.
+    Cut off then, it wants to go on where it was, and not behind. So what has once been sent again is kept until
+    something is acknowledged that was sent behind it.
+    """
+
+    __slots__ = ("_acknowledged", "_again_until", "_kept", "_limit", "_room", "_size", "_total")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._kept: deque[tuple[Transfer, int]] = deque()
         self._size = 0
+        """Bytes of what is not acknowledged."""
         self._total = 0
+        self._acknowledged = 0
+        self._again_until = 0
         self._room = trio.Event()
 
     @property
@@ -36,11 +45,6 @@ class SentMessages:
     def first(self) -> int:
         """The number of the first message that is kept, or of the next one that is sent."""
         return self._total - len(self._kept) + 1
-
-    @property
-    def kept(self) -> tuple[Transfer, ...]:
-        """What is sent again, in order."""
-        return tuple([data for data, _ in self._kept])
 
     def add(self, data: Transfer) -> None:
         """Keep what is about to be sent."""
@@ -54,12 +58,23 @@ class SentMessages:
         self._size -= self._kept.pop()[1]
         self._total -= 1
 
+    def again(self) -> tuple[Transfer, ...]:
+        """Return what is sent again, in order, behind a Sequence of `first`."""
+        self._again_until = self._total
+        return tuple([data for data, _ in self._kept])
+
     def acknowledged(self, sequence: int) -> None:
-        """Forget all up to the message `sequence`. Raises `BadMessage` where that has not been sent."""
+        """Take note that all up to the message `sequence` have arrived. Raises `BadMessage` where that has not been
+        sent."""
         if sequence > self._total:
             raise BadMessage(f"Message {sequence} was acknowledged, but {self._total} have been sent.")
-        while self._kept and self.first <= sequence:
-            self._size -= self._kept.popleft()[1]
+        first = self.first
+        for _, size in islice(self._kept, self._acknowledged + 1 - first, max(sequence + 1 - first, 0)):
+            self._size -= size
+        self._acknowledged = max(self._acknowledged, sequence)
+        if sequence > self._again_until:
+            for _ in range(sequence + 1 - first):
+                self._kept.popleft()
         if not self.full:
             self._room.set()
 
@@ -90,9 +105,9 @@ class ReceivedMessages:
     def take(self, message: Message) -> bool:
         """Count a message; False for one that is to be ignored. Raises `BadMessage` for a gap."""
         if isinstance(message, Sequence):
-            if message.sequence > self._next:
+            if not 0 < message.sequence <= self._latest + 1:
                 raise BadMessage(
-                    f"The client goes on with message {message.sequence}, but {self._next} comes next."
+                    f"The client goes on with message {message.sequence}, but {self._latest + 1} comes next."
                 )
             self._next = message.sequence
             self._silent = False
@@ -112,7 +127,8 @@ class ReceivedMessages:
 
     def acknowledge(self) -> int | None:
         """Return the number that is to be acknowledged, once; None where the client knows already."""
-        if self._latest == self._acknowledged or self._silent:
+        if self._latest == self._acknowledged or self._silent or self._next <= self._latest:
+            # While messages come again, an acknowledgement would let the client forget what is still to come.
             return None
         self._acknowledged = self._latest
         return self._latest
