@@ -15,8 +15,7 @@ from plain_http import plain_http
 from serving import connected, open_stream, serving, until
 
 import trioecho
-from trioecho.hubs import Connection, ConnectionOptions, ConnectionRoute
-from trioecho.hubs.connection_route import MOST_SPENT
+from trioecho.hubs import Connection, ConnectionOptions, ConnectionRoute, connection_route
 from trioecho.testing import RawClient
 
 EVENTS = (("Accept", "text/event-stream"),)
@@ -147,14 +146,39 @@ async def test_what_was_told_is_good_for_a_time(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_what_was_told_begins_one_connection() -> None:
-    """Not another when that has ended, though its time is not over; and a flood of those is forgotten."""
+    """Not another when that has ended, though its time is not over."""
     async with serving_route() as served:
         target = await served.begin_polling()
         await served.ask(target, "DELETE")
         await until(lambda: served.ended)
         for headers in ((), EVENTS, UPGRADE):
             assert (await served.ask(target, headers=headers)).status == 404
-    assert MOST_SPENT == 10_000
+
+
+async def test_tokens_that_were_used_are_remembered_as_long_as_they_are_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And of a flood of them only the last."""
+    monkeypatch.setattr(connection_route, "MOST_SPENT", 3)
+    route = ConnectionRoute(echo, options=ConnectionOptions(negotiation_timeout=15))
+    now = time.time()
+
+    async with serving({"/c": route}) as server, plain_http(server) as client:
+
+        async def come_and_go() -> str:
+            token = (await client.ask("/c/negotiate?negotiateVersion=1", "POST")).text.split('Token":"')[1]
+            target = f"/c?id={token.partition(chr(34))[0]}"
+            for method, status in (("GET", 200), ("DELETE", 202)):
+                assert (await client.ask(target, method)).status == status
+            await until(lambda: not route._connections)
+            return target
+
+        targets = [await come_and_go() for _ in range(5)]
+        assert len(route._spent) == 3
+        assert [(await client.ask(each)).status for each in targets[-3:]] == [404] * 3
+        monkeypatch.setattr(time, "time", lambda: now + 20)
+        await come_and_go()
+        assert len(route._spent) == 1
 
 
 async def test_servers_with_one_secret_take_what_the_other_has_told() -> None:

@@ -38,10 +38,23 @@ async def test_those_who_wait_for_room_go_on_in_their_order() -> None:
         for number in (b"1", b"2", b"3"):
             nursery.start_soon(transfers.put, number)
             await trio.testing.wait_all_tasks_blocked()
-        assert await transfers.take() == b"0"
+        assert transfers.take_all() == [b"0"]
         # The first has been woken, and has not run.
         assert not transfers.try_put(b"x")
         assert [await transfers.take() for _ in range(3)] == [b"1", b"2", b"3"]
+
+
+async def test_nobody_overtakes_the_only_one_who_waited() -> None:
+    transfers = Transfers(1)
+    assert transfers.try_put(b"0")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transfers.put, b"1")
+        await trio.testing.wait_all_tasks_blocked()
+        assert transfers.take_all() == [b"0"]
+        assert not transfers.try_put(b"x")
+        nursery.start_soon(transfers.put, b"2")
+        assert [await transfers.take() for _ in range(2)] == [b"1", b"2"]
+        assert transfers.try_put(b"3")
 
 
 async def test_the_end_wakes_everybody() -> None:

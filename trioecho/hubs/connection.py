@@ -16,6 +16,21 @@ class Reattached(Exception):  # noqa: N818 (news, not an error)
     """Another WebSocket took the place of a lost one; `Connection.receive` raises it once for each.
 
     What was sent in between is lost, and so may be the last of what was sent before.
+
+    Example:
+
+        from trioecho.hubs import Connection, ConnectionOptions, ConnectionRoute, Reattached
+
+        async def notes(connection: Connection) -> None:
+            kept: list[bytes] = []
+            while True:
+                try:
+                    kept.append(await connection.receive())
+                    await connection.send(kept[-1])
+                except Reattached:
+                    await connection.send(b"\\n".join(kept))
+
+        routes = {"/notes": ConnectionRoute(notes, options=ConnectionOptions(stateful=True))}
     """
 
 

@@ -63,7 +63,7 @@ class ConnectionRoute(RouteGroup):
 
     Example:
 
-        from trioecho.hubs import Connection, ConnectionRoute
+        from trioecho.hubs import Connection, ConnectionHandler, ConnectionOptions, ConnectionRoute
 
         async def shout(connection: Connection) -> None:
             async def news() -> None:
@@ -76,7 +76,9 @@ class ConnectionRoute(RouteGroup):
                 message = await connection.receive()
                 await connection.send(message.decode().upper())
 
-        routes = {"/shout": ConnectionRoute(shout)}
+        handler: ConnectionHandler = shout
+        options = ConnectionOptions(transports=["websockets", "long-polling"], max_connections=10_000)
+        routes = {"/shout": ConnectionRoute(handler, options=options)}
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """

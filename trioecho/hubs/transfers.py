@@ -17,7 +17,7 @@ class Transfers:
     `limit` is in bytes: whoever finds so much or more in it waits. So one transfer may be larger than the limit.
     """
 
-    __slots__ = ("_limit", "_news", "_room", "_size", "_waiting", "ended")
+    __slots__ = ("_handed", "_limit", "_news", "_room", "_size", "_waiting", "ended")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -25,6 +25,8 @@ class Transfers:
         self._waiting: deque[bytes] = deque()
         self._room = trio.lowlevel.ParkingLot()
         self._news = trio.lowlevel.ParkingLot()
+        # Room is promised to a task that has been woken and has not run yet.
+        self._handed = False
         self.ended = False
         """Nothing more is put; what waits can still be taken."""
 
@@ -35,19 +37,19 @@ class Transfers:
         """Put `data` when there is room. False: it has ended, and nothing was put. A checkpoint; cancelled, nothing
         was put."""
         await trio.lowlevel.checkpoint()
-        while not self.try_put(data):
-            if self.ended:
-                return False
+        if self.try_put(data):
+            return True
+        if not self.ended:
             await self._room.park()
-            if not self._full and not self.ended:
-                # Woken in its turn, before those who still wait.
-                self._put(data)
-                break
+            self._handed = False
+        if self.ended:
+            return False
+        self._put(data)
         return True
 
     def try_put(self, data: bytes) -> bool:
         """Put `data` if there is room, and nobody waits for that; whether it was put."""
-        if self.ended or self._full or self._room:
+        if self.ended or self._full or self._room or self._handed:
             return False
         self._put(data)
         return True
@@ -96,5 +98,6 @@ class Transfers:
         self._wake()
 
     def _wake(self) -> None:
-        if self._room and not self._full:
+        if self._room and not self._full and not self._handed:
+            self._handed = True
             self._room.unpark()
