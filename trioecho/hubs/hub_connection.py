@@ -290,9 +290,9 @@ class HubConnection:
         if isinstance(message, Invocation):
             return self._invocations.add(message)
         if isinstance(message, StreamItem):
-            return self._invocations.item(message.id, message.item)
+            return self._invocations.uploads.item(message.id, message.item)
         if isinstance(message, Completion):
-            self._invocations.end_upload(message.id, message.error)
+            self._invocations.uploads.end(message.id, message.error)
         elif isinstance(message, CancelInvocation):
             self._invocations.cancel(message.id)
         return True
@@ -317,7 +317,10 @@ class HubConnection:
             while held.messages:
                 message = held.messages[0]
                 while not self._taken_in_turn(message):
-                    await self._invocations.room(message.id if isinstance(message, StreamItem) else None)
+                    if isinstance(message, StreamItem):
+                        await self._invocations.uploads.room(message.id)
+                    else:
+                        await self._invocations.room()
                 held.remove_first()
         except BadMessage as bad:
             self.end(str(bad))

@@ -23,6 +23,7 @@ from trioecho.hubs.exceptions import HubException, cause_of, invocation_failed, 
 from trioecho.hubs.messages import BadMessage, Invocation
 from trioecho.hubs.methods import Method, Methods
 from trioecho.hubs.streams import Upload
+from trioecho.hubs.uploads import Uploads
 
 if TYPE_CHECKING:
     from trioecho.hubs.hub import Hub
@@ -89,9 +90,9 @@ class Invocations:
         "_room",
         "_running",
         "_tasks",
-        "_uploads",
         "_waiting",
         "reader",
+        "uploads",
     )
 
     def __init__(
@@ -103,7 +104,7 @@ class Invocations:
         self._options = options
         self._waiting: deque[Call] = deque()
         self._by_id: dict[str, Call] = {}
-        self._uploads: dict[str, Upload] = {}
+        self.uploads = Uploads(connection.protocol, options)
         self._idle: list[Worker] = []
         self._running = 0
         # The connection's own, which may not be here yet, and the one that begins with reading.
@@ -144,46 +145,17 @@ class Invocations:
             else:
                 self._hire()
 
-    def item(self, id: str, item: msgspec.Raw) -> bool:
-        """Give an item to the method that takes the upload `id`; False where as many wait as may."""
-        upload = self._uploads.get(id)
-        if upload is None:
-            return True
-        if upload.full:
-            return False
-        try:
-            upload.put(self._connection.protocol.parse(item, upload.kind))
-        except msgspec.DecodeError as error:
-            upload.end(f"An item of the stream is not what it should be: {error}.")
-        return True
+    async def room(self) -> None:
+        """Wait until one call more would be taken. A checkpoint only where it would not be.
 
-    async def room(self, id: str | None) -> None:
-        """Wait until the upload `id`, or with None one call more, would be taken. A checkpoint.
-
-        An upload from which nothing is taken for `client_timeout` fails then, so that there is room. Raises
-        `BadMessage` where for so long no call has had its turn.
+        Raises `BadMessage` where for `client_timeout` no call has had its turn.
         """
-        upload = None if id is None else self._uploads.get(id)
         with trio.move_on_after(self._options.client_timeout):
-            if upload is not None:
-                await upload.room()
-            elif id is None:
-                await self._room_for_call()
-            await trio.lowlevel.checkpoint()
+            while len(self._waiting) >= self._options.waiting_invocations and not self._closed:
+                self._room = trio.Event()
+                await self._room.wait()
             return
-        if upload is None:
-            raise BadMessage(
-                f"More than {self._options.waiting_invocations} invocations wait for their turn."
-            )
-        upload.end("The stream was not taken in time.")
-
-    def end_upload(self, id: str, error: str | None) -> bool:
-        """End an upload as its client says. Returns whether there is one with this id."""
-        upload = self._uploads.pop(id, None)
-        if upload is None:
-            return False
-        upload.end(error)
-        return True
+        raise BadMessage(f"More than {self._options.waiting_invocations} invocations wait for their turn.")
 
     def cancel(self, id: str) -> bool:
         """Cancel a call, whether it runs or waits; False where there is none with this id."""
@@ -203,8 +175,7 @@ class Invocations:
         for call in tuple(self._by_id.values()):
             if call.scope is not None:
                 call.scope.cancel()
-        for upload in tuple(self._uploads.values()):
-            upload.close()
+        self.uploads.close()
         self._make_room()
 
     async def work(self) -> None:
@@ -460,11 +431,7 @@ class Invocations:
         failure = self._fault(invocation, method)
         call = Call(invocation, method, failure)
         if failure is None and method is not None:
-            for id, (_, kind) in zip(invocation.streams, method.uploads, strict=True):
-                if id in self._uploads:
-                    raise BadMessage("A stream has the id of one that has not ended.")
-                upload = self._uploads[id] = Upload(kind, self._options.stream_buffer)
-                call.uploads.append(upload)
+            call.uploads = self.uploads.begin(invocation.streams, method)
         return call
 
     def _fault(self, invocation: Invocation, method: Method | None) -> str | None:
@@ -482,7 +449,7 @@ class Invocations:
                 f"Failed to invoke '{target}': it takes {len(method.uploads)} streams from the client, "
                 f"not {len(invocation.streams)}."
             )
-        if len(self._uploads) + len(method.uploads) > self._options.max_streams and method.uploads:
+        if len(self.uploads) + len(method.uploads) > self._options.max_streams and method.uploads:
             return self._too_many_streams(target)
         return None
 
@@ -505,16 +472,7 @@ class Invocations:
         return stream_failed(error, detailed) if begun else invocation_failed(target, error, detailed)
 
     def _let_go(self, call: Call) -> None:
-        for upload in call.uploads:
-            upload.close()
-        for id in call.invocation.streams:
-            if self._uploads.get(id) in call.uploads:
-                del self._uploads[id]
-
-    async def _room_for_call(self) -> None:
-        while len(self._waiting) >= self._options.waiting_invocations and not self._closed:
-            self._room = trio.Event()
-            await self._room.wait()
+        self.uploads.let_go(call.invocation.streams, call.uploads)
 
     def _make_room(self) -> None:
         if self._room is not None:
