@@ -18,11 +18,12 @@ from trioecho import Prepared
 from trioecho._protocol.counted import counted
 from trioecho._protocol.untrusted import in_quotes
 from trioecho.hubs.backplane import NoConnection, Result
+from trioecho.hubs.call import Worker
 from trioecho.hubs.connection import Connection, Reattached
 from trioecho.hubs.exceptions import HubException, cause_of, connection_failed
 from trioecho.hubs.handshake import ACCEPTED, STATEFUL_VERSION, Handshake, parse_handshake, refusal
 from trioecho.hubs.held import HeldMessages
-from trioecho.hubs.invocations import Invocations, Worker
+from trioecho.hubs.invocations import Invocations
 from trioecho.hubs.messages import (
     ABSENT,
     Ack,
@@ -229,14 +230,30 @@ class HubConnection:
 
         Returns False where that call was cancelled. Raises nothing but what cancels it.
         """
+        invocations, held, receive = self._invocations, self._held.messages, self._connection.receive
         try:
             while True:
-                if not await self._take(worker):
-                    return False
-                if self._invocations.reader is not worker:
-                    return True
+                count = 0
+                for message in self._messages:
+                    if self._received is not None and not self._received.take(message):
+                        continue
+                    if type(message) is Invocation and not held:
+                        running = invocations.run_now(worker, message)
+                        if running is False:
+                            if not invocations.add(message):
+                                await self._hold(message)
+                        elif running is not True:
+                            if not await running:
+                                return False
+                            if invocations.reader is not worker:
+                                return True
+                    elif not self._taken_at_once(message) and (held or not self._taken_in_turn(message)):
+                        await self._hold(message)
+                    count += 1
+                    if not count % BURST:
+                        await trio.lowlevel.checkpoint()
                 try:
-                    transfer = await self._connection.receive()
+                    transfer = await receive()
                 except Reattached:
                     self._reader = self.protocol.reader(self._server.options.max_receive_size)
                     self._heard = True
@@ -251,24 +268,6 @@ class HubConnection:
                 # Its end is not the client's doing: another server may be there soon.
                 self._goodbye = self._goodbye or Goodbye(allow_reconnect=True)
             self._end()
-        return True
-
-    async def _take(self, worker: Worker) -> bool:
-        """Take the messages that have come, as long as `worker` reads. Returns as `read`."""
-        count, held, invocations = 0, self._held.messages, self._invocations
-        for message in self._messages:
-            if self._received is not None and not self._received.take(message):
-                continue
-            if type(message) is Invocation and not held:
-                if not await invocations.take(worker, message):
-                    return False
-                if invocations.reader is not worker:
-                    return True
-            elif not self._taken_at_once(message) and (held or not self._taken_in_turn(message)):
-                await self.hold(message)
-            count += 1
-            if not count % BURST:
-                await trio.lowlevel.checkpoint()
         return True
 
     def _taken_at_once(self, message: Message) -> bool:
@@ -297,18 +296,14 @@ class HubConnection:
             self._invocations.cancel(message.id)
         return True
 
-    async def hold(self, message: Message) -> bool:
-        """Let a message wait until those before it have had their turn. What need not wait is still read meanwhile.
-
-        Returns True.
-        """
+    async def _hold(self, message: Message) -> None:
+        """Let a message wait until those before it have had their turn. What need not wait is still read meanwhile."""
         if not self._held.messages:
             self.nursery.start_soon(self._catch_up)
         self._held.add(message)
         self._waits = True
         await self._held.room()
         self._waits = False
-        return True
 
     async def _catch_up(self) -> None:
         """Take what is held, as there is room."""

@@ -12,17 +12,17 @@ import functools
 import logging
 import types
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
 from trioecho._protocol.untrusted import in_quotes
+from trioecho.hubs.call import NO_UPLOADS, Call, Worker
 from trioecho.hubs.exceptions import HubException, cause_of, invocation_failed, stream_failed
 from trioecho.hubs.messages import BadMessage, Invocation
 from trioecho.hubs.methods import Method, Methods
-from trioecho.hubs.streams import Upload
 from trioecho.hubs.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -36,42 +36,6 @@ CANCELLED = "The invocation was cancelled."
 
 LONGEST_TARGET = 100
 """Characters of an unknown method's name that its caller is told again."""
-
-
-class Call:
-    """One call that waits or runs."""
-
-    __slots__ = ("arguments", "failure", "invocation", "method", "scope", "uploads")
-
-    arguments: msgspec.Struct
-    """Set when its turn has come."""
-
-    def __init__(self, invocation: Invocation, method: Method | None, failure: str | None) -> None:
-        self.invocation = invocation
-        self.method = method
-        self.failure = failure
-        """What its caller is told instead of running it."""
-        self.scope: trio.CancelScope | None = None
-        self.uploads: list[Upload] = []
-
-
-class Worker:
-    """A task that reads, or works calls off, and what it is at."""
-
-    __slots__ = ("_idle", "answer", "call", "scope", "task")
-
-    scope: trio.CancelScope
-    task: trio.lowlevel.Task
-
-    def __init__(self, idle: list[Worker]) -> None:
-        self._idle = idle
-        self.call: Call | None = None
-        self.answer: bytes | None = None
-
-    def abort(self, _: object) -> trio.lowlevel.Abort:
-        """Wait no more: it is cancelled."""
-        self._idle.remove(self)
-        return trio.lowlevel.Abort.SUCCEEDED
 
 
 class Invocations:
@@ -125,25 +89,19 @@ class Invocations:
             return True
         if len(self._waiting) >= self._options.waiting_invocations:
             return False
-        self._queue(self._registered(invocation))
-        return True
-
-    def _registered(self, invocation: Invocation) -> Call:
         call = self._call(invocation)
         id = invocation.id
         if id is not None:
             if id in self._by_id:
                 raise BadMessage("An invocation has the id of one that has not ended.")
             self._by_id[id] = call
-        return call
-
-    def _queue(self, call: Call) -> None:
         self._waiting.append(call)
         if self._has_turn:
             if self._idle:
                 trio.lowlevel.reschedule(self._idle.pop().task)
             else:
                 self._hire()
+        return True
 
     async def room(self) -> None:
         """Wait until one call more would be taken. A checkpoint only where it would not be.
@@ -233,53 +191,93 @@ class Invocations:
         self._tasks += 1
         self._connection.nursery.start_soon(self.attend)
 
-    async def take(self, worker: Worker, invocation: Invocation) -> bool:
-        """Run a call whose turn it is, in the task that reads, `worker`; else let it wait for its turn.
+    def run_now(self, worker: Worker, invocation: Invocation) -> Awaitable[bool] | bool:
+        """Run a call whose turn it is in the task that reads, `worker`.
 
-        Where it has to wait for anything another task reads on: `worker` is not the `reader` any more. Raises as
-        `add`. Returns False where the call was cancelled: then `worker` has the answer.
+        Returns True where it has run and was answered, and False where it has to go to `add`, since it is not its turn,
+        or it is none that is simply called. Where it waits for anything, or its answer does, the rest is to be awaited
+        at once: another task reads on meanwhile, so that `worker` is not the `reader` any more, and False says that
+        the call was cancelled, and `worker` has the answer.
         """
-        if self._waiting or not self._has_turn or self._closed:
-            return self.add(invocation) or await self._connection.hold(invocation)
-        call = self._registered(invocation)
-        method = call.method
-        if method is None or method.beside or call.failure is not None:
-            self._queue(call)
-            return True
-        return await self._run_plain(worker, call, method)
+        if self._waiting or not self._has_turn or self._closed or invocation.streaming:
+            return False
+        method, id = self._methods.find(invocation.target), invocation.id
+        if method is None or method.beside or invocation.streams or id in self._by_id:
+            return False
+        protocol = self._connection.protocol
+        try:
+            arguments = protocol.parse(invocation.arguments, method.arguments)
+        except msgspec.DecodeError:
+            return False
+        running = method.call(self._hub, arguments, NO_UPLOADS)
+        try:
+            try:
+                trap = running.send(None)
+            except StopIteration as done:
+                # Most calls come here: no other task has to be woken, and nothing is kept of them.
+                if id is None:
+                    return True
+                answer = protocol.completion(id) if method.void else protocol.result(id, done.value)
+            else:
+                return self._run_on(worker, Call(invocation, method, None), method, running, trap)
+        except Exception as error:
+            if (answer := self._failed(Call(invocation, method, None), error)) == b"":
+                return True
+        return self._connection.answered_at_once(answer) or self._answer_later(answer)
 
-    async def _work_off(self, worker: Worker, call: Call) -> bool:
-        """Run a call that has waited. Returns as `take`."""
-        if self._room is not None:
-            self._make_room()
-        method = call.method
-        if method is not None and call.failure is None and not method.beside and call.scope is None:
-            return await self._run_plain(worker, call, method)
-        # Also what is refused has its answer before another has its turn: nobody can make answers pile up.
+    async def _run_on(
+        self, worker: Worker, call: Call, method: Method, running: Coroutine[Any, Any, Any], trap: Any
+    ) -> bool:
+        """Go on with a call that waits: at the next thing that this task does."""
+        if call.invocation.id is not None:
+            self._by_id[call.invocation.id] = call
+        return await self._run_plain(worker, call, method, self._resumed(running, trap))
+
+    async def _answer_later(self, answer: bytes) -> bool:
+        """Send an answer for which there is no room yet. What has to be read may be what it waits for."""
         self._running += 1
         try:
-            if call.failure is not None or method is None:
-                await self._refuse(call, call.failure or "")
-            elif method.beside:
-                await self._begin_beside(call, method)
-            else:
-                await self._refuse(call, CANCELLED)
+            self._hand_over()
+            await self._connection.answer(answer)
         finally:
             self._running -= 1
         return True
 
-    async def _run_plain(self, worker: Worker, call: Call, method: Method) -> bool:
-        protocol, id = self._connection.protocol, call.invocation.id
+    async def _work_off(self, worker: Worker, call: Call) -> bool:
+        """Run a call that has waited. Returns False where it was cancelled: then `worker` has the answer."""
+        if self._room is not None:
+            self._make_room()
+        method = call.method
+        if method is not None and call.failure is None and not method.beside and call.scope is None:
+            try:
+                arguments = self._connection.protocol.parse(call.invocation.arguments, method.arguments)
+            except msgspec.DecodeError as error:
+                call.failure = _bad_arguments(call, error)
+            else:
+                running = method.call(self._hub, arguments, NO_UPLOADS)
+                return await self._run_plain(worker, call, method, running)
+        # Also what is refused has its answer before another has its turn: nobody can make answers pile up.
+        self._running += 1
+        try:
+            if call.failure is None and method is not None and method.beside:
+                await self._begin_beside(call, method)
+            else:
+                await self._refuse(call, call.failure or CANCELLED)
+        finally:
+            self._running -= 1
+        return True
+
+    async def _run_plain(self, worker: Worker, call: Call, method: Method, running: Awaitable[Any]) -> bool:
+        id = call.invocation.id
         call.scope = worker.scope
         worker.call = call
         self._running += 1
         try:
             try:
-                arguments = protocol.parse(call.invocation.arguments, method.arguments)
-            except msgspec.DecodeError as error:
-                answer = self._told(call, _bad_arguments(call, error))
-            else:
-                answer = await self._answer_of(worker, call, method, arguments)
+                result = await running
+                answer = self._succeeded(method, id, result)
+            except Exception as error:
+                answer = self._failed(call, error)
             if worker.scope.cancel_called:
                 # Nothing can be waited for in it any more.
                 worker.answer = answer
@@ -288,26 +286,10 @@ class Invocations:
             if id is not None:
                 del self._by_id[id]
                 if not self._connection.answered_at_once(answer):
-                    if self.reader is worker:
-                        # What has to be read may be what the answer waits for.
-                        self._hand_over()
                     await self._connection.answer(answer)
         finally:
             self._running -= 1
         return True
-
-    async def _answer_of(
-        self, worker: Worker, call: Call, method: Method, arguments: msgspec.Struct
-    ) -> bytes:
-        protocol, id = self._connection.protocol, call.invocation.id
-        try:
-            running = method.call(self._hub, arguments, call.uploads)
-            result = await (self._reading_on(running) if self.reader is worker else running)
-            if id is None:
-                return b""
-            return protocol.completion(id) if method.void else protocol.result(id, result)
-        except Exception as error:
-            return self._failed(call, error)
 
     def _hand_over(self) -> None:
         """Let another task read."""
@@ -318,13 +300,8 @@ class Invocations:
             self._hire()
 
     @types.coroutine
-    def _reading_on(self, running: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        """Run a call in the task that reads. Where it waits, another task reads from then on."""
-        try:
-            trap = running.send(None)
-        except StopIteration as done:
-            # Most calls come here: no other task had to be woken.
-            return done.value
+    def _resumed(self, running: Coroutine[Any, Any, Any], trap: Any) -> Generator[Any, Any, Any]:
+        """Run the rest of a coroutine that has waited for `trap` first. Another task reads from then on."""
         self._hand_over()
         while True:
             try:
@@ -355,6 +332,13 @@ class Invocations:
             self._beside += 1
             self._connection.nursery.start_soon(self._run_beside, call, method)
 
+    def _succeeded(self, method: Method, id: str | None, result: object) -> bytes:
+        """Return what the caller is answered; b"" for nobody. Raises what encoding the result raises."""
+        if id is None:
+            return b""
+        protocol = self._connection.protocol
+        return protocol.completion(id) if method.void else protocol.result(id, result)
+
     def _failed(self, call: Call | None, error: Exception) -> bytes:
         """Return what the caller of a call that has failed is answered; b"" for nobody."""
         assert call is not None
@@ -367,14 +351,13 @@ class Invocations:
 
     async def _run(self, call: Call, method: Method) -> None:
         """Run a call that takes streams and returns one value, or nothing, and tell its caller."""
-        protocol, id = self._connection.protocol, call.invocation.id
+        id = call.invocation.id
         answer = self._told(call, CANCELLED)
         try:
             call.scope = call.scope or trio.CancelScope()
             with call.scope:
                 result = await method.call(self._hub, call.arguments, call.uploads)
-                if id is not None:
-                    answer = protocol.completion(id) if method.void else protocol.result(id, result)
+                answer = self._succeeded(method, id, result)
         except Exception as error:
             answer = self._failed(call, error)
         if id is not None:
