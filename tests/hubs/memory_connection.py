@@ -106,7 +106,8 @@ class MemoryConnection:
         return data
 
     async def _change(self) -> None:
-        self.news = trio.Event()
+        if self.news.is_set():
+            self.news = trio.Event()
         await self.news.wait()
 
     def _tell(self) -> None:

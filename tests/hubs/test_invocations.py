@@ -220,6 +220,20 @@ async def test_as_many_run_at_once_as_the_option_says() -> None:
         assert gate.most == 3
 
 
+async def test_there_are_no_more_tasks_than_calls_can_run_at_once_whoever_floods() -> None:
+    async with hub(parallel_invocations=3) as it:
+        client = await it.client(window=2)
+        for number in range(300):
+            target = ("wait", "echo", "nowhere", "refuse")[number % 4]
+            client.say(type=1, target=target, invocationId=str(number), arguments=[])
+        gate.open.set()
+        await settled()
+        [connection] = it.server.members.connections.values()
+        assert len(connection.nursery.child_tasks) <= 4 + 1
+        ids = {(await client.hear())["invocationId"] for _ in range(300)}
+        assert ids == {str(number) for number in range(300)}
+
+
 async def test_a_flood_of_calls_is_read_no_further_and_nothing_of_it_is_lost() -> None:
     async with hub(waiting_invocations=5, max_held=1000) as it:
         client = await it.client()

@@ -140,6 +140,18 @@ async def test_acknowledgements_are_taken_behind_what_has_no_room() -> None:
         assert await client.hear() == {"type": 3, "invocationId": "1"}
 
 
+async def test_acknowledgements_are_taken_while_answers_wait_for_them() -> None:
+    async with running(HubServer(Numbers, options=HubOptions(stateful_buffer=200))) as hub:
+        client = await hub.client(stateful=True)
+        for number in range(50):
+            client.say(type=1, invocationId=str(number), target="all_of_it", arguments=[])
+        client.say(type=1, invocationId="x", target="AllOfIt", arguments=["too many"])
+        for number in range(50):
+            assert (await client.hear())["invocationId"] == str(number)
+            client.say(type=8, sequenceId=number + 1)
+        assert (await client.hear())["invocationId"] == "x"
+
+
 class Numbers(Hub[Target]):
     def __init__(self) -> None:
         self.got: list[int] = []

@@ -1,6 +1,6 @@
 """One connection to a hub, from the handshake to the goodbye.
 
-Its own task enters `Hub.life` and works the calls off; a second one reads, whatever the first does. What ends it is
+Its own task enters `Hub.life`, and it and a second one read and run the calls (`invocations.py`). What ends it is
 written down in `_goodbye` and said last, in bounded time.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from trioecho.hubs.connection import Connection, Reattached
 from trioecho.hubs.exceptions import HubException, cause_of, connection_failed
 from trioecho.hubs.handshake import ACCEPTED, STATEFUL_VERSION, Handshake, parse_handshake, refusal
 from trioecho.hubs.held import HeldMessages
-from trioecho.hubs.invocations import Invocations
+from trioecho.hubs.invocations import Invocations, Worker
 from trioecho.hubs.messages import (
     ABSENT,
     Ack,
@@ -33,6 +33,7 @@ from trioecho.hubs.messages import (
     HubProtocol,
     Invocation,
     Message,
+    Reader,
     StreamItem,
 )
 from trioecho.hubs.stateful import ReceivedMessages, SentMessages
@@ -81,7 +82,9 @@ class HubConnection:
         "_held",
         "_invocations",
         "_lock",
+        "_messages",
         "_number",
+        "_reader",
         "_received",
         "_said",
         "_said_at",
@@ -104,6 +107,8 @@ class HubConnection:
     hub: Hub[Any]
     nursery: trio.Nursery
     _invocations: Invocations
+    _reader: Reader
+    _messages: Iterator[Message]
 
     def __init__(self, connection: Connection, server: HubServer[Any]) -> None:
         self.id = connection.id
@@ -209,29 +214,36 @@ class HubConnection:
         return None
 
     async def _converse(self, rest: bytes) -> None:
+        self._reader = self.protocol.reader(self._server.options.max_receive_size)
+        self._messages = iter(self._reader.feed(rest) if rest else ())
         async with trio.open_nursery() as nursery:
             self.nursery = nursery
-            nursery.start_soon(self._read, rest)
+            nursery.start_soon(self._invocations.attend)
             async with self.hub.life():
                 with self._work:
-                    await self._invocations.work(nursery)
+                    await self._invocations.work()
             nursery.cancel_scope.cancel()
 
-    async def _read(self, rest: bytes) -> None:
+    async def read(self, worker: Worker) -> bool:
+        """Read until the end, or until another task does: a call has run in this one and waited meanwhile.
+
+        Returns False where that call was cancelled. Raises nothing but what cancels it.
+        """
         try:
-            reader = self.protocol.reader(self._server.options.max_receive_size)
-            if rest:
-                await self._take(reader.feed(rest))
             while True:
+                if not await self._take(worker):
+                    return False
+                if self._invocations.reader is not worker:
+                    return True
                 try:
                     transfer = await self._connection.receive()
                 except Reattached:
-                    reader = self.protocol.reader(self._server.options.max_receive_size)
+                    self._reader = self.protocol.reader(self._server.options.max_receive_size)
                     self._heard = True
                     await self._send_again()
                     continue
                 self._heard = True
-                await self._take(reader.feed(transfer))
+                self._messages = iter(self._reader.feed(transfer))
         except BadMessage as bad:
             self.end(str(bad))
         except (trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError):
@@ -239,20 +251,25 @@ class HubConnection:
                 # Its end is not the client's doing: another server may be there soon.
                 self._goodbye = self._goodbye or Goodbye(allow_reconnect=True)
             self._end()
+        return True
 
-    async def _take(self, messages: Any) -> None:
-        count, held = 0, self._held.messages
-        for message in messages:
+    async def _take(self, worker: Worker) -> bool:
+        """Take the messages that have come, as long as `worker` reads. Returns as `read`."""
+        count, held, invocations = 0, self._held.messages, self._invocations
+        for message in self._messages:
             if self._received is not None and not self._received.take(message):
                 continue
             if type(message) is Invocation and not held:
-                if not self._invocations.add(message):
-                    await self._hold(message)
+                if not await invocations.take(worker, message):
+                    return False
+                if invocations.reader is not worker:
+                    return True
             elif not self._taken_at_once(message) and (held or not self._taken_in_turn(message)):
-                await self._hold(message)
+                await self.hold(message)
             count += 1
             if not count % BURST:
                 await trio.lowlevel.checkpoint()
+        return True
 
     def _taken_at_once(self, message: Message) -> bool:
         """Take a message that need not wait for those before it; False for one that is no such."""
@@ -280,14 +297,18 @@ class HubConnection:
             self._invocations.cancel(message.id)
         return True
 
-    async def _hold(self, message: Message) -> None:
-        """Let a message wait until those before it have had their turn. What need not wait is still read meanwhile."""
+    async def hold(self, message: Message) -> bool:
+        """Let a message wait until those before it have had their turn. What need not wait is still read meanwhile.
+
+        Returns True.
+        """
         if not self._held.messages:
             self.nursery.start_soon(self._catch_up)
         self._held.add(message)
         self._waits = True
         await self._held.room()
         self._waits = False
+        return True
 
     async def _catch_up(self) -> None:
         """Take what is held, as there is room."""

@@ -1,13 +1,18 @@
 """The calls of one client: in their order, so many at once, each in a cancel scope of its own.
 
-One task works them off, and more where `parallel_invocations` has it. Calls that stream, in either direction, begin in
-their turn and then have a task each, so that a long stream holds nothing up.
+Two tasks see to them. One reads, and runs a call whose turn it is by itself: most need not wait, and waking another
+task for each would cost half as much again. Where one does wait, the other task reads from then on, and calls queue.
+More tasks work them off where `parallel_invocations` has it. Calls that stream, in either direction, begin in their
+turn and then have a task each, so that a long stream holds nothing up.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
+import types
 from collections import deque
+from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -50,9 +55,9 @@ class Call:
 
 
 class Worker:
-    """A task that works calls off, and what it is at."""
+    """A task that reads, or works calls off, and what it is at."""
 
-    __slots__ = ("_idle", "call", "scope", "task")
+    __slots__ = ("_idle", "answer", "call", "scope", "task")
 
     scope: trio.CancelScope
     task: trio.lowlevel.Task
@@ -60,15 +65,16 @@ class Worker:
     def __init__(self, idle: list[Worker]) -> None:
         self._idle = idle
         self.call: Call | None = None
+        self.answer: bytes | None = None
 
     def abort(self, _: object) -> trio.lowlevel.Abort:
-        """Wait no more for a call: it is cancelled."""
+        """Wait no more: it is cancelled."""
         self._idle.remove(self)
         return trio.lowlevel.Abort.SUCCEEDED
 
 
 class Invocations:
-    """All calls of one connection. `work` is its task's; what comes is added by whoever reads."""
+    """All calls of one connection. `attend` is what its tasks do."""
 
     __slots__ = (
         "_beside",
@@ -78,12 +84,14 @@ class Invocations:
         "_hub",
         "_idle",
         "_methods",
-        "_nursery",
+        "_open",
         "_options",
         "_room",
+        "_running",
+        "_tasks",
         "_uploads",
         "_waiting",
-        "_workers",
+        "reader",
     )
 
     def __init__(
@@ -97,10 +105,14 @@ class Invocations:
         self._by_id: dict[str, Call] = {}
         self._uploads: dict[str, Upload] = {}
         self._idle: list[Worker] = []
-        self._workers = 0
+        self._running = 0
+        # The connection's own, which may not be here yet, and the one that begins with reading.
+        self._tasks = 2
+        self._open = False
+        self.reader: Worker | None = None
+        """Which of the tasks reads; None while that is changing."""
         self._beside = 0
         self._room: trio.Event | None = None
-        self._nursery: trio.Nursery | None = None
         self._closed = False
 
     def add(self, invocation: Invocation) -> bool:
@@ -112,18 +124,25 @@ class Invocations:
             return True
         if len(self._waiting) >= self._options.waiting_invocations:
             return False
+        self._queue(self._registered(invocation))
+        return True
+
+    def _registered(self, invocation: Invocation) -> Call:
         call = self._call(invocation)
         id = invocation.id
         if id is not None:
             if id in self._by_id:
                 raise BadMessage("An invocation has the id of one that has not ended.")
             self._by_id[id] = call
+        return call
+
+    def _queue(self, call: Call) -> None:
         self._waiting.append(call)
-        if self._idle:
-            trio.lowlevel.reschedule(self._idle.pop().task)
-        elif 0 < self._workers < self._options.parallel_invocations:
-            self._hire()
-        return True
+        if self._has_turn:
+            if self._idle:
+                trio.lowlevel.reschedule(self._idle.pop().task)
+            else:
+                self._hire()
 
     def item(self, id: str, item: msgspec.Raw) -> bool:
         """Give an item to the method that takes the upload `id`; False where as many wait as may."""
@@ -188,84 +207,168 @@ class Invocations:
             upload.close()
         self._make_room()
 
-    async def work(self, nursery: trio.Nursery) -> None:
-        """Work calls off until it is cancelled; more workers, and calls that stream, are started in `nursery`."""
-        self._nursery = nursery
-        self._workers = 1
+    async def work(self) -> None:
+        """Let calls begin, and be one of the tasks that see to them, until it is cancelled."""
+        self._open = True
         for _ in range(min(self._options.parallel_invocations, len(self._waiting)) - 1):
             self._hire()
-        await self._work()
+        await self.attend()
 
-    def _hire(self) -> None:
-        assert self._nursery is not None
-        self._workers += 1
-        self._nursery.start_soon(self._work)
-
-    async def _work(self) -> None:
+    async def attend(self) -> None:
+        """Read what the client sends where nobody does, else work its calls off, until it is cancelled."""
         worker = Worker(self._idle)
         while True:
-            answer: bytes | None = None
             # One scope for many calls, until one of them is cancelled: entering one costs as much as a call does.
             worker.scope = trio.CancelScope()
             try:
                 with worker.scope:
-                    answer = await self._work_off(worker)
+                    await self._attend(worker)
             except Exception as error:
-                answer = self._failed(worker.call, error)
-            else:
-                if answer is None and worker.call is not None:
-                    answer = self._told(worker.call, CANCELLED)
-            call, worker.call = worker.call, None
-            if call is not None and call.invocation.id is not None and answer is not None:
+                worker.answer = self._failed(worker.call, error)
+            call, answer = worker.call, worker.answer
+            worker.call = worker.answer = None
+            if call is not None and call.invocation.id is not None:
                 del self._by_id[call.invocation.id]
-                await self._connection.answer(answer)
+                self._running += 1
+                try:
+                    await self._connection.answer(answer or self._told(call, CANCELLED))
+                finally:
+                    self._running -= 1
 
-    async def _work_off(self, worker: Worker) -> bytes | None:
-        """Work calls off, until one of them is cancelled and ends all the same: returns what it is answered."""
-        protocol, waiting, hub = self._connection.protocol, self._waiting, self._hub
-        answered = self._connection.answered_at_once
-        while True:
-            while not waiting:
+    async def _attend(self, worker: Worker) -> None:
+        """As `attend`, until a call of this task's is cancelled: then `worker` has the call, and perhaps the answer."""
+        while not self._closed:
+            if self.reader is None:
+                self.reader = worker
+                if not await self._connection.read(worker):
+                    return
+            elif self._waiting and self._has_turn:
+                if not await self._work_off(worker, self._waiting.popleft()):
+                    return
+            else:
                 worker.task = trio.lowlevel.current_task()
                 self._idle.append(worker)
                 await trio.lowlevel.wait_task_rescheduled(worker.abort)
-            call = waiting.popleft()
-            if self._room is not None:
-                self._make_room()
-            method = call.method
+        await trio.sleep_forever()
+
+    @property
+    def _has_turn(self) -> bool:
+        return self._open and self._running < self._options.parallel_invocations
+
+    def _hire(self) -> None:
+        """Start one task more, unless there are as many as can be at anything; then one of them is just free."""
+        if self._tasks > self._options.parallel_invocations:
+            return
+        self._tasks += 1
+        self._connection.nursery.start_soon(self.attend)
+
+    async def take(self, worker: Worker, invocation: Invocation) -> bool:
+        """Run a call whose turn it is, in the task that reads, `worker`; else let it wait for its turn.
+
+        Where it has to wait for anything another task reads on: `worker` is not the `reader` any more. Raises as
+        `add`. Returns False where the call was cancelled: then `worker` has the answer.
+        """
+        if self._waiting or not self._has_turn or self._closed:
+            return self.add(invocation) or await self._connection.hold(invocation)
+        call = self._registered(invocation)
+        method = call.method
+        if method is None or method.beside or call.failure is not None:
+            self._queue(call)
+            return True
+        return await self._run_plain(worker, call, method)
+
+    async def _work_off(self, worker: Worker, call: Call) -> bool:
+        """Run a call that has waited. Returns as `take`."""
+        if self._room is not None:
+            self._make_room()
+        method = call.method
+        if method is not None and call.failure is None and not method.beside and call.scope is None:
+            return await self._run_plain(worker, call, method)
+        # Also what is refused has its answer before another has its turn: nobody can make answers pile up.
+        self._running += 1
+        try:
             if call.failure is not None or method is None:
                 await self._refuse(call, call.failure or "")
-                continue
-            try:
-                call.arguments = protocol.parse(call.invocation.arguments, method.arguments)
-            except msgspec.DecodeError as error:
-                target = call.invocation.target
-                await self._refuse(call, f"Failed to invoke '{target}' because of its arguments: {error}.")
-                continue
-            if method.beside:
+            elif method.beside:
                 await self._begin_beside(call, method)
-                continue
-            if call.scope is not None:
+            else:
                 await self._refuse(call, CANCELLED)
-                continue
-            id = call.invocation.id
-            call.scope = worker.scope
-            worker.call = call
+        finally:
+            self._running -= 1
+        return True
+
+    async def _run_plain(self, worker: Worker, call: Call, method: Method) -> bool:
+        protocol, id = self._connection.protocol, call.invocation.id
+        call.scope = worker.scope
+        worker.call = call
+        self._running += 1
+        try:
             try:
-                result = await method.call(hub, call.arguments, call.uploads)
-                if id is None:
-                    worker.call = None
-                    continue
-                answer = protocol.completion(id) if method.void else protocol.result(id, result)
-            except Exception as error:
-                answer = self._failed(call, error)
+                arguments = protocol.parse(call.invocation.arguments, method.arguments)
+            except msgspec.DecodeError as error:
+                answer = self._told(call, _bad_arguments(call, error))
+            else:
+                answer = await self._answer_of(worker, call, method, arguments)
             if worker.scope.cancel_called:
-                return answer
+                # Nothing can be waited for in it any more.
+                worker.answer = answer
+                return False
             worker.call = None
             if id is not None:
                 del self._by_id[id]
-                if not answered(answer):
+                if not self._connection.answered_at_once(answer):
+                    if self.reader is worker:
+                        # What has to be read may be what the answer waits for.
+                        self._hand_over()
                     await self._connection.answer(answer)
+        finally:
+            self._running -= 1
+        return True
+
+    async def _answer_of(
+        self, worker: Worker, call: Call, method: Method, arguments: msgspec.Struct
+    ) -> bytes:
+        protocol, id = self._connection.protocol, call.invocation.id
+        try:
+            running = method.call(self._hub, arguments, call.uploads)
+            result = await (self._reading_on(running) if self.reader is worker else running)
+            if id is None:
+                return b""
+            return protocol.completion(id) if method.void else protocol.result(id, result)
+        except Exception as error:
+            return self._failed(call, error)
+
+    def _hand_over(self) -> None:
+        """Let another task read."""
+        self.reader = None
+        if self._idle:
+            trio.lowlevel.reschedule(self._idle.pop().task)
+        else:
+            self._hire()
+
+    @types.coroutine
+    def _reading_on(self, running: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Run a call in the task that reads. Where it waits, another task reads from then on."""
+        try:
+            trap = running.send(None)
+        except StopIteration as done:
+            # Most calls come here: no other task had to be woken.
+            return done.value
+        self._hand_over()
+        while True:
+            try:
+                value = yield trap
+            except BaseException as error:
+                step = functools.partial(running.throw, error)
+            else:
+                step = functools.partial(running.send, value)
+            try:
+                trap = step()
+            except StopIteration as done:
+                return done.value
+            finally:
+                # It may hold the exception, whose traceback holds this frame.
+                del step
 
     async def _begin_beside(self, call: Call, method: Method) -> None:
         if call.scope is not None and not method.streams:
@@ -273,9 +376,13 @@ class Invocations:
         elif self._beside >= self._options.max_streams:
             await self._refuse(call, self._too_many_streams(call.invocation.target))
         else:
-            assert self._nursery is not None
+            try:
+                call.arguments = self._connection.protocol.parse(call.invocation.arguments, method.arguments)
+            except msgspec.DecodeError as error:
+                await self._refuse(call, _bad_arguments(call, error))
+                return
             self._beside += 1
-            self._nursery.start_soon(self._run_beside, call, method)
+            self._connection.nursery.start_soon(self._run_beside, call, method)
 
     def _failed(self, call: Call | None, error: Exception) -> bytes:
         """Return what the caller of a call that has failed is answered; b"" for nobody."""
@@ -413,3 +520,7 @@ class Invocations:
         if self._room is not None:
             self._room.set()
             self._room = None
+
+
+def _bad_arguments(call: Call, error: msgspec.DecodeError) -> str:
+    return f"Failed to invoke '{call.invocation.target}' because of its arguments: {error}."
