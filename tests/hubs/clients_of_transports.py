@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 from plain_http import Answer, PlainHttp, plain_http
-from serving import connected, serving
+from serving import connected, serving, until
 
 import trioecho
 from trioecho.hubs import Connection, ConnectionHandler, ConnectionOptions, ConnectionRoute
@@ -28,6 +28,7 @@ class Served:
     """A route that is served at /c, its server, and the connections that its handler has got."""
 
     server: trioecho.Server
+    route: ConnectionRoute
     connections: list[Connection] = field(default_factory=list)
     ended: list[Connection] = field(default_factory=list)
     """Those whose handler has ended."""
@@ -61,6 +62,11 @@ class Served:
     async def token(self, query: str = "negotiateVersion=1") -> str:
         """Negotiate; the token."""
         return str((await self.negotiate(query))["connectionToken"])
+
+    async def stopped(self) -> None:
+        """Wait until nothing of the route runs any more, as after a stop."""
+        with trio.fail_after(10):
+            await until(lambda: self.route._nursery is None)
 
     async def token_as(self, user: str) -> str:
         """Negotiate as `user`, for those who tell who they are by a header; the token."""
@@ -129,7 +135,7 @@ async def serving_route(
 
     route = ConnectionRoute(told, admit=admit, user=user, options=ConnectionOptions(**options))
     async with serving({"/c": route, "/ws": trioecho.echo}) as server:
-        served = Served(server)
+        served = Served(server, route)
         yield served
 
 

@@ -176,7 +176,25 @@ async def test_the_stop_of_the_server_reaches_who_polls() -> None:
             served.server.stop(timeout=30)
             answer = await poller.answer()
             assert (answer.body, answer["connection"]) == (b"the server stops", "close")
-        await until(lambda: len(served.ended) == 2)
+        await served.stopped()
+        assert len(served.ended) == 2
+
+
+async def test_the_last_word_of_a_server_that_stops_needs_no_further_poll() -> None:
+    """Nobody would answer one: what is said together with the end ends the connection."""
+
+    async def last_word(connection: Connection) -> None:
+        await receive_all(connection)
+        assert connection.try_send("the server stops")
+
+    async with serving_route(last_word, close_timeout=30) as served:
+        target = await served.begin_polling()
+        async with served.http() as poller:
+            await poller.send(target)
+            await until(lambda: served.connections[0].attached)  # type: ignore[attr-defined]
+            served.server.stop(timeout=30)
+            assert (await poller.answer()).body == b"the server stops"
+        await served.stopped()
 
 
 @pytest.mark.parametrize("stays", ["polling", "away"])

@@ -240,6 +240,31 @@ async def test_what_is_sent_while_nobody_is_there_is_dropped() -> None:
             assert await client.receive() == "again"
 
 
+async def test_what_is_sent_before_the_handler_knows_who_is_back_is_dropped_too() -> None:
+    """So it comes once: the handler sends it again."""
+    arrived = trio.Event()
+
+    async def handler(connection: Connection) -> None:
+        assert await connection.receive() == b"hello"
+        await arrived.wait()
+        await connection.send("too early")
+        assert connection.try_send("too early")
+        with pytest.raises(Reattached):
+            await connection.receive()
+        await connection.send("again")
+        await receive_all(connection)
+
+    async with serving_route(handler, stateful=True) as served:
+        token = await served.token(STATEFUL)
+        async with served.websocket(token) as client:
+            await client.send("hello")
+            await until(lambda: served.connections)
+            async with served.websocket(token) as other:
+                await client.receive_close()
+                arrived.set()
+                assert await other.receive() == "again"
+
+
 async def test_only_who_asked_and_where_it_is_allowed_may_come_back() -> None:
     """Else the connection ends with its WebSocket."""
     for stateful, query in ((False, STATEFUL), (True, "negotiateVersion=1")):
