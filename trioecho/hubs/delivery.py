@@ -36,8 +36,11 @@ class Delivery:
         Raises what encoding raises, and never for what happens to a connection. Always a checkpoint.
         """
         slow = []
+        protocol = message = None
         for connection in connections:
-            message = call.prepared(connection.protocol)
+            if connection.protocol is not protocol or message is None:
+                protocol = connection.protocol
+                message = call.prepared(protocol)
             try:
                 if not connection.try_send(message):
                     slow.append(connection)

@@ -346,18 +346,14 @@ class HubConnection:
 
     def try_send(self, data: Prepared) -> bool:
         """`send` without waiting: False where it would have to, and nothing has been sent. Raises as `send`."""
+        self._said = True
         if self._sent is None:
-            sent = self._connection.try_send(data)
-        else:
-            assert self._lock is not None
-            if self._sent.full or self._lock.locked():
-                return False
-            sent = self._connection.try_send(data)
-            if sent:
-                self._sent.add(data)
-        if sent:
-            self._said = True
-        return sent
+            return self._connection.try_send(data)
+        assert self._lock is not None
+        if self._sent.full or self._lock.locked() or not self._connection.try_send(data):
+            return False
+        self._sent.add(data)
+        return True
 
     def answered_at_once(self, data: bytes) -> bool:
         """`answer` where that need not wait, or nobody is there any more; else False, and nothing has been sent."""

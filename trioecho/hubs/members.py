@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from trioecho.hubs.backplane import Address
+from trioecho.hubs.backplane import ALL, Address
 
 if TYPE_CHECKING:
     from trioecho.hubs.hub_connection import HubConnection
@@ -64,8 +64,10 @@ class Members:
         del self._groups[group]
         return [Address("group", group)]
 
-    def find(self, addresses: Iterable[Address], exclude: Collection[str] = ()) -> list[HubConnection]:
+    def find(self, addresses: tuple[Address, ...], exclude: Collection[str] = ()) -> list[HubConnection]:
         """Return the connections that have any of the addresses, each once, but those with the ids `exclude`."""
+        if not exclude and addresses == (ALL,):
+            return list(self.connections.values())
         found: dict[str, HubConnection] = {}
         for address in addresses:
             if address.kind == "connection":
