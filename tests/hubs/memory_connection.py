@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import trio
+import trio.testing
 
 import trioecho
 from trioecho.hubs.connection import Reattached
