@@ -32,7 +32,7 @@ from trioecho._protocol import endings
 from trioecho._protocol.deflate import Deflate
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.handlers import Handler, echo
-from trioecho._server.routes import HttpRoute, RawRoute, Route, Routes, WebSocketRoute
+from trioecho._server.routes import HttpRoute, RawRoute, Route, RouteGroup, Routes, WebSocketRoute
 from trioecho._server.serve import serve
 from trioecho._server.server import Server
 from trioecho._server.unix import UnixSocket
@@ -66,6 +66,7 @@ __all__ = [
     "Request",
     "Response",
     "Route",
+    "RouteGroup",
     "Routes",
     "Server",
     "Tls",

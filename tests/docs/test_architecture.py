@@ -23,7 +23,7 @@ LAYERS = (
     {"_websocket"},
     {"_server"},
     {"live", "testing", "task_tree", "pictures", "_process"},
-    {"client"},
+    {"client", "hubs"},
     {"cli"},
     {"__main__"},
 )
@@ -36,6 +36,7 @@ FENCES: dict[str, set[str]] = {
     "wsproto": set(),
     "h11": {"_http"},
     "click": {"cli"},
+    "msgspec": {"hubs"},
     "matplotlib": {"pictures"},
 }
 """Who alone may know a library."""
@@ -177,6 +178,12 @@ def test_the_package_itself_only_reexports() -> None:
 def test_importing_the_package_imports_nothing_that_draws() -> None:
     """matplotlib is for the notebooks: it is loaded when a picture is drawn, not before."""
     program = "import sys, trioecho.pictures, trioecho.cli; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_importing_the_package_does_not_import_what_only_hubs_need() -> None:
+    """msgspec comes with the extra `hubs`, and who has no hubs need not have it."""
+    program = "import sys, trioecho, trioecho.cli; sys.exit('msgspec' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

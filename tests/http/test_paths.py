@@ -83,7 +83,35 @@ def test_a_pattern_that_makes_no_sense_is_refused(path: str) -> None:
         PathPattern(path)
 
 
-SEGMENTS = st.sampled_from(["a", "b", "{x}", "{y}", "{p:path}", ""])
+def folded(*patterns: str) -> PathTable[str]:
+    return PathTable((PathPattern(pattern, ignore_case=True), pattern) for pattern in patterns)
+
+
+def test_a_pattern_may_ignore_the_case_of_letters() -> None:
+    """Of its own; what a parameter stands for stays as it was sent."""
+    chat = folded("/Chat", "/Chat/negotiate")
+    for path in ("/Chat", "/chat", "/CHAT"):
+        assert find(chat, path) == ("/Chat", {})
+    assert find(chat, "/chat/Negotiate") == ("/Chat/negotiate", {})
+    rooms = folded("/Rooms/{room}/hub")
+    assert find(rooms, "/rooms/Blue/HUB") == ("/Rooms/{room}/hub", {"room": "Blue"})
+    assert find(rooms, "/rooms/Blue") is None
+
+
+@pytest.mark.parametrize(
+    ("exact", "ignoring"),
+    [("/chat", "/Chat"), ("/chat", "/chat"), ("/a/{x}", "/A/{y}"), ("/{x}/b", "/A/{y}")],
+)
+def test_what_differs_in_ignored_letters_is_the_same(exact: str, ignoring: str) -> None:
+    """Two patterns, of which one ignores the case, or both."""
+    for other in (False, True):
+        patterns = [PathPattern(exact, ignore_case=other), PathPattern(ignoring, ignore_case=True)]
+        for order in (patterns, patterns[::-1]):
+            with pytest.raises(ValueError, match=r"given twice|more specific"):
+                PathTable((pattern, None) for pattern in order)
+
+
+SEGMENTS = st.sampled_from(["a", "A", "b", "{x}", "{y}", "{p:path}", ""])
 
 
 def pattern_of(segments: list[str]) -> str:
@@ -96,19 +124,21 @@ def expression(pattern: PathPattern) -> re.Pattern[str]:
         "/" + (re.escape(each) if isinstance(each, str) else ".*" if each.rest else "[^/]+")
         for each in pattern.segments
     )
-    return re.compile(text, re.DOTALL)
+    return re.compile(text, re.DOTALL | (re.IGNORECASE if pattern.ignore_case else 0))
 
 
 @given(
-    st.lists(st.lists(SEGMENTS, min_size=1, max_size=3), min_size=1, max_size=4),
-    st.lists(st.sampled_from(["a", "b", "c", ""]), min_size=1, max_size=4),
+    st.lists(st.tuples(st.lists(SEGMENTS, min_size=1, max_size=3), st.booleans()), min_size=1, max_size=4),
+    st.lists(st.sampled_from(["a", "A", "b", "c", ""]), min_size=1, max_size=4),
 )
-def test_it_finds_what_regular_expressions_find(patterns: list[list[str]], segments: list[str]) -> None:
-    """The one that matches and is covered by all others that match."""
+def test_it_finds_what_regular_expressions_find(
+    patterns: list[tuple[list[str], bool]], segments: list[str]
+) -> None:
+    """The one that matches and is covered by all others that match, whether they ignore the case of letters or not."""
     made = []
-    for each in patterns:
+    for each, ignore_case in patterns:
         try:
-            made.append(PathPattern(pattern_of(each)))
+            made.append(PathPattern(pattern_of(each), ignore_case=ignore_case))
         except ValueError:
             return
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from judges import signalr_run
 from judges.h1spec_server import METHODS, echo_body
+from judges.signalr_server import raw_routes
 from judges.wpt_endpoints import ENDPOINTS, OPTIONS
 from judges.wpt_server import Site, metadata
 from plain_http import plain_http
@@ -143,3 +146,42 @@ async def test_what_a_test_stashes_is_taken_once(tmp_path: Path) -> None:
 
 def test_metadata_ends_with_the_first_other_line() -> None:
     assert metadata("// META: script=a\n// META: variant=?wss\n\n// META: script=b\n", "script") == ["a"]
+
+
+@pytest.mark.keeps_open  # the browser's pipes
+@pytest.mark.timeout(signalr_run.LONGEST)
+@pytest.mark.parametrize("row", signalr_run.ROWS)
+def test_microsofts_suite_of_signalrs_client_passes(row: str) -> None:
+    """Where the environment says where it is."""
+    directory = os.environ.get("TRIOECHO_SIGNALR_SUITE")
+    if directory is None:
+        pytest.skip(
+            "needs the suite, see tests/judges/README.md, and TRIOECHO_SIGNALR_SUITE to name its directory"
+        )
+    found = signalr_run.run(Path(directory).resolve(), row)
+    assert not found.failed
+    assert found.passed > 100
+
+
+async def test_signalrs_suite_is_redirected() -> None:
+    """By a status, with the query, and by what a negotiation says, which counts."""
+    async with serving(raw_routes()) as server, plain_http(server) as client:
+        answer = await client.ask("/echoredirect/negotiate?negotiateVersion=1", "POST")
+        assert (answer.status, answer["location"]) == (307, "/echo/negotiate?negotiateVersion=1")
+        for number in (1, 2):
+            told = (await client.ask("/redirect/negotiate?baseUrl=http://a", "POST")).text
+            assert told == f'{{"url":"http://a/testHub?numRedirects={number}"}}'
+
+
+async def test_signalrs_suite_gets_three_cookies_with_a_negotiation() -> None:
+    """One of them has expired; and the refusal that it shows."""
+    async with serving(raw_routes()) as server, plain_http(server) as client:
+        answer = await client.ask("/echo/negotiate", "POST")
+        assert [value.partition("=")[0] for name, value in answer.headers if name == "set-cookie"] == [
+            "testCookie",
+            "testCookie2",
+            "expiredCookie",
+        ]
+        assert (await client.ask("/echo"))["set-cookie"] is None
+        answer = await client.ask("/bad-negotiate/negotiate", "POST")
+        assert (answer.status, answer.text) == (400, "Some response from server")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 import trioecho
-from trioecho import HttpRoute, RawRoute, WebSocketRoute, echo
+from trioecho import HttpRoute, RawRoute, RouteGroup, WebSocketRoute, echo
 from trioecho._http.messages import Request
 from trioecho._server.routes import RouteTable
 
@@ -137,3 +138,74 @@ def test_a_mistake_is_one_sentence_for_the_author(make: Any, error: type[Excepti
         make()
     assert lesson in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+class Group(RouteGroup):
+    """Answers at its path and below it."""
+
+    def __init__(self, *, below: str = "/negotiate", ignore_case: bool = False) -> None:
+        self.below = below
+        self.ignore_case = ignore_case
+
+    def routes(self) -> dict[str, list[Any]]:
+        return {"": [echo, HttpRoute(answers, ["POST"])], self.below: [HttpRoute(answers)]}
+
+
+class Nesting(RouteGroup):
+    """What a group is not for."""
+
+    def routes(self) -> dict[str, list[Any]]:
+        return {"": [Group()]}
+
+
+def test_a_group_stands_at_its_path_and_below_it() -> None:
+    """Whatever its path is; the table knows each group once."""
+    first, second = Group(), Group()
+    table = RouteTable({"/chat": first, "/": second, "/slash/": first, "/rooms/{room}": first}, OPTIONS)
+    for path, below in (
+        ("/chat", "/chat/negotiate"),
+        ("/", "/negotiate"),
+        ("/slash/", "/slash/negotiate"),
+        ("/rooms/blue", "/rooms/blue/negotiate"),
+    ):
+        endpoint, params = found(table, path)
+        assert endpoint.websocket.handler is echo
+        assert [*endpoint.http] == ["POST"]
+        assert [*found(table, below)[0].http] == ["GET", "HEAD"]
+        assert params == found(table, below)[1] == ({"room": "blue"} if "rooms" in path else {})
+    assert table.groups == (first, second)
+    assert table.websocket_paths == ("/chat", "/", "/slash/", "/rooms/{room}")
+    assert found(table, "/Chat")[0] is None
+
+
+def test_a_group_may_ignore_the_case_of_letters() -> None:
+    """In its own paths, and in no others."""
+    table = RouteTable({"/chat": Group(ignore_case=True), "/ws": echo}, OPTIONS)
+    assert found(table, "/CHAT/Negotiate")[0].path == "/chat/negotiate"
+    assert found(table, "/WS")[0] is None
+
+
+def test_a_group_may_be_all_there_is() -> None:
+    """At the path of the options, as a handler."""
+    table = RouteTable(Group(), OPTIONS)
+    assert found(table, "/ws/negotiate")[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("routes", "error", "lesson"),
+    [
+        ({"/chat": [Group(), HttpRoute(answers)]}, ValueError, "no other route fits there"),
+        ({"/chat": Group(), "/chat/negotiate": echo}, ValueError, "a path is given twice"),
+        (
+            {"/chat": Group(ignore_case=True), "/chat/Negotiate": echo},
+            ValueError,
+            "a path is given twice, in letters of which one route ignores the case",
+        ),
+        ({"/{rest:path}": Group()}, ValueError, "takes all the rest of a path"),
+        ({"chat": Group()}, ValueError, "path must begin with a slash"),
+        ({"/chat": Nesting()}, TypeError, "a group stands at a path, not in another group"),
+    ],
+)
+def test_a_mistake_with_a_group_is_one_sentence(routes: Any, error: type[Exception], lesson: str) -> None:
+    with pytest.raises(error, match=re.escape(lesson)):
+        RouteTable(routes, OPTIONS)

@@ -9,7 +9,9 @@ import trio
 import trio.testing
 
 import trioecho
+from trioecho import RouteGroup
 from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.routes import RouteTable
 from trioecho._server.service import RECORDS_KEPT, STOPPING_COURTESY, Service
 
 
@@ -154,3 +156,91 @@ async def test_the_last_records_are_kept() -> None:
     for number in range(RECORDS_KEPT + 5):
         ours.records.append(ConnectionRecord(peer=str(number), path="/ws"))
     assert [ours.records[0].peer, ours.records[-1].peer] == ["5", str(RECORDS_KEPT + 4)]
+
+
+class Task(RouteGroup):
+    """Notes what its task lives through."""
+
+    def __init__(self, *, stays: bool = False) -> None:
+        self.lived: list[str] = []
+        self._stays = stays
+
+    def routes(self) -> dict[str, list[Any]]:
+        return {"": [trioecho.echo]}
+
+    async def run(
+        self, stopping: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        await trio.lowlevel.checkpoint()
+        self.lived.append("started")
+        task_status.started()
+        try:
+            await stopping.wait()
+            self.lived.append("stopping")
+            if self._stays:
+                await trio.sleep_forever()
+        finally:
+            self.lived.append("ended")
+
+
+def serving_groups(*groups: RouteGroup) -> Service:
+    options = trioecho.WebSocketOptions()
+    return Service(RouteTable({f"/{number}": each for number, each in enumerate(groups)}, options), options)
+
+
+async def test_the_tasks_of_groups_run_from_before_the_first_connection_to_behind_the_last() -> None:
+    """They are told of the stop, and waited for."""
+    groups = Task(), Task()
+    serving = serving_groups(*groups)
+    async with serving.groups_running():
+        assert [each.lived for each in groups] == [["started"]] * 2
+        serving.stop(trio.current_time() + 10)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [each.lived for each in groups] == [["started", "stopping", "ended"]] * 2
+
+
+async def test_a_group_that_does_not_end_is_cancelled_at_the_deadline_of_the_stop(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The last that was given; the block is not, which may have to say goodbye."""
+    group = Task(stays=True)
+    serving = serving_groups(group)
+    begun = trio.current_time()
+    async with serving.groups_running():
+        serving.stop(begun + 10)
+        await trio.sleep(3)
+        serving.stop(begun + 5)
+        await trio.sleep(4)
+        assert group.lived == ["started", "stopping", "ended"]
+
+
+async def test_an_abort_waits_for_no_group() -> None:
+    group = Task(stays=True)
+    serving = serving_groups(group)
+    async with serving.groups_running():
+        serving.abort()
+    assert group.lived[-1] == "ended"
+
+
+async def test_what_a_group_raises_ends_the_server() -> None:
+    class Failing(Task):
+        async def run(
+            self, stopping: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        ) -> None:
+            task_status.started()
+            raise OSError("no database")
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with serving_groups(Failing()).groups_running():
+            await trio.sleep_forever()
+    assert [str(each) for each in raised.value.exceptions] == ["no database"]
+
+
+async def test_a_group_without_work_of_its_own_waits_for_the_stop() -> None:
+    class Idle(RouteGroup):
+        def routes(self) -> dict[str, list[Any]]:
+            return {"": [trioecho.echo]}
+
+    serving = serving_groups(Idle())
+    async with serving.groups_running():
+        serving.stop(trio.current_time() + 10)

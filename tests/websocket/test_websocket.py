@@ -456,6 +456,16 @@ async def test_after_the_peers_close_nothing_more_comes_or_goes() -> None:
         assert await client.receive_close() == (4000, "bye")
 
 
+async def test_a_close_without_a_code_is_answered_with_the_code_of_aclose() -> None:
+    """There is none to repeat; without `aclose` the answer is as empty as the Close was."""
+    async with held() as (ws, client):
+        await client.close(None)
+        with pytest.raises(trio.EndOfChannel):
+            await ws.receive()
+        await ws.aclose(4321, "this")
+        assert await client.receive_close() == (4321, "this")
+
+
 async def test_a_peer_that_vanished_is_not_one_that_closed() -> None:
     """After the end of TCP, receive and the loop raise BrokenResourceError."""
     async with held() as (ws, client):

@@ -36,13 +36,17 @@ Segment: TypeAlias = "str | Parameter"
 
 
 class PathPattern:
-    """A path as it is given for a route: literal segments, `{name}` for one segment, `{name:path}` for the rest."""
+    """A path as it is given for a route: literal segments, `{name}` for one segment, `{name:path}` for the rest.
 
-    __slots__ = ("segments", "text")
+    With `ignore_case` its literal segments match in any case of their letters.
+    """
 
-    def __init__(self, text: str) -> None:
+    __slots__ = ("ignore_case", "segments", "text")
+
+    def __init__(self, text: str, *, ignore_case: bool = False) -> None:
         """Parse `text`. Raises ValueError with one sentence that says what would be right."""
         self.text = text
+        self.ignore_case = ignore_case
         self.segments: tuple[Segment, ...] = tuple(_segments(text))
 
     def __str__(self) -> str:
@@ -54,7 +58,9 @@ class PathPattern:
         return all(isinstance(segment, str) for segment in self.segments)
 
     def covers(self, other: PathPattern) -> bool:
-        """Whether every path that `other` matches is matched by this one."""
+        """Whether every path that `other` matches is matched by this one, letters' case aside where either ignores it:
+        two that differ in nothing else are as good as the same."""
+        fold = self.ignore_case or other.ignore_case
         for index, mine in enumerate(self.segments):
             if isinstance(mine, Parameter) and mine.rest:
                 return len(other.segments) > index
@@ -64,19 +70,20 @@ class PathPattern:
             if isinstance(mine, Parameter):
                 if theirs == "" or (isinstance(theirs, Parameter) and theirs.rest):
                     return False
-            elif mine != theirs:
+            elif not _same(mine, theirs, fold):
                 return False
         return len(self.segments) == len(other.segments)
 
     def overlaps(self, other: PathPattern) -> bool:
         """Whether there is a path that both match."""
+        fold = self.ignore_case or other.ignore_case
         for mine, theirs in zip(self.segments, other.segments, strict=False):
             if (isinstance(mine, Parameter) and mine.rest) or (isinstance(theirs, Parameter) and theirs.rest):
                 return True
             if isinstance(mine, Parameter) or isinstance(theirs, Parameter):
                 if "" in (mine, theirs):
                     return False
-            elif mine != theirs:
+            elif not _same(mine, theirs, fold):
                 return False
         return len(self.segments) == len(other.segments)
 
@@ -99,13 +106,13 @@ class PathTable(Generic[T]):
     def __init__(self, entries: Iterable[tuple[PathPattern, T]]) -> None:
         entries = tuple(entries)
         _check_conflicts([pattern for pattern, _ in entries])
+        exact = [entry for entry in entries if not entry[0].ignore_case]
+        folded = [entry for entry in entries if entry[0].ignore_case]
         # Most paths have no parameter, and are found by one look.
-        self._literal: Final = {pattern.text: value for pattern, value in entries if pattern.literal}
-        self._root: _Node[T] | None = None
-        for pattern, value in entries:
-            if not pattern.literal:
-                self._root = self._root or _Node()
-                _add(self._root, pattern, value)
+        self._literal: Final = {pattern.text: value for pattern, value in exact if pattern.literal}
+        self._folded: Final = {pattern.text.lower(): value for pattern, value in folded if pattern.literal}
+        self._root: Final = _tree(exact)
+        self._folded_root: Final = _tree(folded)
 
     def find(self, path: str, target: str) -> tuple[T, Mapping[str, str]] | None:
         """Return what stands at a request's path, and what its parameters stand for, decoded; None if nothing does.
@@ -114,16 +121,22 @@ class PathTable(Generic[T]):
         those within one.
         """
         value = self._literal.get(path)
+        if value is None and self._folded:
+            value = self._folded.get(path.lower())
         if value is not None:
             return value, {}
-        if self._root is None or not path.startswith("/"):
+        if (self._root is None and self._folded_root is None) or not path.startswith("/"):
             # "*" of OPTIONS and "host:443" of CONNECT are no paths (RFC 9112 §3.2).
             return None
         sent = target.partition("?")[0]
         if sent.count("%") > MOST_ESCAPES:
             return None
         segments = [_decoded(segment) for segment in sent[1:].split("/")]
-        found = _look(self._root, segments, 0)
+        found = None if self._root is None else _look(self._root, segments, 0)
+        if self._folded_root is not None:
+            other = _look(self._folded_root, [segment.lower() for segment in segments], 0)
+            if found is None or (other is not None and found[0].covers(other[0])):
+                found = other
         if found is None:
             return None
         pattern, value = found
@@ -160,10 +173,19 @@ def _segments(text: str) -> Iterable[Segment]:
         yield Parameter(name, rest=bool(colon))
 
 
+def _same(one: Segment, other: Segment, fold: bool) -> bool:
+    return one == other or (
+        fold and isinstance(one, str) and isinstance(other, str) and one.lower() == other.lower()
+    )
+
+
 def _check_conflicts(patterns: list[PathPattern]) -> None:
-    literal = {pattern.text for pattern in patterns if pattern.literal}
-    if len(literal) != sum(pattern.literal for pattern in patterns):
+    literal = [pattern for pattern in patterns if pattern.literal]
+    folded = {pattern.text.lower() for pattern in literal if pattern.ignore_case}
+    if len({pattern.text for pattern in literal}) != len(literal):
         raise ValueError("a path is given twice")
+    if sum(pattern.text.lower() in folded for pattern in literal) != len(folded):
+        raise ValueError("a path is given twice, in letters of which one route ignores the case")
     # One without a parameter is always the more specific one.
     open_ended = [pattern for pattern in patterns if not pattern.literal]
     for index, one in enumerate(open_ended):
@@ -177,9 +199,20 @@ def _check_conflicts(patterns: list[PathPattern]) -> None:
                 )
 
 
+def _tree(entries: Iterable[tuple[PathPattern, T]]) -> _Node[T] | None:
+    """Return the tree of those patterns that have parameters; None where none has."""
+    root: _Node[T] | None = None
+    for pattern, value in entries:
+        if not pattern.literal:
+            root = root or _Node()
+            _add(root, pattern, value)
+    return root
+
+
 def _add(node: _Node[T], pattern: PathPattern, value: T) -> None:
     for segment in pattern.segments:
         if isinstance(segment, str):
+            segment = segment.lower() if pattern.ignore_case else segment
             node = node.literals.setdefault(segment, _Node())
         elif segment.rest:
             node.rest = pattern, value

@@ -6,6 +6,7 @@ one error for every client.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -174,7 +175,54 @@ class RawRoute:
         return f"RawRoute({self.function!r})"
 
 
-Route: TypeAlias = Handler | WebSocketRoute | HttpRoute | RawRoute | Files | SamplePage
+class RouteGroup(abc.ABC):
+    """Routes that belong together: at a path and below it, with a task that runs as long as the server serves.
+
+    It stands at a path like any other route, and alone there. A subclass says what stands where (`routes`), and
+    overrides `run` if it has work of its own: what has to outlive single requests lives in a nursery that `run` opens.
+
+    Example:
+
+        class Counter(trioecho.RouteGroup):
+            ticks = 0
+
+            def routes(self) -> dict[str, list[trioecho.Route]]:
+                return {"": [trioecho.HttpRoute(self.show)]}
+
+            async def show(self, request: trioecho.Request) -> trioecho.Response:
+                return trioecho.Response(f"{self.ticks} seconds")
+
+            async def run(self, stopping: trio.Event, *, task_status=trio.TASK_STATUS_IGNORED) -> None:
+                task_status.started()
+                while not stopping.is_set():
+                    self.ticks += 1
+                    with trio.move_on_after(1):
+                        await stopping.wait()
+
+        routes = {"/uptime": Counter()}
+    """
+
+    ignore_case: bool = False
+    """Whether the group's paths match in any case of their letters."""
+
+    @abc.abstractmethod
+    def routes(self) -> Mapping[str, Sequence[Route]]:
+        """Return what stands where: by what follows the group's own path, "" for itself, such as "/negotiate"."""
+
+    async def run(
+        self, stopping: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run in a nursery of the server's: from before it accepts anybody until the last connection has ended.
+
+        Calls ``task_status.started()`` when requests may come. `stopping` is set when the server begins to stop: return
+        as soon as what was begun has ended; at the deadline of the stop it is cancelled. What it raises ends the
+        server. It is also cancelled with the server. Called once for each server that has the group.
+        """
+        task_status.started()
+        await stopping.wait()
+
+
+Route: TypeAlias = Handler | WebSocketRoute | HttpRoute | RawRoute | RouteGroup | Files | SamplePage
 """What may stand at a path: a bare async function is a handler of WebSockets."""
 
 Routes: TypeAlias = Mapping[str, Route | Sequence[Route]]
@@ -218,6 +266,8 @@ class Endpoint:
 
     def add(self, route: Route, server: WebSocketOptions) -> None:
         """Put one more route here. Raises TypeError, or ValueError for one whose place is taken."""
+        if isinstance(route, RouteGroup):
+            raise TypeError(f"a group stands at a path, not in another group; {route!r} does")
         if isinstance(route, (Files, SamplePage)):
             route = HttpRoute(route)
         if self.raw is not None or (isinstance(route, RawRoute) and (self.websocket or self.http)):
@@ -256,14 +306,21 @@ class RouteTable:
         self.sample = given is None
         """Whether it is the sample: its 404s tell what there is."""
         endpoints: list[Endpoint] = []
-        for path, standing in _routes_of(given, options):
+        patterns: list[PathPattern] = []
+        groups: dict[RouteGroup, None] = {}
+        for path, standing, group in _ungrouped(_routes_of(given, options)):
             endpoint = Endpoint(checked_path(path))
             for route in standing:
                 endpoint.add(route, options)
             if "GET" in endpoint.http:
                 endpoint.http.setdefault("HEAD", endpoint.http["GET"])
             endpoints.append(endpoint)
-        self._table = PathTable([(PathPattern(each.path), each) for each in endpoints])
+            patterns.append(PathPattern(path, ignore_case=group is not None and group.ignore_case))
+            if group is not None:
+                groups[group] = None
+        self.groups = tuple(groups)
+        """The route groups, each once."""
+        self._table = PathTable(zip(patterns, endpoints, strict=True))
         self.websocket_paths = tuple(each.path for each in endpoints if each.websocket is not None)
         """Where WebSockets are served, as the routes have it, in their order."""
         self.answers_http = any(each.http for each in endpoints)
@@ -307,6 +364,23 @@ def _routes_of(
     if not given:
         raise ValueError("the mapping of handlers is empty; give at least one, such as {'/ws': echo}")
     return [(path, _standing(each)) for path, each in given.items()]
+
+
+def _ungrouped(
+    entries: Iterable[tuple[str, Sequence[Route]]],
+) -> Iterable[tuple[str, Sequence[Route], RouteGroup | None]]:
+    """Put what a group has in its place."""
+    for path, standing in entries:
+        groups = [route for route in standing if isinstance(route, RouteGroup)]
+        if not groups:
+            yield path, standing, None
+        elif len(standing) > 1:
+            raise ValueError(
+                f"{groups[0]!r} at {path!r} answers everything there, so no other route fits there"
+            )
+        else:
+            for below, routes in groups[0].routes().items():
+                yield f"{checked_path(path).rstrip('/')}{below}" if below else path, routes, groups[0]
 
 
 def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:

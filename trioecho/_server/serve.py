@@ -103,7 +103,7 @@ async def serve(
                 poller_nursery.start_soon(service.poller.run)
             poller_nursery.start_soon(service.memory.run)
             try:
-                async with trio.open_nursery() as nursery:
+                async with service.groups_running(), trio.open_nursery() as nursery:
                     server = service.server = Server(service, opened, encrypted=ssl_context is not None)
                     task_status.started(server)
                     with server._accepting:

@@ -1,11 +1,11 @@
-"""What the connections of one server share, and how all of them are told to end."""
+"""What the connections of one server share, and how all of them are told to end; the tasks of its route groups."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from trioecho._server.turned_away import TurnedAway
 from trioecho._websocket.memory import Memory
 
 if TYPE_CHECKING:
-    from trioecho._server.routes import RouteTable
+    from trioecho._server.routes import RouteGroup, RouteTable
     from trioecho._server.server import Server
     from trioecho._websocket.connection import Connection
     from trioecho._websocket.websocket import WebSocket
@@ -47,6 +47,8 @@ class Service:
     """The open connections and those whose handshake was accepted, oldest first."""
     records: deque[ConnectionRecord] = field(default_factory=lambda: deque(maxlen=RECORDS_KEPT))
     stopping: bool = False
+    stop_begun: trio.Event = field(default_factory=trio.Event)
+    """Set with `stopping`, for the route groups."""
     deadline: float = math.inf
     memory: Memory = field(init=False)
     """What is held of `max_memory`."""
@@ -107,9 +109,29 @@ class Service:
             finally:
                 self.silences.discard(scope)
 
+    @contextlib.asynccontextmanager
+    async def groups_running(self) -> AsyncIterator[None]:
+        """Run the tasks of the route groups while the block does, which serves, and until they return.
+
+        At the deadline of the server's stop they are cancelled. What they raise cancels the block.
+        """
+        if not self.routes.groups:
+            # Not one nursery more for everybody.
+            yield
+            return
+        async with trio.open_nursery() as nursery:
+            for group in self.routes.groups:
+                await nursery.start(self._run_group, group)
+            yield
+
+    async def _run_group(self, group: RouteGroup, *, task_status: trio.TaskStatus[None]) -> None:
+        with self.phase(math.inf):
+            await group.run(self.stop_begun, task_status=task_status)
+
     def stop(self, deadline: float) -> None:
         """Accept nobody any more; let everybody end, at `deadline` (Trio's clock) at the latest."""
         self.stopping = True
+        self.stop_begun.set()
         self.deadline = min(self.deadline, deadline)
         for scope in self.phases:
             scope.deadline = min(scope.deadline, deadline)

@@ -41,6 +41,9 @@ logger = logging.getLogger("trioecho")
 ABORT_GRACE = 0.5
 """Seconds for a last Close to leave, where nobody is expected to answer it."""
 
+NO_CODE = 1005
+"""Stands for that of a Close without a code (RFC 6455 §7.4.1)."""
+
 CLOSER_GRACE = 0.1
 """Seconds by which whoever called `close` gets to know how that went before the handler is cancelled: it may be the
 handler."""
@@ -143,9 +146,12 @@ class ClosingHandshake(abc.ABC):
         )
 
     async def close(self, code: int, reason: str) -> None:
-        """For `WebSocket.aclose`: say Close now, and await the peer's; if that came first, answer it as it came."""
+        """For `WebSocket.aclose`: say Close now, and await the peer's; if that came first, with a code, answer it as it
+        came."""
         if self._theirs is Theirs.CLOSED:
-            code, reason = self._code_and_reason(endings.PEER_CLOSED)
+            theirs = self._code_and_reason(endings.PEER_CLOSED)
+            if theirs[0] != NO_CODE:
+                code, reason = theirs
         else:
             self._decided = self._decided or endings.APPLICATION_CLOSED
         self._say_close(code, reason)
@@ -166,7 +172,7 @@ class ClosingHandshake(abc.ABC):
         self.incoming.throw_away()
         self.incoming.full = True
         reason = shortened_reason(reason)
-        payload = b"" if code == 1005 else code.to_bytes(2) + reason.encode()
+        payload = b"" if code == NO_CODE else code.to_bytes(2) + reason.encode()
         self.outgoing.put_close(encode_frame(CLOSE, payload))
         now = self._taken_at = trio.current_time()
         if self.outgoing.broken:

@@ -340,11 +340,11 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         """Close: say `code` and `reason`, wait for the peer's Close, at most `close_timeout` seconds.
 
         ``aclose(None)`` says a Close without a code, which the peer sees as 1005. Messages that wait are discarded, and
-        counted in the record. If the peer's Close came first, it is answered as it came, with the peer's own code and
-        reason. Calling it again, or after the peer has vanished or erred, does nothing more. May be called by any task,
-        also from outside of the handler: `close_timeout` later the connection has ended, and the handler is cancelled
-        if it still runs; only while the peer goes on taking what was sent before the Close, that waits for it. Always a
-        checkpoint. Cancelled: the Close may have been sent; nothing more is waited for.
+        counted in the record. If the peer's Close came first, with a code, it is answered as it came, with the peer's
+        own code and reason. Calling it again, or after the peer has vanished or erred, does nothing more. May be called
+        by any task, also from outside of the handler: `close_timeout` later the connection has ended, and the handler
+        is cancelled if it still runs; only while the peer goes on taking what was sent before the Close, that waits for
+        it. Always a checkpoint. Cancelled: the Close may have been sent; nothing more is waited for.
 
         Raises `ValueError` for a code that no Close frame may carry (RFC 6455 §7.4: 1000-1003, 1007-1014, 3000-4999
         are good) or a reason of more than 123 bytes.

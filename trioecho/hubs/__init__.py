@@ -1,0 +1,40 @@
+"""Hubs: remote calls, groups and fallback transports for SignalR's clients.
+
+`ConnectionRoute` serves a handler of raw connections over WebSockets, Server-Sent Events and long polling: an async
+function of one `Connection` (the type `ConnectionHandler`). It stands at a path as any other route of `trioecho`.
+"""
+
+from trioecho.hubs.backplane import Address, Backplane, Local, LocalBackplane, NoConnection, Result
+from trioecho.hubs.clients import Clients, HubClients, Target
+from trioecho.hubs.connection import Connection, Reattached
+from trioecho.hubs.connection_options import ConnectionOptions
+from trioecho.hubs.connection_route import ConnectionRoute
+from trioecho.hubs.exceptions import HubException
+from trioecho.hubs.groups import Groups, OwnGroups
+from trioecho.hubs.hub import Hub
+from trioecho.hubs.hub_options import HubOptions
+from trioecho.hubs.logical_connection import ConnectionHandler
+from trioecho.hubs.server import HubServer
+
+__all__ = [
+    "Address",
+    "Backplane",
+    "Clients",
+    "Connection",
+    "ConnectionHandler",
+    "ConnectionOptions",
+    "ConnectionRoute",
+    "Groups",
+    "Hub",
+    "HubClients",
+    "HubException",
+    "HubOptions",
+    "HubServer",
+    "Local",
+    "LocalBackplane",
+    "NoConnection",
+    "OwnGroups",
+    "Reattached",
+    "Result",
+    "Target",
+]

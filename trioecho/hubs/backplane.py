@@ -1,0 +1,146 @@
+"""What carries a hub's messages to the processes that share it, and the one that has nothing to carry.
+
+A `HubServer` sends to its own connections itself. What a backplane is given is for the other processes alone, and what
+it gets from them it hands to `Local`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import trio
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """To whom a message goes: to all (with the name ""), a group, a user, or a connection by its id."""
+
+    kind: Literal["all", "group", "user", "connection"]
+    name: str = ""
+
+
+ALL = Address("all")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a client has answered to a call: `error`, or `value`, encoded in its own protocol ("json",
+    "messagepack")."""
+
+    protocol: str
+    value: bytes = b""
+    error: str | None = None
+
+
+class NoConnection(Exception):  # noqa: N818 (it is nobody's mistake)
+    """There is no connection with this id, or it has ended before it answered."""
+
+
+class Local(Protocol):
+    """One process's half of a hub, as a backplane sees it."""
+
+    async def deliver(
+        self, address: Address, message: Mapping[str, bytes], exclude: Collection[str] = ()
+    ) -> None:
+        """Send a message, whole and encoded by protocol, to the connections here but those with the ids `exclude`.
+
+        Waits for slow clients as the hub's `send_timeout` has it. Never raises for what happens to a connection.
+        """
+        ...
+
+    async def join(self, connection_id: str, group: str) -> bool:
+        """Put a connection of this process into a group; False where it is not here."""
+        ...
+
+    async def leave(self, connection_id: str, group: str) -> bool:
+        """Take a connection of this process out of a group; False where it is not here."""
+        ...
+
+    async def invoke(self, connection_id: str, target: str, arguments: Mapping[str, bytes]) -> Result:
+        """Call a method of a client that is here and wait for what it answers; `arguments` are an array, encoded by
+        protocol. Raises `NoConnection`."""
+        ...
+
+
+@runtime_checkable
+class Backplane(Protocol):
+    """What a `HubServer` asks of a backplane. One object serves one hub.
+
+    What cannot be told to the other processes is raised by the call whose it is, as `OSError` or a subclass.
+    """
+
+    @property
+    def healthy(self) -> bool:
+        """Whether what is published now would reach the other processes."""
+        ...
+
+    async def run(
+        self, local: Local, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Carry messages until it is cancelled. Runs once, while the hub is served; started when it can be used."""
+        ...
+
+    async def publish(
+        self, address: Address, message: Mapping[str, bytes], exclude: Collection[str] = ()
+    ) -> None:
+        """Send a message, whole and encoded by protocol, to the connections of all other processes."""
+        ...
+
+    async def subscribe(self, address: Address) -> None:
+        """Take what comes for `address`: the first connection here has it. Returns when that is so, or soon where
+        it has to be made up for later. Never raises."""
+        ...
+
+    def unsubscribe(self, address: Address) -> None:
+        """Take no more: the last connection here that had `address` has gone. Never raises."""
+        ...
+
+    async def join(self, connection_id: str, group: str) -> bool:
+        """Put a connection of another process into a group; False where nobody has it. Acknowledged by that process."""
+        ...
+
+    async def leave(self, connection_id: str, group: str) -> bool:
+        """Take a connection of another process out of a group; False where nobody has it."""
+        ...
+
+    async def invoke(self, connection_id: str, target: str, arguments: Mapping[str, bytes]) -> Result:
+        """`Local.invoke` in the process that has the connection. Raises `NoConnection` where none has."""
+        ...
+
+
+class LocalBackplane:
+    """One process alone: there is nobody to tell."""
+
+    healthy = True
+
+    async def run(
+        self, local: Local, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Wait to be cancelled."""
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def publish(
+        self, address: Address, message: Mapping[str, bytes], exclude: Collection[str] = ()
+    ) -> None:
+        """Do nothing. Not a checkpoint."""
+
+    async def subscribe(self, address: Address) -> None:
+        """Do nothing. Not a checkpoint."""
+
+    def unsubscribe(self, address: Address) -> None:
+        """Do nothing."""
+
+    async def join(self, connection_id: str, group: str) -> bool:
+        """Return False. Not a checkpoint."""
+        return False
+
+    async def leave(self, connection_id: str, group: str) -> bool:
+        """Return False. Not a checkpoint."""
+        return False
+
+    async def invoke(self, connection_id: str, target: str, arguments: Mapping[str, bytes]) -> Result:
+        """Raise `NoConnection`."""
+        raise NoConnection(f"there is no connection {connection_id!r}")
