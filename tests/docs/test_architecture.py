@@ -22,7 +22,9 @@ LAYERS = (
     {"options"},
     {"_websocket"},
     {"_server"},
-    {"live", "testing", "task_tree", "pictures", "_process"},
+    {"faults"},
+    {"live", "task_tree", "pictures", "_process"},
+    {"testing"},
     {"client"},
     {"cli"},
     {"__main__"},
@@ -45,11 +47,7 @@ CALLED_DOWN = ("_protocol", "_wire", "_http", "_websocket")
 
 TESTS = Path(__file__).parents[1]
 
-<<<<<<< HEAD
-OF_BEHAVIOUR = {"attacks", "benchmark", "docs", "examples", "judges", "page", "promises"}
-=======
-OF_BEHAVIOUR = {"benchmark", "docs", "examples", "judges", "network", "page", "promises"}
->>>>>>> 4449c63b123400749a68aeb4736996ae3449fae4
+OF_BEHAVIOUR = {"attacks", "benchmark", "docs", "examples", "judges", "network", "page", "promises"}
 """The folders of tests that follow a promise, a page, a document, an example or a judge, and no source file."""
 
 WITHOUT_TESTS: set[str] = set()
@@ -108,7 +106,7 @@ def test_every_part_has_its_layer() -> None:
 def test_the_layers_in_contributing_are_those_of_the_architecture() -> None:
     """CONTRIBUTING.md lists the layers in the order in which tests/docs/test_architecture.py has them."""
     text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\d\. (.*?):", text, re.MULTILINE)
+    rows = re.findall(r"^\d+\. (.*?):", text, re.MULTILINE)
     assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == list(LAYERS)
 
 
