@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import Final
@@ -18,22 +19,26 @@ MOST_LATE: Final = 100
 async def pong(session: Session, *, delay: float, drop: bool, wrong: bool) -> None:
     """Echoes, and answers Pings in another way than it should."""
     await session.accept()
-    async with trio.open_nursery() as nursery:
+    put, take = trio.open_memory_channel[tuple[float, bytes]](MOST_LATE)
 
-        async def late(payload: bytes) -> None:
-            await trio.sleep(delay)
+    async def answer_late() -> None:
+        async for at, payload in take:
+            await trio.sleep_until(at)
             await session.send_frame(PONG, payload)
 
-        async def answer(payload: bytes) -> None:
-            if drop:
-                return
-            payload = b"not what was sent" if wrong else payload
-            if not delay:
-                await session.send_frame(PONG, payload)
-            elif len(nursery.child_tasks) < MOST_LATE:
-                nursery.start_soon(late, payload)
+    async def answer(payload: bytes) -> None:
+        if drop:
+            return
+        payload = b"not what was sent" if wrong else payload
+        if not delay:
+            await session.send_frame(PONG, payload)
+            return
+        with contextlib.suppress(trio.WouldBlock):
+            put.send_nowait((trio.current_time() + delay, payload))
 
-        session.answer_ping = answer
+    session.answer_ping = answer
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_late)
         await session.echo()
         nursery.cancel_scope.cancel()
 

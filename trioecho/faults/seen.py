@@ -179,7 +179,10 @@ class SeenConnection:
         if self.status != 101:
             parts.append(f"answered {self.status or 'nothing'}")
         if self.code_sent is not None or self.code_received is not None:
-            parts.append(f"Close sent {self.code_sent or 'none'}, received {self.code_received or 'none'}")
+            sent, received = (
+                "none" if code is None else code for code in (self.code_sent, self.code_received)
+            )
+            parts.append(f"Close sent {sent}, received {received}")
         parts += [f"{each['what']} by the {each['by']}" for each in self.tcp]
         parts.append(f"{self.frames_seen} frames")
         parts.append(f"{self.seconds or self.age:.3f} s")

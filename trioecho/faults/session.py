@@ -7,6 +7,7 @@ Pings are answered, the client's Close is answered, what breaks RFC 6455 is clos
 
 from __future__ import annotations
 
+import itertools
 import math
 import socket
 import struct
@@ -34,6 +35,9 @@ CLOSE_TIMEOUT = 10.0
 
 PIECE = 16_384
 """Bytes read at once: frames that are looked at one by one take longer than the server's, and others wait for them."""
+
+SMALLEST_BUFFER = 4096
+MEBIBYTE = 2**20
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at what TCP has become, where nothing is read."""
@@ -130,6 +134,12 @@ class Session:
         """Send bytes as they are."""
         async with self._sending:
             await self._stream.send_all(data)
+
+    async def send_in_pieces(self, *parts: Iterable[bytes]) -> None:
+        """Send bytes one piece after the other, and nothing of anybody else's between them."""
+        async with self._sending:
+            for piece in itertools.chain(*parts):
+                await self._stream.send_all(piece)
 
     async def send_frame(
         self,
@@ -327,11 +337,14 @@ class Session:
                 self.trace.tcp_did("client", "FIN")
                 deadline = trio.current_time() + AFTER_FIN
 
-    def shrink_window(self) -> None:
-        """Have the kernel take as little ahead as it can, so that the client feels that nothing is read."""
+    def shrink_window(self, size: int = SMALLEST_BUFFER) -> None:
+        """Have the kernel take only so many bytes ahead, so that the client feels how little is read. With less than a
+        second's bytes, TCP itself would be slower than the rate."""
         stream = tcp_of(self.transport)
         if isinstance(stream, trio.SocketStream):
-            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stream.socket.setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVBUF, min(max(size, SMALLEST_BUFFER), MEBIBYTE)
+            )
 
     def _tcp_state(self) -> int | None:
         stream: Any = tcp_of(self.transport)

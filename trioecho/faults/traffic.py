@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -17,7 +18,7 @@ MOST_FRAGMENTS: Final = 10_000
 async def slow(session: Session, *, rate: int) -> None:
     """Reads slowly, and forgets what it has read: messages may be of any size."""
     await session.accept()
-    session.shrink_window()
+    session.shrink_window(rate)
     session.rate = rate
     await session.drain()
     session.rate = float("inf")
@@ -49,25 +50,38 @@ async def fragment(session: Session, *, size: int, ping: bool) -> None:
 async def big(session: Session, *, size: int) -> None:
     """Sends one binary message, a piece at a time, and echoes."""
     await session.accept()
-    header = long_header(BINARY, size) if size > 125 else bytes((0x80 | BINARY, size))
-    session.trace.frame("server", header[0], b"", size, masked=False)
-    await session.send_bytes(header)
-    piece = bytes(PIECE)
-    for at in range(0, size, PIECE):
-        await session.send_bytes(piece[: size - at])
-    await session.echo()
+    unsent = size
+
+    async def send() -> None:
+        nonlocal unsent
+        header = long_header(BINARY, size) if size > 125 else bytes((0x80 | BINARY, size))
+        session.trace.frame("server", header[0], b"", size, masked=False)
+        piece = bytes(PIECE)
+        # In one go: an echo or a Pong must not come in the middle of it.
+        await session.send_in_pieces([header], (piece[: size - at] for at in range(0, size, PIECE)))
+        unsent = 0
+
+    await _while_echoing(session, send)
+    if unsent and not session.ended:
+        # Whatever came now would be taken for a part of the message.
+        await session.hang_up()
 
 
 async def burst(session: Session, *, count: int, size: int) -> None:
     """Sends many messages at once, and echoes."""
     await session.accept()
-    # Beside it: a client that writes while it does not read must not hold both.
+
+    async def send() -> None:
+        for number in range(count):
+            await session.send(str(number).rjust(size, "."))
+
+    await _while_echoing(session, send)
+
+
+async def _while_echoing(session: Session, send: Callable[[], Awaitable[None]]) -> None:
+    """Beside each other: a client that closes meanwhile is heard, and one that writes while it does not read cannot
+    hold both."""
     async with trio.open_nursery() as nursery:
-
-        async def send() -> None:
-            for number in range(count):
-                await session.send(str(number).rjust(size, "."))
-
         nursery.start_soon(send)
         await session.echo()
         nursery.cancel_scope.cancel()
