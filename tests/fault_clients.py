@@ -213,3 +213,16 @@ async def seen_by(server: trioecho.Server, name: str = "it", *, wait: int = 10) 
     assert answer.status == 200, answer.text
     found: dict[str, Any] = json.loads(answer.body)
     return found
+
+
+async def connected_or_refused(server: trioecho.Server, path: str, headers: str = "") -> int:
+    """The status that a handshake at `path` is answered with."""
+    client = RawClient(await serving.open_stream(server))
+    try:
+        await client.handshake(path, headers=headers)
+    except AssertionError as refused:
+        return int(str(refused).split(" ")[1])
+    else:
+        return 101
+    finally:
+        await client.stream.aclose()

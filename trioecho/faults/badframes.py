@@ -17,7 +17,7 @@ from trioecho._http.upgrade import check_handshake
 from trioecho._protocol.deflate import Deflate
 from trioecho._protocol.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT, encode_frame, fragment_header
 from trioecho.faults.negotiation import agreed
-from trioecho.faults.session import CLOSE_TIMEOUT, Session
+from trioecho.faults.session import Session
 
 BOMB_BYTES: Final = 256 * 2**20
 """What the deflate bomb inflates to."""
@@ -113,7 +113,12 @@ KINDS: Final = (
         lambda: b"\x81\x64hello",
         cut_off=True,
     ),
-    BadFrame("http", "a line of HTTP instead of a frame", 1002, lambda: b"HTTP/1.1 200 OK\r\n\r\n"),
+    BadFrame(
+        "http",
+        "a response of HTTP instead of a frame",
+        1002,
+        lambda: b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 60\r\n\r\n" + b"." * 60,
+    ),
     BadFrame(
         "deflate-garbage",
         "a compressed text that cannot be inflated (RFC 7692 §7.2.2)",
@@ -149,7 +154,7 @@ async def bad_frame(session: Session, *, kind: str, after: int) -> None:
     if bad.cut_off:
         await session.hang_up()
         return
-    await session.await_close(CLOSE_TIMEOUT)
+    await session.await_close()
     if session.close_received is None and not session.over:
         # It has taken no offence. Our own Close could not be told from what is wrong with the frame.
         session.trace.error = "the client did not fail the connection"

@@ -272,9 +272,9 @@ class Session:
             await self.send_frame(CLOSE, b"" if code is None else code.to_bytes(2) + reason.encode())
         await self.await_close()
 
-    async def await_close(self, seconds: float = CLOSE_TIMEOUT) -> None:
-        """Wait for the client's Close, or its end; messages before it are forgotten."""
-        with trio.move_on_after(seconds):
+    async def await_close(self) -> None:
+        """Wait for the client's Close, or its end, for `CLOSE_TIMEOUT`; messages before it are forgotten."""
+        with trio.move_on_after(CLOSE_TIMEOUT):
             await self.drain()
 
     async def answer_close(self) -> None:
