@@ -63,16 +63,18 @@ async def test_a_stop_ends_all_of_them() -> None:
             "/burst",
             "/big",
         ]
+        opened: list[str] = []
         async with trio.open_nursery() as clients:
 
             async def hold(path: str) -> None:
                 async with connected(server, path=path):
+                    opened.append(path)
                     await trio.sleep_forever()
 
             for path in paths:
                 clients.start_soon(hold, path)
             with trio.fail_after(10):
-                await until(lambda: seen.open == len(paths))
+                await until(lambda: len(opened) == len(paths))
                 server.stop(timeout=0)
                 await until(lambda: seen.open == 0)
             clients.cancel_scope.cancel()
