@@ -34,6 +34,7 @@ article { border-top: 1px solid var(--line); padding: 1.1rem 0;
   display: grid; grid-template-columns: minmax(0, 19rem) minmax(0, 1fr); gap: .25rem 2rem }
 article h3 { margin: 0; font-weight: 600 }
 article h3 code { color: var(--accent) }
+.example { color: var(--soft); font-size: .85rem; margin: .2rem 0 0 }
 article p { margin: 0 0 .35rem }
 .expect { color: var(--soft) }
 dl { display: grid; grid-template-columns: minmax(0, 19rem) minmax(0, 1fr); gap: .3rem 2rem; margin: .5rem 0 }
@@ -41,7 +42,7 @@ article dl { grid-template-columns: minmax(0, 8rem) minmax(0, 1fr); gap: .1rem 1
 dt { font-weight: 400 } dd { margin: 0; color: var(--soft) }
 @media (max-width: 44rem) {
   main { padding-top: 1.5rem }
-  article, dl { grid-template-columns: minmax(0, 1fr) }
+  article, dl, article dl { grid-template-columns: minmax(0, 1fr) }
   dd { margin-bottom: .4rem }
 }
 """
@@ -99,11 +100,16 @@ def _article(fault: Fault) -> str:
         for each in (*fault.in_path, *fault.in_query)
     }
     listing = f"<dl>{_definitions(parameters)}</dl>" if parameters else ""
+    # No second time where there is nothing to add to the path.
+    example = (
+        ""
+        if fault.example == fault.path
+        else f'<p class="example"><code>{_breaking(fault.example)}</code></p>'
+    )
     return (
-        f'<article id="{_anchor(fault.path)}"><h3><code>{_breaking(fault.path)}</code></h3><div>'
+        f'<article id="{_anchor(fault.path)}"><div><h3><code>{_breaking(fault.path)}</code></h3>{example}</div><div>'
         f"<p>{html.escape(fault.does[0].upper() + fault.does[1:])}.</p>"
-        f'<p class="expect">A client should show: {html.escape(fault.expect)}.</p>{listing}'
-        f"<p><code>{html.escape(fault.example)}</code></p></div></article>\n"
+        f'<p class="expect">A client should show: {html.escape(fault.expect)}.</p>{listing}</div></article>\n'
     )
 
 
@@ -127,12 +133,14 @@ def _accepted(parameter: Parameter) -> str:
 
 
 def _default(value: object) -> str:
-    return f"; {value} if it is left out" if value not in (None, "") and not isinstance(value, bool) else ""
+    if value in (None, "") or isinstance(value, bool):
+        return ""
+    return f"; default {value:g}" if isinstance(value, float) else f"; default {value}"
 
 
 def _breaking(path: str) -> str:
-    """A path that may break behind a slash."""
-    return html.escape(path).replace("/", "/<wbr>")
+    """A path that may break where its parts begin."""
+    return re.sub(r"([/?]|&amp;)", r"\1<wbr>", html.escape(path))
 
 
 def _anchor(path: str) -> str:
