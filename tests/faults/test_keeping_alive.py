@@ -15,7 +15,6 @@ import trioecho
 from trioecho.faults.keeping_alive import MOST_LATE
 from trioecho.testing import PING, PONG, Frame
 
-
 pytestmark = pytest.mark.keeps_open
 
 

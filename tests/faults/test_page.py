@@ -1,4 +1,4 @@
-"""The page of faults: all of the table, nothing from elsewhere, and it can be read on a phone and by a screen reader."""
+"""The page of faults: all of the table, nothing from elsewhere, to be read on a phone and by a screen reader."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ async def test_faults_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(running, "MOST_AT_ONCE", 1)
     async with serving_faults() as server:
         async with at(server, "/echo"):
-            with pytest.raises(AssertionError, match="(?s)503 .*1 faults run already"):
+            with pytest.raises(AssertionError, match=r"(?s)503 .*1 faults run already"):
                 async with at(server, "/echo"):
                     raise NotImplementedError
             await someone_else_is_served(server)

@@ -13,7 +13,6 @@ import trioecho
 from trioecho.faults.traffic import MOST_FRAGMENTS
 from trioecho.testing import BINARY, CONTINUATION, PING, TEXT, Frame
 
-
 pytestmark = pytest.mark.keeps_open
 
 

@@ -11,6 +11,6 @@ with `?id=mine` and ask for `/seen/mine`.
 
 from trioecho.faults.routes import routes
 from trioecho.faults.seen import Seen, SeenConnection
-from trioecho.faults.table import FAULTS, Fault, as_markdown
+from trioecho.faults.table import FAULTS, Fault, as_markdown, as_text
 
-__all__ = ["FAULTS", "Fault", "Seen", "SeenConnection", "as_markdown", "routes"]
+__all__ = ["FAULTS", "Fault", "Seen", "SeenConnection", "as_markdown", "as_text", "routes"]
