@@ -192,11 +192,26 @@ class SeenConnection:
 class Seen:
     """The most recent connections of one set of fault routes, and how often each fault was asked for.
 
-    Belongs to the Trio run of its server. Example:
+    Belongs to the Trio run of its server.
 
-        seen = trioecho.faults.Seen()
-        routes = trioecho.faults.routes(seen)
-        assert seen.find("nobody") is None
+    Example:
+
+        import functools
+
+        import trioecho.faults
+        from trioecho.testing import connect_raw
+
+        async def main() -> None:
+            seen = trioecho.faults.Seen()
+            serve = functools.partial(trioecho.serve, trioecho.faults.routes(seen), port=0)
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(serve)
+                client = await connect_raw(server.port, path="/close/4001?id=mine")
+                assert await client.receive_close() == (4001, "")
+                found: trioecho.faults.SeenConnection | None = seen.find("mine")
+                assert found is not None and found.code_sent == 4001
+                await client.stream.aclose()
+                server.stop()
     """
 
     def __init__(self) -> None:

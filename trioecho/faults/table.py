@@ -5,6 +5,7 @@ The routes are made from it, and so are `/faults`, `--help` and the guide's tabl
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -324,9 +325,12 @@ def as_markdown() -> str:
 
 
 def as_text() -> str:
-    """The table as ``--help`` shows it: a path in one line, what it does in the next."""
+    """The table as ``--help`` shows it: a path in one line, what it does below."""
     rows = [(each.usage, each.does) for each in FAULTS] + [(path, told) for path, told in SEEN_PATHS]
-    return "\n".join(f"  {path}\n      {told}" for path, told in rows) + "\n"
+    lines: list[str] = []
+    for path, told in rows:
+        lines += [f"  {path}", *textwrap.wrap(told, 76, initial_indent=" " * 6, subsequent_indent=" " * 6)]
+    return "\n".join(lines) + "\n"
 
 
 def as_json() -> list[dict[str, Any]]:
