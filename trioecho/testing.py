@@ -277,9 +277,11 @@ class FaultServer:
         websocket-client, trio-websocket or trioecho, or a socket. With `ended` it waits for the connection's end,
         `timeout` seconds at most, for a client may know of that before the server does.
 
-        Blocks the calling thread; where that runs the client's event loop, which has to go on for the connection to
-        end, call it in another: ``await asyncio.to_thread(server.seen, ws, ended=True)``. Raises TypeError for what stands for no connection, LookupError for one that is not
-        remembered, and TimeoutError.
+        Blocks the calling thread. Where that runs the client's event loop, which has to go on for the connection to
+        end, call it in another: ``await asyncio.to_thread(server.seen, ws, ended=True)``.
+
+        Raises TypeError for what stands for no connection, LookupError for one that is not remembered, and
+        TimeoutError.
         """
         return self.live.run(self._find, names_of(connection), ended, timeout)
 

@@ -5,8 +5,8 @@
     trioecho.run({"/ws": trioecho.echo, **trioecho.faults.routes()})
 
 Each path is one fault, a row of `FAULTS`, and takes query parameters: `/close/4001?after=3`, `/reset`, `/silent`,
-`/badframe/utf8`. `/faults` lists them all, as a page and as JSON. `/seen` tells what the server saw of each connection; give one a name
-with `?id=mine` and ask for `/seen/mine`.
+`/badframe/utf8`. `/faults` lists them all, as a page and as JSON. `/seen` tells what the server saw of each connection;
+give one a name with `?id=mine` and ask for `/seen/mine`.
 
 Example:
 
