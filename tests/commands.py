@@ -102,13 +102,15 @@ class Screen:
 
 
 @contextlib.asynccontextmanager
-async def on_a_terminal(*arguments: object, state: Path) -> AsyncIterator[Screen]:
+async def on_a_terminal(
+    *arguments: object, state: Path, command: tuple[str, ...] = CONNECT
+) -> AsyncIterator[Screen]:
     """``connect`` with a terminal for standard input, output and error; `state` is its XDG_STATE_HOME."""
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
     try:
         async with started(
-            CONNECT,
+            command,
             *arguments,
             stdin=slave,
             stdout=slave,

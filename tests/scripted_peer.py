@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import trio
+from serving import PATIENCE
 
 from trioecho._protocol.masking import mask
 from trioecho.testing import CLOSE, PING, PONG, TEXT, Frame, encode_frame
@@ -98,7 +99,7 @@ async def scripted(script: Script, *, unix: Path | None = None) -> AsyncIterator
 
     Leaving waits until the scripts have ended. What they raise fails the test.
     """
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as connections, trio.open_nursery() as listening:
             if unix is None:
                 listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")

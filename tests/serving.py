@@ -24,7 +24,7 @@ from trioecho._server.service import Service
 from trioecho._wire.poller import Poller
 from trioecho.testing import RawClient
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test gives up. Nothing is measured with it."""
 
 _encrypted = False
@@ -44,6 +44,24 @@ plain_tcp = pytest.mark.parametrize("way_of_reading", ["poller", "stream"], indi
 
 one_way = pytest.mark.parametrize("way_of_reading", ["poller"], indirect=True)
 """For tests of what has nothing to do with reading."""
+
+
+@pytest.fixture
+def slow_clock() -> trio.testing.MockClock:
+    """Twenty times as slow as real time, for sockets of the kernel's: a test makes time pass by `jump`, and what a busy
+    machine takes over anything is next to nothing."""
+    return trio.testing.MockClock(rate=0.05)
+
+
+async def pass_time(
+    clock: trio.testing.MockClock, seconds: float, until: Callable[[], object] = lambda: False
+) -> None:
+    """Let `seconds` pass on a `slow_clock`, in steps in which everybody does what there is to do; fewer if `until`
+    holds before."""
+    end = clock.current_time() + seconds
+    while not until() and clock.current_time() < end:
+        clock.jump(min(0.02, max(0.0, end - clock.current_time())))
+        await trio.testing.wait_all_tasks_blocked()
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def open_below(path: Path) -> list[str]:
 
 async def until_closed(path: Path) -> None:
     """A thread that has just reported back may hold on to the file for a moment."""
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while open_below(path):
             gc.collect()
             await trio.sleep(0.001)

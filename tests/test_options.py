@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from trioecho import Deflate
+from trioecho import AddressLimits, Deflate
 from trioecho.options import WebSocketOptions, checked_path
 
 
@@ -28,8 +28,14 @@ def test_the_defaults_are_aspnets_where_aspnet_has_one():
         "answer_timeout": 1.0,
         "max_message_size": 1_048_576,
         "max_fragments": 131_072,
+        "flood_limit": 1000,
         "stream_messages": False,
         "max_connections": None,
+        "max_sockets": None,
+        "limits_per_address": None,
+        "trusted_proxies": (),
+        "proxy_protocol": False,
+        "max_memory": 0.5,
         "subprotocols": (),
         "compression": False,
     }
@@ -60,6 +66,14 @@ def test_compression_is_what_its_parameters_are():
     assert WebSocketOptions(compression=True) == WebSocketOptions(compression=Deflate())
     assert WebSocketOptions(compression=Deflate(level=1)).compression.level == 1
     assert WebSocketOptions(compression=False).compression is False
+
+
+def test_limits_per_address_are_what_their_numbers_are():
+    """True is AddressLimits with its defaults, and False is nothing."""
+    assert WebSocketOptions(limits_per_address=True).limits_per_address == AddressLimits()
+    assert WebSocketOptions(limits_per_address=False).limits_per_address is None
+    few = AddressLimits(connections=2)
+    assert WebSocketOptions(limits_per_address=few).limits_per_address is few
 
 
 def test_options_are_equal_by_value_and_can_be_keys():
@@ -159,10 +173,36 @@ MISTAKES = [
      "max_message_size takes a whole number of bytes; you gave 1000000.0"),
     ("max_message_size", None, TypeError, "max_message_size takes a whole number of bytes; you gave None"),
     ("max_fragments", True, TypeError, "max_fragments takes a whole number of fragments; you gave True"),
+    ("flood_limit", 0, ValueError,
+     "flood_limit must be at least 1 (frames a second, or None for no limit); you gave 0"),
+    ("flood_limit", 0.5, TypeError,
+     "flood_limit takes a whole number of frames a second, or None for no limit; you gave 0.5"),
+    ("max_memory", 1000, ValueError,
+     "max_memory must be at least 1,048,576 bytes; you gave 1000"),
+    ("max_memory", 1.5, ValueError,
+     "max_memory takes a whole number of bytes, a share such as 0.5 of what there is, or None for no limit: a share is "
+     "above 0, and 1 at most; you gave 1.5"),
+    ("max_memory", "512MiB", TypeError,
+     "max_memory takes a whole number of bytes, a share such as 0.5 of what there is, or None for no limit; you gave "
+     "'512MiB'"),
     ("max_connections", 0, ValueError,
      "max_connections must be at least 1 (connections, or None for no limit); you gave 0"),
     ("max_connections", math.inf, TypeError,
      "max_connections takes a whole number of connections, or None for no limit; you gave inf"),
+    ("max_sockets", 0, ValueError, "max_sockets must be at least 1 (sockets, or None); you gave 0"),
+    ("max_sockets", 1, ValueError,
+     "max_sockets must be at least 2, one of them for who comes next; you gave 1"),
+    ("max_sockets", 9.5, TypeError, "max_sockets takes a whole number of sockets, or None; you gave 9.5"),
+    # addresses
+    ("limits_per_address", 100, TypeError,
+     "limits_per_address takes True, trioecho.AddressLimits(...) or None; you gave 100"),
+    ("trusted_proxies", "10.0.0.0/8", TypeError,
+     "trusted_proxies takes a list of networks; you gave the string '10.0.0.0/8': write ['10.0.0.0/8']"),
+    ("trusted_proxies", ["10.0.0.1/8"], ValueError,
+     "trusted_proxies: '10.0.0.1/8' is an address within a network: write '10.0.0.0/8'"),
+    ("proxy_protocol", 2, TypeError, "proxy_protocol takes True or False; you gave 2"),
+    ("proxy_protocol", True, ValueError,
+     "proxy_protocol needs trusted_proxies, the networks from which such a header is believed"),
     # the rest
     ("stream_messages", 1, TypeError, "stream_messages takes True or False; you gave 1"),
     ("compression", 1, TypeError, "compression takes True, False or trioecho.Deflate(...); you gave 1"),

@@ -19,6 +19,7 @@ of how a connection ends, of whose rows `ConnectionRecord.cause` names one. Exam
 and ``trioecho`` are imported.
 """
 
+from trioecho._http.address_limits import AddressLimits
 from trioecho._http.authentication import basic_auth, bearer
 from trioecho._http.cors import Cors
 from trioecho._http.events import Event, EventStream, last_event_id
@@ -37,6 +38,7 @@ from trioecho._server.server import Server
 from trioecho._server.unix import UnixSocket
 from trioecho._websocket.broadcast import broadcast
 from trioecho._websocket.exceptions import ConnectionEnded, WebSocketBroken, WebSocketClosed, WebSocketEnded
+from trioecho._websocket.memory import MemoryFigures
 from trioecho._websocket.message_stream import MessageStream
 from trioecho._websocket.prepared import Prepared
 from trioecho._websocket.websocket import WebSocket
@@ -45,6 +47,7 @@ from trioecho.options import WebSocketOptions
 
 __all__ = [
     "Accept",
+    "AddressLimits",
     "ConnectionEnded",
     "ConnectionRecord",
     "Cors",
@@ -55,6 +58,7 @@ __all__ = [
     "Handler",
     "HttpRoute",
     "LiveServer",
+    "MemoryFigures",
     "MessageStream",
     "Prepared",
     "RawRoute",

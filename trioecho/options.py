@@ -15,12 +15,17 @@ from datetime import timedelta
 from typing import TypeVar
 from urllib.parse import unquote
 
+from trioecho._http.address_limits import AddressLimits
 from trioecho._http.hosts import HostPattern, parse_host_pattern
+from trioecho._http.networks import Networks
 from trioecho._http.origins import OriginPattern, parse_origin_pattern
 from trioecho._protocol.deflate import Deflate
 from trioecho._protocol.tokens import TOKEN
 
 _Pattern = TypeVar("_Pattern", OriginPattern, HostPattern)
+
+LEAST_MEMORY = 2**20
+"""Bytes of `max_memory` with which a server can do anything."""
 
 _ZERO_IS_OFF = frozenset({"keep_alive_interval", "idle_timeout"})
 _FINITE = {"close_timeout": 5.0, "send_timeout": 30.0, "answer_timeout": 1.0}
@@ -93,6 +98,13 @@ class WebSocketOptions:
         The most fragments that one message may come in. One more ends the connection with 1009. It bounds
         what a message of empty fragments costs, which its size does not. It is the next power of two above
         what Autobahn's case 9.3.1 sends: 4 MiB in 65,536 fragments of 64 bytes, and an empty one behind them.
+    - `flood_limit` (default 1_000; None: no limit):
+        How many frames that say nothing a client may send a second: Pings, Pongs that nobody asked for, and fragments
+        of fewer than 32 bytes with their headers. They are cheap to send and each costs as much as a message. It is
+        counted over minutes: 150 times as many may come at once. More end the connection with 1008 and a sentence. No
+        client that means well comes near it: one Ping a second is many, and a message in fragments of one byte each,
+        such as a text that is sent as it is typed or generated, has a thousand a second to use. None where clients
+        measure the server with Pings as fast as they can. Messages are not counted, however short.
     - `stream_messages` (default False):
         Messages are handed on while they arrive, so that a handler can take one piece by piece with
         `WebSocket.receive_stream`, larger than memory should hold; `receive` puts the pieces of one together, up
@@ -104,6 +116,39 @@ class WebSocketOptions:
         How many connections may be open at once. One more is refused with 503 and Retry-After, after
         everything else about it was found right. None by default, because the right number depends on the
         handler's memory.
+    - `max_sockets` (default None: what the limit on open files leaves):
+        How many sockets may be open at once, of WebSockets, of plain HTTP, and of those who have connected and said
+        nothing. When there is one more, the one is closed of which no request has come for the longest time, so that
+        a client that asks for something gets in; of an address that has very many of those, one of its own. WebSockets
+        leave a sixteenth of all (at most 64) free; the next is refused with 503. By default it is the process's limit
+        on open files (``ulimit -n``) less those that are open when the server starts, and less a tenth, or 16, for
+        files and logs; with `max_connections` no more than twice that, or 256 beside it. Several servers in one
+        process share that limit: give each a number.
+    - `limits_per_address` (default None: no limit):
+        What one address may have: True is `trioecho.AddressLimits()`, or give one with other numbers. More
+        is refused with 429. None by default, because all clients of a proxy that is not in `trusted_proxies` have
+        one address.
+    - `trusted_proxies` (default empty: none):
+        The networks whose word about their clients is believed: `10.0.0.0/8`, `::1`, and `unix` for who comes by Unix
+        socket. From there X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host, or Forwarded (RFC 7239), make
+        `Request.client`, `scheme` and `host`, and so the record, the logs, `limits_per_address`, the origin
+        `self` and `allowed_hosts`. The proxy must replace these headers or add to them, and remove the kind that it
+        does not write. Of several proxies the rightmost address counts that is not listed here. From anybody
+        else the headers are ignored: whoever believes them believes every client. Empty by default for that reason.
+    - `proxy_protocol` (default False):
+        Whether each connection from `trusted_proxies` begins with a header of the PROXY protocol, version 1 or 2,
+        before TLS, as from a proxy that carries TCP. One without it is closed. `Request.client` is the address in it;
+        the headers above are then believed only if that address is listed, too.
+    - `max_memory` (default 0.5: half of what the process may use):
+        What the server may hold in memory for all its peers together, in bytes, such as 512 * 2**20, or as a share of
+        what the machine has, or of what this process is allowed (cgroups, such as of Docker and systemd, and `ulimit
+        -v`): a float above 0, up to 1. It counts messages that are not there whole, messages that no handler has
+        taken, bytes that clients do not read, the heads and bodies of requests, and 12 KiB for each connection, 60
+        KiB with TLS. Above five eighths of it, those who hold most are not read from while their handlers are busy;
+        above six eighths, new connections and requests get 503 and Retry-After; above seven eighths, the largest half
+        messages are ended with 1013, and those who leave the most bytes unread are cut off. The last eighth is for
+        what passes through. `Server.memory` has the figures. What handlers keep does not count: half leaves them the
+        other half. None: no limit.
     - `subprotocols` (default empty: none):
         The subprotocols that the handlers speak, the preferred one first. The first of them that the client
         offers is agreed on; if none fits, the connection goes on without one and the client decides (RFC 6455
@@ -115,7 +160,8 @@ class WebSocketOptions:
         `trioecho.Deflate` tells more, and ``ws.send(secret, compress=False)`` is for what must not be compressed.
         `max_message_size` is then the size when it is inflated. Off by default, as in ASP.NET.
 
-    `origin_patterns` and `host_patterns` are derived: `allowed_origins` and `allowed_hosts`, parsed once.
+    `origin_patterns`, `host_patterns` and `proxy_networks` are derived: `allowed_origins`, `allowed_hosts` and
+    `trusted_proxies`, parsed once.
     """
 
     path: str = "/ws"
@@ -130,12 +176,19 @@ class WebSocketOptions:
     answer_timeout: float = 1.0
     max_message_size: int = 2**20
     max_fragments: int = 2**17
+    flood_limit: int | None = 1000
     stream_messages: bool = False
     max_connections: int | None = None
+    max_sockets: int | None = None
+    limits_per_address: AddressLimits | bool | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
+    max_memory: int | float | None = 0.5
     subprotocols: tuple[str, ...] = ()
     compression: bool | Deflate = False
     origin_patterns: tuple[OriginPattern, ...] = field(init=False, repr=False, compare=False)
     host_patterns: tuple[HostPattern, ...] = field(init=False, repr=False, compare=False)
+    proxy_networks: Networks = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         checked: dict[str, object] = {"path": checked_path(self.path)}
@@ -154,8 +207,12 @@ class WebSocketOptions:
                 )
         checked["max_message_size"] = _count("max_message_size", self.max_message_size, "bytes")
         checked["max_fragments"] = _count("max_fragments", self.max_fragments, "fragments")
+        if self.flood_limit is not None:
+            _count("flood_limit", self.flood_limit, "frames a second, or None for no limit")
         if self.max_connections is not None:
             _count("max_connections", self.max_connections, "connections, or None for no limit")
+        checked |= self._who()
+        _check_memory(self.max_memory)
         checked["subprotocols"] = _subprotocols(self.subprotocols)
         checked["allowed_origins"] = origins = _strings("allowed_origins", "origins", self.allowed_origins)
         checked["origin_patterns"] = tuple(
@@ -174,6 +231,33 @@ class WebSocketOptions:
         checked["compression"] = Deflate() if self.compression is True else self.compression
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    def _who(self) -> dict[str, object]:
+        """Check what is said of sockets, addresses and proxies."""
+        found: dict[str, object] = {}
+        if self.max_sockets is not None and _count("max_sockets", self.max_sockets, "sockets, or None") < 2:
+            raise ValueError("max_sockets must be at least 2, one of them for who comes next; you gave 1")
+        if not isinstance(self.limits_per_address, (bool, AddressLimits, type(None))):
+            raise TypeError(
+                "limits_per_address takes True, trioecho.AddressLimits(...) or None; "
+                f"you gave {self.limits_per_address!r}"
+            )
+        given = self.limits_per_address
+        if isinstance(given, bool):
+            given = AddressLimits() if given else None
+        found["limits_per_address"] = given
+        found["trusted_proxies"] = proxies = _strings("trusted_proxies", "networks", self.trusted_proxies)
+        try:
+            found["proxy_networks"] = Networks.of(proxies)
+        except ValueError as error:
+            raise ValueError(f"trusted_proxies: {error}") from None
+        if not isinstance(self.proxy_protocol, bool):
+            raise TypeError(f"proxy_protocol takes True or False; you gave {self.proxy_protocol!r}")
+        if self.proxy_protocol and not proxies:
+            raise ValueError(
+                "proxy_protocol needs trusted_proxies, the networks from which such a header is believed"
+            )
+        return found
 
 
 def checked_path(path: object) -> str:
@@ -226,6 +310,18 @@ def _count(name: str, value: object, unit: str) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1 ({unit}); you gave {value!r}")
     return value
+
+
+def _check_memory(value: object) -> None:
+    rule = (
+        "max_memory takes a whole number of bytes, a share such as 0.5 of what there is, or None for no limit"
+    )
+    if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
+        raise TypeError(f"{rule}; you gave {value!r}")
+    if isinstance(value, int) and value < LEAST_MEMORY:
+        raise ValueError(f"max_memory must be at least {LEAST_MEMORY:,} bytes; you gave {value!r}")
+    if isinstance(value, float) and not 0 < value <= 1:
+        raise ValueError(f"{rule}: a share is above 0, and 1 at most; you gave {value!r}")
 
 
 def _strings(name: str, what: str, value: object) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ class RawClient:
         """The response head, status line and fields, once the handshake is done."""
         self.record: ConnectionRecord | None = None
         """`open_client`: the connection's record, once it has ended."""
-        self._received = b""
+        self._received = bytearray()
 
     async def handshake(self, path: str = "/ws", *, headers: str = "", behind: bytes = b"") -> bytes:
         """Ask to upgrade; returns the response head. `headers` are further lines ending in CRLF; the bytes `behind`
@@ -117,7 +117,8 @@ class RawClient:
         while b"\r\n\r\n" not in self._received:
             if not await self._receive_more():
                 break
-        self.response, _, self._received = self._received.partition(b"\r\n\r\n")
+        head, _, self._received = self._received.partition(b"\r\n\r\n")
+        self.response = bytes(head)
         assert self.response.startswith(b"HTTP/1.1 101"), (self.response + self._received).decode("latin-1")
         return self.response
 
@@ -149,14 +150,15 @@ class RawClient:
 
     async def receive(self) -> str | bytes:
         """The next message, put together from its frames; raises AssertionError at any control frame or the end."""
-        opcode, payload = None, b""
+        opcode, pieces = None, []
         while True:
             frame = await self.receive_frame()
             assert frame is not None, "expected a message, received the end of the stream"
             assert frame.opcode < CLOSE, f"expected a message, received {frame}"
             opcode = frame.opcode if opcode is None else opcode
-            payload += frame.payload
+            pieces.append(frame.payload)
             if frame.fin:
+                payload = b"".join(pieces)
                 return payload.decode() if opcode == TEXT else payload
 
     async def receive_close(self) -> tuple[int, str]:
@@ -188,8 +190,10 @@ class RawClient:
             length = int.from_bytes(data[2:start])
         if len(data) < start + length:
             return None
-        self._received = data[start + length :]
-        return Frame(bool(data[0] & 0x80), data[0] & 0x0F, data[start : start + length])
+        with memoryview(data) as view:
+            frame = Frame(bool(data[0] & 0x80), data[0] & 0x0F, bytes(view[start : start + length]))
+        del data[: start + length]
+        return frame
 
 
 @contextlib.asynccontextmanager

@@ -33,6 +33,7 @@ STATES = ("open", "paid", "packed", "sent", "returned")
 def json_text(rng: random.Random, size: int) -> bytes:
     """Exactly `size` bytes of JSON as an application sends it: a list of orders, and a note of random letters."""
     orders: list[dict[str, object]] = []
+    left = size - len(encoded(orders, ""))
     while True:
         order = {
             "id": rng.randrange(10**9),
@@ -41,10 +42,11 @@ def json_text(rng: random.Random, size: int) -> bytes:
             "amount": rng.randrange(100_000) / 100,
             "at": f"2026-11-{rng.randrange(1, 29):02}T{rng.randrange(24):02}:{rng.randrange(60):02}:00Z",
         }
-        room = size - len(encoded([*orders, order], ""))
-        if room < 0:
-            left = size - len(encoded(orders, ""))
+        # Behind a comma and a space.
+        length = len(json.dumps(order, ensure_ascii=False).encode()) + (2 if orders else 0)
+        if length > left:
             return encoded(orders, "".join(rng.choices("abcdefghijklmnopqrstuvwxyz    ", k=left)))
+        left -= length
         orders.append(order)
 
 

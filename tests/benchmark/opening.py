@@ -11,7 +11,7 @@ from prebuilt import handshake_pool
 HOST = "127.0.0.1"
 
 #: Seconds that one connection may take to open or to close before the run is called off.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 #: Linux: choose the source port at connect, when the kernel knows that only the whole pair of addresses must be unique.
 IP_BIND_ADDRESS_NO_PORT = 24

@@ -17,6 +17,25 @@ import trioecho
 from trioecho.cli.connect import parse_line
 from trioecho.testing import BINARY, CLOSE, PING, PONG, TEXT, encode_frame
 
+SLOW = (
+    "-c",
+    """
+import atexit, builtins, time
+from trioecho.cli.connect import connect
+
+at_once = builtins.input
+
+def input(prompt):
+    time.sleep(0.1)
+    return at_once(prompt)
+
+builtins.input = input
+atexit.register(time.sleep, 0.4)
+connect(prog_name="connect")
+""",
+)
+"""`CONNECT`, but it takes readline a while to take the terminal over, and Python longer to end."""
+
 IMPATIENT = ("-c", "import trioecho.cli.connect as it; it.SILENCE = 0.1; it.connect(prog_name='connect')")
 """`CONNECT`, but the server's Close may take only 0.1 seconds."""
 
@@ -505,6 +524,17 @@ async def test_ctrl_c_at_a_terminal_closes_in_good_order(tmp_path: Path) -> None
             assert "Traceback" not in screen.text
         await until(lambda: server.records)
         assert (server.records[0].code_received, server.records[0].messages_received) == (1000, 0)
+
+
+async def test_the_terminal_is_as_it_was_though_the_server_closes_before_the_prompt(tmp_path: Path) -> None:
+    """The thread that waits for a line is about to set readline's mode when it is over."""
+
+    async def leave(ws: trioecho.WebSocket) -> None:
+        pass
+
+    async with serving(leave) as server:
+        async with on_a_terminal(server.websocket_url, state=tmp_path, command=SLOW) as screen:
+            assert await screen.end() == 0
 
 
 # Its parts

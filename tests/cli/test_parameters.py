@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioecho.cli.parameters import Command, Option, Refusal, seconds, size, whole_number
+from trioecho import AddressLimits
+from trioecho.cli.parameters import Command, Option, Refusal, address_limits, seconds, size, whole_number
 
 
 def refused(of_type: Callable[[Any], object], value: object) -> str:
@@ -143,3 +144,35 @@ def test_help_has_its_headings() -> None:
     places = [text.index(part) for part in ("Listening:", "--port", "[default: 5000]", "The log:", "--level")]
     assert places == sorted(places)
     assert text.index("This program:") < text.index("--help")
+
+
+def test_limits_of_addresses_are_numbers_by_name() -> None:
+    """Those that are not named have their defaults; off switches one off, or all."""
+    assert address_limits("on") == AddressLimits()
+    assert address_limits("off") is None
+    assert address_limits(
+        "connections=20, handshakes-per-second=0.5,burst=7,in-progress=off"
+    ) == AddressLimits(connections=20, handshakes_per_second=0.5, burst=7, in_progress=None)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (
+            "yes",
+            "'yes' does not fit: write on, off, or numbers such as connections=20,in-progress=10; there are",
+        ),
+        ("connections", "'connections' does not fit"),
+        ("connections=-1", "'connections=-1' does not fit"),
+        ("connections=1,connections=2", "'connections=2' does not fit"),
+        ("handshakes=5", "'handshakes=5' does not fit"),
+        ("in-progress=0", "in-progress takes a whole number of at least 1, or None; you gave 0"),
+        ("connections=1.5", "connections takes a whole number of at least 1, or None; you gave 1.5"),
+        ("burst=off", "burst takes a whole number of at least 1; you gave None"),
+        ("handshakes-per-second=0", "handshakes-per-second takes a number above 0"),
+        ("", "'' does not fit"),
+    ],
+)
+def test_what_is_no_limit_of_addresses_is_told(value: str, sentence: str) -> None:
+    """In the words of the command line."""
+    assert refused(address_limits, value).startswith(sentence)

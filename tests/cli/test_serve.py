@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from command_line import (
 from command_line import certificate as certificate
 from server_process import PATIENCE, ServerProcess
 from serving import unix_path as unix_path
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import unix_connect
 
@@ -48,6 +49,9 @@ DEFAULTS = {
     "--path": "/ws",
     "--allowed-origin": "(every origin)",
     "--allowed-host": "(every host)",
+    "--limit-per-address": "off",
+    "--trusted-proxy": "(none)",
+    "--proxy-protocol": None,
     "--keep-alive-interval": "120",
     "--keep-alive-timeout": "20",
     "--idle-timeout": "off",
@@ -58,6 +62,9 @@ DEFAULTS = {
     "--shutdown-timeout": "10",
     "--max-message-size": "1MiB",
     "--max-connections": "(no limit)",
+    "--max-sockets": "(what the limit on open files leaves)",
+    "--flood-limit": "1000",
+    "--max-memory": "50%",
     "--subprotocol": "(none)",
     "--compression": "off",
     "--compression-window-bits": "12",
@@ -302,6 +309,56 @@ def test_option_allowed_host(start_server: Start) -> None:
     assert b"'127.0.0.1', '*.client.com'" in refusal.value.response.body
 
 
+def test_option_limit_per_address(start_server: Start) -> None:
+    """--limit-per-address refuses one address's next connection with 429 and Retry-After, and no other's."""
+    server = start_server("--limit-per-address", "connections=1", "--host", "127.0.0.1")
+    with client(server.websocket_url):
+        with pytest.raises(InvalidStatus) as refusal:
+            echoes(server.websocket_url)
+        assert echoes(server.websocket_url, source_address=("127.0.0.2", 0)) == "hello"
+    assert refusal.value.response.status_code == 429
+    assert "Retry-After" in refusal.value.response.headers
+
+
+def test_option_trusted_proxy(start_server: Start) -> None:
+    """--trusted-proxy, repeated, believes what those addresses say of their clients; so do both limits and the log."""
+    server = start_server("--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "127.0.0.1/32")
+    told = {"X-Forwarded-For": "203.0.113.9"}
+    assert echoes(server.websocket_url, additional_headers=told) == "hello"
+    server.wait_for_log(" 203.0.113.9 /ws peer closed")
+    assert echoes(server.websocket_url, additional_headers=told, source_address=("127.0.0.2", 0)) == "hello"
+    server.wait_for_log(" 127.0.0.2:")
+    server.stop()
+    lines = start_server(
+        env={"TRIOECHO_TRUSTED_PROXY": "::1 unix", "TRIOECHO_LIMIT_PER_ADDRESS": "on"}
+    ).banner
+    assert "serves" in lines
+    status, line = refused("--trusted-proxy", "10.0.0.1/8")
+    assert (status, line) == (
+        2,
+        "--trusted-proxy: '10.0.0.1/8' is an address within a network: write '10.0.0.0/8'",
+    )
+
+
+def test_option_proxy_protocol(start_server: Start) -> None:
+    """--proxy-protocol wants its header from a trusted proxy, and nobody else."""
+    server = start_server("--trusted-proxy", "127.0.0.1", "--proxy-protocol")
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as proxy:
+        proxy.sendall(b"PROXY TCP4 203.0.113.9 10.0.0.1 41234 80\r\nGET /healthz HTTP/1.0\r\n\r\n")
+        assert proxy.recv(65536).startswith(b"HTTP/1.1 200 ")
+    server.wait_for_log("203.0.113.9:41234 GET /healthz 200")
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as proxy:
+        proxy.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert proxy.recv(65536) == b""
+    server.wait_for_log("refused: no header of the PROXY protocol")
+    assert echoes(server.websocket_url, source_address=("127.0.0.2", 0)) == "hello"
+    assert refused("--proxy-protocol") == (
+        2,
+        "--proxy-protocol needs --trusted-proxy, the networks from which its header is believed",
+    )
+
+
 def test_option_keep_alive_interval(start_server: Start) -> None:
     """--keep-alive-interval is when a silent client gets a Ping, and 0 is off."""
     server = start_server("--keep-alive-interval", "0.1")
@@ -391,6 +448,43 @@ def test_option_max_connections(start_server: Start) -> None:
         echoes(server.websocket_url)
     assert refusal.value.response.status_code == 503
     assert "Retry-After" in refusal.value.response.headers
+
+
+def test_option_max_sockets(start_server: Start) -> None:
+    """--max-sockets bounds all that is open: the one that has said nothing for longest makes room."""
+    server = start_server("--max-sockets", "2")
+    silent = [socket.create_connection(("127.0.0.1", server.port), PATIENCE) for _ in range(5)]
+    for each in silent[:3]:
+        assert each.recv(1) == b""
+    assert echoes(server.websocket_url) == "hello"
+    for each in silent:
+        each.close()
+
+
+@pytest.mark.parametrize(("limit", "code"), [("1", 1008), ("0", 1000)])
+def test_option_flood_limit(start_server: Start, limit: str, code: int) -> None:
+    """--flood-limit ends the connection of a client that sends more Pongs than it allows, and 0 that of nobody."""
+    server = start_server("--flood-limit", limit)
+    with client(server.websocket_url) as ws:
+        for _ in range(200):
+            ws.pong()
+        if limit == "0":
+            ws.send("hello")
+            assert ws.recv(PATIENCE) == "hello"
+            ws.close()
+        assert close_code_seen(ws)[0] == code
+
+
+def test_option_max_memory(start_server: Start) -> None:
+    """--max-memory bounds what all connections together hold: half a message too large for it gets 1013."""
+    server = start_server("--max-memory", "2MiB", "--max-message-size", "16MiB")
+    with client(server.websocket_url) as ws:
+        with suppress(ConnectionClosed):
+            ws.send(iter([b"x" * 3_000_000, b"the rest"]))
+        assert close_code_seen(ws)[0] == 1013
+    with client(server.websocket_url) as ws:
+        ws.send("x" * 100_000)
+        assert ws.recv(PATIENCE) == "x" * 100_000
 
 
 def test_option_subprotocol(start_server: Start) -> None:

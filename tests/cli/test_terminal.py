@@ -58,7 +58,7 @@ def standard() -> Iterator[Standard]:
 
 
 async def lines(pipes: Pipes) -> list[bytes]:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         return [line async for line in pipes.lines()]
 
 

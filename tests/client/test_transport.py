@@ -21,7 +21,7 @@ GOODBYE = encode_frame(CLOSE, b"\x03\xe8", key=KEY)
 async def in_use(ours: trio.abc.Stream) -> AsyncIterator[tuple[Transport, trio.CancelScope]]:
     """A transport whose `write` runs; what is yielded beside it ends that."""
     transport = Transport(ours)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(transport.write)
             yield transport, nursery.cancel_scope
@@ -109,7 +109,7 @@ async def test_the_last_word_never_lands_in_the_middle_of_a_frame(in_the_middle:
         while data := await theirs.receive_some():
             said.append(bytes(data))
 
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(transport.write)
             await trio.testing.wait_all_tasks_blocked()
@@ -148,7 +148,7 @@ async def test_a_refusal_without_end_is_ended(status: bytes, ended: bool) -> Non
     told: list[str] = []
     transport.when_ended = lambda: told.append("ended")
     await theirs.send_all(b"HTTP/1.1 " + status + b" x" * 50_000)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while not ended or not transport.ended.is_set():
             data = await transport.receive_some()
             if not ended and len(transport.answer or b"") > 100_000:
@@ -187,7 +187,7 @@ async def test_draining_throws_away_what_still_comes(library_reads: bool) -> Non
     async def read() -> None:
         heard.append(await transport.receive_some())
 
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             if library_reads:
                 nursery.start_soon(read)
@@ -217,7 +217,7 @@ async def test_a_lost_connection_is_drained_too() -> None:
             raise AssertionError("it is not closed")
 
     ours.receive_stream = Lost()  # type: ignore[assignment]
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         await transport.drain()
     assert transport.ended.is_set()
 

@@ -47,7 +47,18 @@ CALLED_DOWN = ("_protocol", "_wire", "_http", "_websocket")
 
 TESTS = Path(__file__).parents[1]
 
-OF_BEHAVIOUR = {"attacks", "benchmark", "docs", "examples", "judges", "network", "page", "promises"}
+OF_BEHAVIOUR = {
+    "attacks",
+    "benchmark",
+    "chaos",
+    "docs",
+    "examples",
+    "fuzzing",
+    "judges",
+    "network",
+    "page",
+    "promises",
+}
 """The folders of tests that follow a promise, a page, a document, an example or a judge, and no source file."""
 
 WITHOUT_TESTS: set[str] = set()

@@ -30,11 +30,16 @@ HANDSHAKE = {
 
 def routes_of(section: str, number: int = 0) -> dict[str, Any]:
     """The routes that an example makes."""
+    routes: dict[str, Any] = made_by(section, number)["routes"]
+    return routes
+
+
+def made_by(section: str, number: int = 0) -> dict[str, Any]:
+    """What an example makes, by name."""
     text = GUIDE.split(f"## {section}\n")[1].split("\n## ")[0]
     namespace: dict[str, Any] = {"__name__": "guide"}
     exec(compile(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number], section, "exec"), namespace)
-    routes: dict[str, Any] = namespace["routes"]
-    return routes
+    return namespace
 
 
 class Client:
@@ -200,3 +205,16 @@ def test_broadcast(serve: Callable[..., trioecho.LiveServer]) -> None:
         with client.connect("/news") as one, client.connect("/news") as other:
             one.send("hello")
             assert one.recv(PATIENCE) == other.recv(PATIENCE) == "hello"
+
+
+def test_behind_a_proxy() -> None:
+    """A trusted proxy tells who asked for what."""
+    made = made_by("Behind a proxy")
+    with trioecho.LiveServer(made["routes"], options=made["options"]) as live:
+        told = {
+            "X_Forwarded_For": "203.0.113.9",
+            "X_Forwarded_Proto": "https",
+            "X_Forwarded_Host": "client.com",
+        }
+        _, _, body = Client(live).ask("GET", "/who", **told)
+    assert body == "('203.0.113.9', 0) asks for https://client.com/who"

@@ -16,6 +16,7 @@ from server_process import PATIENCE
 from websockets.sync.client import connect
 
 import trioecho
+from trioecho import faults
 from trioecho._protocol import closing, endings
 from trioecho.cli.serve import main
 
@@ -89,7 +90,7 @@ def speak_to(handler: Any) -> None:
 def test_there_is_code() -> None:
     """The blocks are found: a handler; and what the guide has for each of its sections, each with a test of its own in
     test_guide.py, but for programs and tests that are complete as they stand."""
-    assert [document for document, _ in CODE] == ["README.md", *["trioecho/README.md"] * 13]
+    assert [document for document, _ in CODE] == ["README.md", *["trioecho/README.md"] * 15]
 
 
 def test_the_readme_is_two_screens() -> None:
@@ -124,6 +125,14 @@ def test_the_table_of_closing_is_the_programs() -> None:
     assert between("closing").strip() == table.strip(), f"put this into README.md:\n{table}"
 
 
+def test_the_table_of_faults_is_the_programs() -> None:
+    """The table of faults is printed from trioecho/faults/table.py."""
+    table = faults.as_markdown()
+    assert between("faults", "trioecho/README.md").strip() == table.strip(), (
+        f"put this into the guide:\n{table}"
+    )
+
+
 def test_continuous_integration_runs_the_readmes_test_command() -> None:
     """.ci/run finds the test command below the README's marker, and has none of its own."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
@@ -136,7 +145,7 @@ def test_continuous_integration_runs_the_readmes_test_command() -> None:
         check=True,
     )
     assert found.stdout == command("test")
-    assert script.rstrip().endswith('eval "$command"')
+    assert script.splitlines()[-1].startswith('eval "$command"')
     assert "pytest" not in "".join(line for line in script.splitlines() if not line.startswith("#"))
 
 

@@ -115,7 +115,7 @@ async def test_what_is_replaced_after_it_was_looked_at_is_not_opened(
             change(root / "hello.txt")
 
     monkeypatch.setattr(beneath, "_check_kind", check_and_change)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         assert (await refused_by(Files(root), request_for("/static/hello.txt"))).status == 404
 
 

@@ -156,3 +156,15 @@ def test_what_cannot_be_sent_is_refused_with_a_lesson(
         checked_fields(headers)
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@given(st.text(st.characters(max_codepoint=0xFF)) | st.text('a=;" \t'))
+def test_any_line_of_cookies_has_names_and_values(line: str) -> None:
+    """Whatever it is: no name is empty, nothing has white space around it, and no cookie has another's sign in it."""
+    for name, value in parse_cookies(Headers([("Cookie", line)])).items():
+        assert name
+        assert name.strip(" \t") == name
+        assert not {";", "="} & set(name)
+        assert ";" not in value
+        assert f"{name}" in line
+        assert value in line

@@ -412,7 +412,7 @@ async def test_all_that_is_not_served_is_not_found(
         monkeypatch.chdir(root)  # the path of a socket is short
         listener.bind("socket")
         request = request_for(f"/static/{path}")
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             refused = await refused_by(Files(root), request)
     assert refused.status == 404
     assert re.fullmatch(r"Nothing is served at .*\.", refused.sentence)

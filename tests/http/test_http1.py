@@ -23,7 +23,7 @@ from trioecho._http.messages import Request, Response, Tls, answer_to
 from trioecho._http.refusals import Refused
 from trioecho._wire.tls import TlsStream
 
-PATIENCE = 10
+PATIENCE = 60
 DATE = b"Date: Tue, 24 Nov 2026 16:00:00 GMT\r\n"
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 CLOSING = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"

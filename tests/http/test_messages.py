@@ -13,6 +13,7 @@ import trio.testing
 
 from trioecho._http.messages import Accept, Request, Response, Tls, answer_to
 from trioecho._http.refusals import Refused
+from trioecho._protocol.budget import Budget
 
 FIELDS = "host:a.example:5000\norigin:https://a.example\ncookie:user=me\ncookie:theme=dark"
 
@@ -247,3 +248,20 @@ def test_a_refusal_may_say_what_to_upgrade_to() -> None:
     headers = dict(answer_to(refused).headers)
     assert headers["Upgrade"] == "websocket"
     assert headers["X-A"] == "1"
+
+
+async def test_a_body_counts_until_its_request_is_answered() -> None:
+    """And where the server's memory is used up, no more of it is taken: 503."""
+    budget, pieces = Budget(10_000), [b"x" * 1000] * 20
+
+    async def receive() -> bytes:
+        await trio.lowlevel.checkpoint()
+        return pieces.pop() if pieces else b""
+
+    request = Request("POST", "/", "/", receive=receive, budget=budget)
+    with pytest.raises(Refused) as refused:
+        await request.body()
+    assert (refused.value.status, refused.value.headers) == (503, (("Retry-After", "5"),))
+    assert 0 < budget.held <= 10_000
+    request.forget_body()
+    assert budget.held == 0

@@ -23,6 +23,7 @@ from trioecho._http.upgrade import (
     agree_on_compression,
     check_handshake,
     check_host,
+    check_origin,
     choose_subprotocol,
     wants_websocket,
 )
@@ -649,3 +650,42 @@ def test_every_key_of_16_bytes_is_accepted(key):
 def test_a_key_of_another_length_is_refused(length):
     """A key must have 16 bytes."""
     assert refused(request({"Sec-WebSocket-Key": base64.b64encode(os.urandom(length)).decode()}))[0] == 400
+
+
+HANDSHAKE_VALUES = st.text(
+    st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=30
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [*GOOD, "Origin", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Content-Length"]
+        ),
+        HANDSHAKE_VALUES
+        | st.sampled_from(["", ",", "websocket, x", "keep-alive, Upgrade", "https://a.b", "a;b"]),
+        max_size=4,
+    )
+)
+def test_any_headers_are_a_handshake_or_are_refused(changes: dict[str, str]) -> None:
+    """With a sentence that can be sent and logged; nothing else is raised."""
+    options = WebSocketOptions(
+        allowed_origins=["self", "https://*.b"], allowed_hosts=["*.example.com"], compression=True
+    )
+    request = Request("GET", "/ws", "/ws", GOOD | changes)
+    refusals = []
+    for check in (check_host, check_origin, agree_on_compression):
+        try:
+            check(request, options)
+        except Refused as refused:
+            refusals.append(refused)
+    try:
+        key, offered = check_handshake(request)
+    except Refused as refused:
+        refusals.append(refused)
+    else:
+        assert wants_websocket(request)
+        assert key == request.headers["sec-websocket-key"]
+        assert len(set(offered)) == len(offered)
+    assert all(refused.sentence.isprintable() for refused in refusals)
+    assert {refused.status for refused in refusals} <= {400, 403, 421, 426, 431}

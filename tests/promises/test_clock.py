@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import signal
 import socket
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +19,7 @@ import serving as ways
 import trio
 import trio.testing
 from server_process import ServerProcess
-from serving import certificates, one_way, serving, until
+from serving import certificates, one_way, plain_tcp, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
@@ -66,6 +70,27 @@ async def test_progress_while_reading_is_paused_is_not_counted_twice(autojump_cl
 CLIENTS = 20
 
 
+class LeapingClock(trio.abc.Clock):
+    """Real time, to which may be added what nobody wants to wait for."""
+
+    def __init__(self) -> None:
+        self.leapt = 0.0
+
+    def start_clock(self) -> None:
+        """It runs already."""
+
+    def current_time(self) -> float:
+        return time.monotonic() + self.leapt
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        return deadline - self.current_time()
+
+
+@pytest.fixture
+def leaping_clock() -> LeapingClock:
+    return LeapingClock()
+
+
 class BlockingClient:
     """A client on a blocking socket, for a thread that goes on while Trio's loop stands still."""
 
@@ -108,19 +133,20 @@ class BlockingClient:
             frame = self.receive_frame()
         assert frame == (opcode, payload), f"the server said {frame}"
 
+    def delivered(self) -> bool:
+        """Whether the server's kernel has all that was sent, where the system tells."""
+        if not sys.platform.startswith("linux"):
+            return True
+        return not any(fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(4)))
+
     def _receive_more(self) -> None:
         data = self.socket.recv(65_536)
         assert data, "the server hung up"
         self._received += data
 
 
-def stand_still(seconds: float, begun: threading.Event) -> None:
-    """Let nothing else happen in this thread, and with that in Trio's loop, as a computation would."""
-    begun.set()
-    time.sleep(seconds)
-
-
 async def with_clients(
+    clock: LeapingClock,
     options: dict[str, Any],
     rounds: int,
     seconds: float,
@@ -133,7 +159,7 @@ async def with_clients(
     Each round, all are echoed something; then each client does what is to be done `before` and, while the loop stands
     still, `during` that; then `after`.
     """
-    ready, standing = threading.Event(), threading.Event()
+    ready, standing, done = threading.Event(), threading.Event(), threading.Event()
     outcome: list[str | None] = []
 
     def talk(port: int, encrypted: bool) -> None:
@@ -149,12 +175,16 @@ async def with_clients(
                 assert standing.wait(ways.PATIENCE)
                 for client, what in zip(clients, prepared, strict=True):
                     during(client, what)
+                while not all(client.delivered() for client in clients):
+                    time.sleep(0.001)
+                done.set()
                 for client, what in zip(clients, prepared, strict=True):
                     after(client, what)
             outcome.append(None)
         except (AssertionError, OSError) as error:
             outcome.append(f"{type(error).__name__}: {error}")
         finally:
+            done.set()
             for client in clients:
                 client.socket.close()
 
@@ -166,28 +196,35 @@ async def with_clients(
             if outcome:
                 break
             ready.clear()
-            stand_still(seconds, standing)
+            # Nothing else happens in this thread, and with that in Trio's loop, as during a long computation.
+            standing.set()
+            assert done.wait(ways.PATIENCE)
+            done.clear()
+            clock.leapt += seconds
         await until(lambda: outcome)
         assert outcome == [None], f"{outcome[0]}; {[str(record) for record in server.records]}"
 
 
-async def test_a_loop_that_stood_still_drops_nobody_for_being_idle() -> None:
+async def test_a_loop_that_stood_still_drops_nobody_for_being_idle(leaping_clock: LeapingClock) -> None:
     """20 clients have said something meanwhile, in time, and it lies in the kernel: they are echoed, not dropped."""
 
     def say(client: BlockingClient, _: bytes) -> None:
         client.send_frame(TEXT, b"in time")
 
     await with_clients(
-        {"idle_timeout": 0.9},
+        leaping_clock,
+        {"idle_timeout": 10.0},
         rounds=3,
-        seconds=1.0,
+        seconds=11.0,
         before=lambda client: b"",
         during=say,
         after=lambda client, _: client.expect(TEXT, b"in time"),
     )
 
 
-async def test_a_loop_that_stood_still_drops_nobody_for_a_pong_that_it_did_not_read() -> None:
+async def test_a_loop_that_stood_still_drops_nobody_for_a_pong_that_it_did_not_read(
+    leaping_clock: LeapingClock,
+) -> None:
     """20 clients have answered their Ping meanwhile, in time, and it lies in the kernel: they stay."""
 
     def await_ping(client: BlockingClient) -> bytes:
@@ -196,37 +233,64 @@ async def test_a_loop_that_stood_still_drops_nobody_for_a_pong_that_it_did_not_r
         return payload
 
     await with_clients(
-        {"keep_alive_interval": 0.5, "keep_alive_timeout": 1.0},
+        leaping_clock,
+        {"keep_alive_interval": 0.5, "keep_alive_timeout": 10.0},
         rounds=2,
-        seconds=1.2,
+        seconds=11.0,
         before=await_ping,
         during=lambda client, payload: client.send_frame(PONG, payload),
         after=lambda client, _: client.echo(b"still here"),
     )
 
 
+@plain_tcp
+async def test_a_loop_that_stood_still_drops_nobody_whose_progress_it_did_not_see(
+    leaping_clock: LeapingClock,
+) -> None:
+    """A client downloads without saying a word; while the loop stands still, it takes what the kernel holds."""
+
+    async def send_without_end(ws: trioecho.WebSocket) -> None:
+        while True:
+            await ws.send(bytes(1_000_000))
+
+    options = {"keep_alive_interval": 0.1, "keep_alive_timeout": 5.0}
+    async with serving(send_without_end, **options) as server:
+        client = await trio.to_thread.run_sync(BlockingClient, server.port)
+        with contextlib.closing(client.socket) as sock:
+            sock.setblocking(False)
+            for _ in range(8):
+                # It is asked whether it lives; the Ping waits behind the download.
+                leaping_clock.leapt += 0.1
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        sock.recv(1_000_000)
+                leaping_clock.leapt += 5.1
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert not server.records
+
+
 @one_way
 def test_a_process_that_was_stopped_drops_nobody(start_server: Callable[..., ServerProcess]) -> None:
     """SIGSTOP, a message from each of 20 clients, and SIGCONT when idle_timeout is long over: each has its echo."""
-    server = start_server("--idle-timeout", "0.4")
+    server = start_server("--idle-timeout", "3")
     clients: list[BlockingClient] = []
     try:
         clients.extend(BlockingClient(server.port) for _ in range(CLIENTS))
-        for _ in range(3):
-            for client in clients:
-                client.echo(b"hello")
-            server.signal(signal.SIGSTOP)
-            stat = Path(f"/proc/{server.process.pid}/stat")
-            if stat.exists():
-                while stat.read_text().rpartition(")")[2].split()[0] != "T":
-                    time.sleep(0.001)
-            for client in clients:
-                client.send_frame(TEXT, b"in time")
-            # What has to pass is real time, longer than the server's idle_timeout.
-            time.sleep(0.5)
-            server.signal(signal.SIGCONT)
-            for client in clients:
-                client.expect(TEXT, b"in time")
+        for client in clients:
+            client.echo(b"hello")
+        server.signal(signal.SIGSTOP)
+        stat = Path(f"/proc/{server.process.pid}/stat")
+        if stat.exists():
+            while stat.read_text().rpartition(")")[2].split()[0] != "T":
+                time.sleep(0.001)
+        for client in clients:
+            client.send_frame(TEXT, b"in time")
+        # What has to pass is real time, longer than the server's idle_timeout.
+        time.sleep(3.1)
+        server.signal(signal.SIGCONT)
+        for client in clients:
+            client.expect(TEXT, b"in time")
     finally:
         server.signal(signal.SIGCONT)
         for client in clients:

@@ -18,7 +18,7 @@ from trioecho._protocol.endings import ENDINGS, Ending
 from trioecho._server.routes import RouteTable
 from trioecho._server.serve import serve_connection
 from trioecho._server.service import Service
-from trioecho.testing import CLOSE, PING, TEXT, RawClient
+from trioecho.testing import CLOSE, PING, PONG, TEXT, RawClient
 
 
 class Story(NamedTuple):
@@ -84,6 +84,10 @@ async def send_too_much(client: RawClient, service: Service) -> None:
     await client.send("x" * 2000)
 
 
+async def flood(client: RawClient, service: Service) -> None:
+    await client.stream.send_all(client.frame(PONG) * 150_001)
+
+
 async def stop(client: RawClient, service: Service) -> None:
     service.stop(trio.current_time() + 10)
 
@@ -109,6 +113,27 @@ async def end_in_the_middle(client: RawClient, service: Service) -> None:
     with contextlib.suppress(trio.BrokenResourceError):
         while await client.stream.receive_some():
             pass
+
+
+async def begin_too_much(client: RawClient, service: Service) -> None:
+    await client.send_frame(TEXT, b"x" * 3000, fin=False)
+    await trio.testing.wait_all_tasks_blocked()
+    use_up(service)
+
+
+async def read_nothing(client: RawClient, service: Service) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    use_up(service)
+    with contextlib.suppress(trio.BrokenResourceError):
+        while await client.stream.receive_some():
+            pass
+
+
+def use_up(service: Service) -> None:
+    """Let the memory that is held be all there is."""
+    service.memory.most = service.memory.held
+    service.memory.add(0)
+    service.memory.relieve()
 
 
 async def exhaust_memory(client: RawClient, service: Service) -> None:
@@ -148,10 +173,15 @@ STORIES: dict[Ending, Story] = {
     endings.MESSAGE_TOO_BIG: Story(
         wait, send_too_much, (1009, "message has at least 2000 bytes; at most 1000 are accepted")
     ),
+    endings.FLOODING: Story(
+        wait, flood, (1008, "more than 1000 Pings, unasked Pongs and short fragments a second")
+    ),
     endings.IDLE_TIMEOUT: Story(wait, nothing, (1001, "idle timeout")),
     endings.KEEP_ALIVE_TIMEOUT: Story(wait, nothing, (1011, "keep-alive timeout")),
     endings.SEND_TIMEOUT: Story(push, end_in_the_middle, None),
     endings.TOO_SLOW: Story(fall_behind, nothing, (1008, "too slow")),
+    endings.MESSAGE_GIVEN_UP: Story(wait, begin_too_much, (1013, "try again later")),
+    endings.SENDING_GIVEN_UP: Story(push, read_nothing, None),
     endings.SERVER_STOPPING: Story(wait, stop, (1001, "server is stopping")),
     endings.SERVER_ABORTED: Story(wait, abort, (1001, "server is stopping")),
     endings.SERVER_FAILED: Story(wait, exhaust_memory, (1011, "internal error")),
@@ -166,7 +196,8 @@ async def test_each_ending_is_said_recorded_and_logged_as_its_row_has_it(
     caplog.set_level(logging.DEBUG, "trioecho")
     story = STORIES[ending]
     options = trioecho.WebSocketOptions(
-        max_message_size=1000, idle_timeout=60 if ending is endings.IDLE_TIMEOUT else 0
+        max_message_size=5000 if ending is endings.MESSAGE_GIVEN_UP else 1000,
+        idle_timeout=60 if ending is endings.IDLE_TIMEOUT else 0,
     )
     service = Service(RouteTable(story.handler, options), options)
     # The one takes everything, the other nothing that is not being read.

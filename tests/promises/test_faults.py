@@ -22,7 +22,7 @@ from trioecho.testing import BINARY, CLOSE, PING, PONG, TEXT, RawClient
 LARGE = bytes(range(256)) * 400
 """A message of 100 KB: more than is read at once, and more than waits for a handler."""
 
-PATIENCE = 6.0
+PATIENCE = 30.0
 """Seconds after which one conversation, or its end, is given up. Nothing is measured with it."""
 
 ENDLESS = 300

@@ -11,7 +11,19 @@ import pytest
 import trio
 import trio.testing
 from allocations import memory_within
-from serving import connected, open_stream, plain_tcp, reset, serving, someone_else_is_served, until
+from serving import (
+    PATIENCE,
+    connected,
+    open_stream,
+    pass_time,
+    plain_tcp,
+    reset,
+    serving,
+    serving_in_memory,
+    someone_else_is_served,
+    until,
+)
+from serving import slow_clock as slow_clock
 from serving import way_of_reading as way_of_reading
 
 import trioecho
@@ -38,15 +50,23 @@ async def nobody_moves() -> None:
 # In the handshake.
 
 
-async def test_the_one_who_sends_half_a_head() -> None:
+async def test_the_one_who_sends_half_a_head(slow_clock: trio.testing.MockClock) -> None:
     """408 after handshake_timeout, not before, and the connection is closed."""
     async with serving(handshake_timeout=0.5) as server:
         stream = await open_stream(server)
         await stream.send_all(HEAD[:60])
-        begun = trio.current_time()
         await someone_else_is_served(server)
-        assert (await stream.receive_some()).startswith(b"HTTP/1.1 408")
-        assert trio.current_time() - begun > 0.4
+        answer: list[bytes] = []
+
+        async def listen() -> None:
+            answer.append(bytes(await stream.receive_some()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            await pass_time(slow_clock, 0.3, until=lambda: answer)
+            assert not answer
+            slow_clock.jump(0.2)
+        assert answer[0].startswith(b"HTTP/1.1 408")
         await trio.aclose_forcefully(stream)
 
 
@@ -128,7 +148,7 @@ async def test_the_one_who_never_reads() -> None:
                 nursery.cancel_scope.cancel()
 
 
-async def test_the_one_who_reads_slowly() -> None:
+async def test_the_one_who_reads_slowly(slow_clock: trio.testing.MockClock) -> None:
     """It answers no Ping for longer than keep-alive allows, since that stands behind megabytes: it lives, and stays."""
     size = 16_000_000
 
@@ -150,7 +170,8 @@ async def test_the_one_who_reads_slowly() -> None:
             piece = await client.stream.receive_some(100_000)
             assert piece, f"the server hung up after {received} bytes"
             received += len(piece)
-            await trio.sleep(len(piece) / 8_000_000)
+            slow_clock.jump(len(piece) / 8_000_000)
+            await trio.testing.wait_all_tasks_blocked()
         assert [record.cause for record in server.records] == []
         await someone_else_is_served(server)
 
@@ -216,13 +237,13 @@ async def test_the_one_whose_close_stands_behind_an_unanswered_ping() -> None:
         await ws.send(bytes(20_000_000))
 
     handlers = {"/ws": trioecho.echo, "/much": much}
-    async with serving(handlers) as server, connected(server, path="/much") as client:
+    # Did the server wait for a Close that it had received, it would for longer than the test.
+    options = {"close_timeout": 2 * PATIENCE}
+    async with serving(handlers, **options) as server, connected(server, path="/much") as client:
         await nobody_moves()
         await client.stream.send_all(client.frame(PING, b"?") + client.frame(CLOSE, b"\x0f\xa0"))
         await nobody_moves()
-        begun = trio.current_time()
         frames = await client.receive_rest()
-        assert trio.current_time() - begun < 4, "the server waited for a Close that it had received"
         assert frames[0].payload == bytes(20_000_000)
         assert frames[-1].opcode == CLOSE
         await until(lambda: server.records)
@@ -310,6 +331,63 @@ async def test_the_one_who_sends_a_million_empty_fragments() -> None:
                 await someone_else_is_served(server)
                 nursery.cancel_scope.cancel()
         reset(client)
+
+
+@pytest.mark.parametrize("kind", ["Pings", "unasked Pongs", "empty fragments", "fragments of one byte"])
+async def test_the_one_who_floods_with_frames_that_say_nothing(kind: str) -> None:
+    """1008 with a sentence, when it has used up the burst that it is allowed; others are served meanwhile."""
+    async with serving(flood_limit=10) as server, connected(server) as client:
+        pings, pongs = client.frame(PING, b"x"), client.frame(PONG, b"x")
+        empty, tiny = (client.frame(CONTINUATION, payload, fin=False) for payload in (b"", b"x"))
+        flood = {"Pings": pings, "unasked Pongs": pongs, "empty fragments": empty}.get(kind, tiny)
+        async with trio.open_nursery() as nursery:
+            if "fragments" in kind:
+                await client.send_frame(BINARY, b"", fin=False)
+            nursery.start_soon(push, client, flood * 500)
+            while (frame := await client.receive_frame()) is not None and frame.opcode == PONG:
+                pass
+            assert frame is not None
+            assert frame.close == (1008, "more than 10 Pings, unasked Pongs and short fragments a second")
+            await someone_else_is_served(server)
+            nursery.cancel_scope.cancel()
+        reset(client)
+        await until(lambda: len(server.records) == 2)
+        (record,) = [each for each in server.records if each.cause != "peer closed"]
+        assert (record.cause, record.clean, record.code_sent) == ("flooding", False, 1008)
+
+
+async def test_no_flood_is_what_honest_clients_send(autojump_clock: trio.testing.MockClock) -> None:
+    """A Ping a second for an hour, a burst of them, Pongs that were asked for, a long message in long fragments, and as
+    many tiny messages as they like."""
+
+    async def ping_and_echo(ws: trioecho.WebSocket) -> None:
+        for _ in range(200):
+            await ws.ping()
+        async for message in ws:
+            await ws.send(f"{len(message)}")
+
+    async with serving_in_memory(ping_and_echo, flood_limit=1) as stream:
+        client = RawClient(stream)
+        await client.handshake()
+        for _ in range(200):
+            frame = await client.receive_frame()
+            assert frame is not None
+            await client.send_frame(PONG, frame.payload)
+        for _ in range(3600):
+            await trio.sleep(1)
+            await client.send_frame(PING)
+            assert (await client.receive_frame()).opcode == PONG  # type: ignore[union-attr]
+        for _ in range(100):
+            await client.send_frame(PING)
+            assert (await client.receive_frame()).opcode == PONG  # type: ignore[union-attr]
+        await client.send_frame(TEXT, b"x" * 64, fin=False)
+        for _ in range(1000):
+            await client.send_frame(CONTINUATION, b"x" * 64, fin=False)
+        await client.send_frame(CONTINUATION)
+        assert await client.receive() == "64064"
+        for _ in range(1000):
+            await client.send("x")
+            assert await client.receive() == "1"
 
 
 @pytest.mark.parametrize("announced", [2**62, 2**20 + 1])

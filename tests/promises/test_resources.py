@@ -84,7 +84,8 @@ FEW = """\
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 import trioecho
-trioecho.run(port=0)
+# By itself it would leave some files free, and refuse what is more.
+trioecho.run(port=0, options=trioecho.WebSocketOptions(max_sockets=1000))
 """
 
 

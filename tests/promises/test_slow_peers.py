@@ -16,13 +16,16 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from serving import certificates, plain_tcp, serving, someone_else_is_served, until
+from serving import certificates, pass_time, plain_tcp, serving, someone_else_is_served, until
+from serving import slow_clock as slow_clock
 from serving import way_of_reading as way_of_reading
 
 import trioecho
 from trioecho.testing import BINARY, RawClient
 
-SOON = 2.5
+Clock = trio.testing.MockClock
+
+SOON = 30.0
 """Seconds that are far more than anything here takes, and far less than what it must not wait for."""
 
 MUCH = 12_000_000
@@ -60,15 +63,15 @@ async def read(client: RawClient, size: int) -> int:
     return got
 
 
-async def read_steadily(client: RawClient, seconds: float) -> int:
+async def read_steadily(client: RawClient, seconds: float, clock: Clock) -> int:
     """Take 100,000 bytes twenty times a second, for so long; returns how many came."""
     got = 0
-    until_then = trio.current_time() + seconds
-    while trio.current_time() < until_then:
+    for _ in range(round(seconds * 20)):
         piece = await read(client, 100_000)
         assert piece == 100_000, f"the server hung up after {got + piece} bytes"
         got += piece
-        await trio.sleep(0.05)
+        clock.jump(0.05)
+        await trio.testing.wait_all_tasks_blocked()
     return got
 
 
@@ -105,7 +108,7 @@ async def test_who_sends_and_never_reads_is_dropped_after_send_timeout(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Its echoes fill the kernel; when nothing has moved for send_timeout, that is the end, and a warning."""
-    options = {"send_timeout": 0.3, "close_timeout": 15, "answer_timeout": 15}
+    options = {"send_timeout": 0.3, "close_timeout": 100, "answer_timeout": 100}
     async with serving(**options) as server, narrow(server) as client, trio.open_nursery() as nursery:
         nursery.start_soon(push, client, client.frame(BINARY, bytes(100_000)))
         with trio.fail_after(SOON):
@@ -132,7 +135,7 @@ async def test_a_handler_learns_that_nobody_reads_what_it_sends(handler: trioech
             ended.set()
 
     handlers = {"/ws": trioecho.echo, "/much": watched}
-    options = {"send_timeout": 0.3, "close_timeout": 15, "answer_timeout": 15}
+    options = {"send_timeout": 0.3, "close_timeout": 100, "answer_timeout": 100}
     async with serving(handlers, **options) as server, narrow(server, "/much"):
         with trio.fail_after(SOON):
             await ended.wait()
@@ -145,11 +148,11 @@ async def test_a_handler_learns_that_nobody_reads_what_it_sends(handler: trioech
 # Those who read slowly.
 
 
-async def test_who_takes_some_bytes_now_and_then_is_not_dropped() -> None:
+async def test_who_takes_some_bytes_now_and_then_is_not_dropped(slow_clock: Clock) -> None:
     """For three times send_timeout it takes a little at a time; then it reads the rest, and all is there."""
     handlers = {"/ws": trioecho.echo, "/much": send_much_and_listen}
     async with serving(handlers, send_timeout=0.5) as server, narrow(server, "/much") as client:
-        got = await read_steadily(client, 1.5)
+        got = await read_steadily(client, 1.5, slow_clock)
         assert got < MUCH / 2, "this was no slow reader"
         assert not server.records
         # The frame has a header of 10 bytes.
@@ -161,12 +164,12 @@ async def test_who_takes_some_bytes_now_and_then_is_not_dropped() -> None:
     assert (record.cause, record.clean) == ("peer closed", True)
 
 
-async def test_who_reads_slowly_is_not_cut_off_when_the_handler_has_returned() -> None:
+async def test_who_reads_slowly_is_not_cut_off_when_the_handler_has_returned(slow_clock: Clock) -> None:
     """Neither by close_timeout nor by send_timeout, both of which are shorter than it reads."""
     handlers = {"/ws": trioecho.echo, "/much": send_much}
     options = {"send_timeout": 0.5, "close_timeout": 0.5}
     async with serving(handlers, **options) as server, narrow(server, "/much") as client:
-        got = await read_steadily(client, 1.5)
+        got = await read_steadily(client, 1.5, slow_clock)
         assert got < MUCH / 2, "this was no slow reader"
         assert got + await read(client, MUCH + 10 - got) == MUCH + 10
         assert await client.receive_close() == (1000, "")
@@ -176,7 +179,7 @@ async def test_who_reads_slowly_is_not_cut_off_when_the_handler_has_returned() -
     assert (record.cause, record.clean, record.messages_sent) == ("handler returned", True, 1)
 
 
-async def test_who_reads_slowly_is_not_cut_off_by_a_close_of_ours() -> None:
+async def test_who_reads_slowly_is_not_cut_off_by_a_close_of_ours(slow_clock: Clock) -> None:
     """aclose by another task, behind megabytes: close_timeout counts from the last of them."""
     sent = trio.Event()
 
@@ -191,25 +194,23 @@ async def test_who_reads_slowly_is_not_cut_off_by_a_close_of_ours() -> None:
     options = {"send_timeout": 0.5, "close_timeout": 0.5}
     async with serving(handlers, **options) as server, narrow(server, "/much") as client:
         await sent.wait()
-        got = await read_steadily(client, 1.5)
+        got = await read_steadily(client, 1.5, slow_clock)
         assert got + await read(client, MUCH + 10 - got) == MUCH + 10
         assert await client.receive_close() == (4000, "that is all")
         await client.close(4000)
-        with trio.fail_after(SOON):
-            await until(lambda: server.records)
+        await pass_time(slow_clock, SOON, until=lambda: server.records)
         (record,) = server.records
     assert (record.cause, record.code_received, record.clean) == ("application closed", 4000, True)
 
 
-async def test_who_stops_reading_is_cut_off_though_the_handler_has_returned() -> None:
+async def test_who_stops_reading_is_cut_off_though_the_handler_has_returned(slow_clock: Clock) -> None:
     """After send_timeout without progress, however long close_timeout is."""
     handlers = {"/ws": trioecho.echo, "/much": send_much}
-    options = {"send_timeout": 0.3, "close_timeout": 15}
+    options = {"send_timeout": 0.3, "close_timeout": 100}
     async with serving(handlers, **options) as server, narrow(server, "/much") as client:
-        await read_steadily(client, 0.5)
+        await read_steadily(client, 0.5, slow_clock)
         assert not server.records
-        with trio.fail_after(SOON):
-            await until(lambda: server.records)
+        await pass_time(slow_clock, SOON, until=lambda: server.records)
         (record,) = server.records
         await someone_else_is_served(server)
         # What the kernel still holds, and then the end of TCP.
@@ -231,8 +232,8 @@ async def insist(ws: trioecho.WebSocket) -> None:
 @pytest.mark.parametrize("how", ["abort", "stop"])
 async def test_a_shielded_send_cannot_hold_the_server(how: str) -> None:
     """abort ends it at once, stop at the latest after its timeout and close_timeout, although nobody reads."""
-    close_timeout = 15.0 if how == "abort" else 0.3
-    options = {"close_timeout": close_timeout, "send_timeout": 60, "keep_alive_interval": 0}
+    close_timeout = 100.0 if how == "abort" else 0.3
+    options = {"close_timeout": close_timeout, "send_timeout": 100, "keep_alive_interval": 0}
     async with serving(insist, **options) as server, narrow(server):
         (ws,) = server.connections
         before = -1

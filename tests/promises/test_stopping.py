@@ -15,7 +15,7 @@ from serving import way_of_reading as way_of_reading
 import trioecho
 from trioecho.testing import BINARY, CLOSE, TEXT, RawClient
 
-SOON = 2.5
+SOON = 30.0
 """Seconds that are far more than anything here takes, and far less than what it must not wait for."""
 
 
@@ -35,7 +35,7 @@ async def test_a_pusher_ends_by_itself_when_the_server_stops_and_its_last_words_
 
     async with serving(push) as server, connected(server) as client:
         assert await client.receive() == "tick"
-        server.stop(timeout=15)
+        server.stop(timeout=100)
         with trio.fail_after(SOON):
             message = await client.receive()
             while message == "tick":
@@ -66,7 +66,7 @@ async def test_a_task_of_the_connection_that_waits_for_closing_is_woken_by_a_sto
     async with serving(handler) as server, connected(server) as client:
         await until(lambda: server.connections)
         await trio.testing.wait_all_tasks_blocked(0.02)
-        server.stop(timeout=15)
+        server.stop(timeout=100)
         with trio.fail_after(SOON):
             assert await client.receive() == "goodbye"
             assert (await client.receive_close())[0] == 1001
@@ -144,7 +144,7 @@ async def send_too_much(client: RawClient, server: trioecho.Server) -> None:
 
 
 async def stop(client: RawClient, server: trioecho.Server) -> None:
-    server.stop(timeout=15)
+    server.stop(timeout=100)
 
 
 async def abort(client: RawClient, server: trioecho.Server) -> None:
@@ -217,7 +217,7 @@ async def test_closing_is_set_when_the_conversation_is_over(story: Story) -> Non
         before.append(ws.closing.is_set())
         await story.handler(ws)
 
-    options = {"close_timeout": 0.2, "answer_timeout": 15, "max_message_size": 1000, **story.options}
+    options = {"close_timeout": 0.2, "answer_timeout": 100, "max_message_size": 1000, **story.options}
     async with serving(handler, **options) as server, connected(server) as client:
         await until(lambda: before or server.records)
         with trio.fail_after(SOON):
@@ -235,7 +235,7 @@ async def test_closing_is_set_at_the_end_of_tcp() -> None:
         lent.append(ws)
         await trio.sleep_forever()
 
-    async with serving(handler, answer_timeout=15) as server, connected(server) as client:
+    async with serving(handler, answer_timeout=100) as server, connected(server) as client:
         assert isinstance(client.stream, trio.SocketStream)
         await until(lambda: lent)
         await client.stream.send_eof()

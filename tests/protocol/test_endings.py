@@ -54,7 +54,7 @@ def test_only_who_awaits_the_peers_close_can_end_cleanly(ending: Ending) -> None
 @rows
 def test_the_peer_alone_can_end_without_our_doing(ending: Ending) -> None:
     """It closed, vanished, or sent what cannot be accepted; everything else we have decided."""
-    peers = {"peer closed", "peer vanished", "protocol error", "invalid text", "message too big"}
+    peers = {"peer closed", "peer vanished", "protocol error", "invalid text", "message too big", "flooding"}
     assert ending.by_us is (ending.cause not in peers)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trioecho._protocol.extensions import Offer, parse_offers
+from trioecho._protocol.tokens import TOKEN
 
 DEFLATE = Offer("permessage-deflate")
 
@@ -77,3 +80,36 @@ def test_no_header_takes_long_to_read(text: str) -> None:
         except ValueError:
             pass
     assert time.process_time() - begun < 0.5
+
+
+TOKENS = st.text("abz019-_!", min_size=1, max_size=4)
+OFFERS = st.builds(Offer, TOKENS, st.lists(st.tuples(TOKENS, TOKENS | st.none()), max_size=3).map(tuple))
+
+
+@given(st.lists(OFFERS, max_size=4), st.sampled_from(["", '"']), st.sampled_from(["", " ", " \t"]))
+def test_what_a_client_writes_is_what_it_offers(offers: list[Offer], quote: str, space: str) -> None:
+    """Quoted or not, and with white space wherever HTTP allows it."""
+
+    def written(name: str, value: str | None) -> str:
+        return name if value is None else f"{name}{space}={space}{quote}{value}{quote}"
+
+    text = f"{space},{space}".join(
+        f"{space};{space}".join([offer.name, *(written(*each) for each in offer.parameters)])
+        for offer in offers
+    )
+    assert parse_offers([text]) == offers
+
+
+@given(st.lists(st.text() | st.text('a;,="\\ \t'), max_size=3))
+def test_any_lines_are_offers_or_are_not_understood(lines: list[str]) -> None:
+    """Nothing else is raised, and what is not understood is told."""
+    offers: list[Offer] = []
+    unclear = ""
+    try:
+        offers = parse_offers(lines)
+    except ValueError as error:
+        (unclear,) = error.args
+    assert unclear in ",".join(lines)
+    for offer in offers:
+        for each in (offer.name, *(text for pair in offer.parameters for text in pair if text is not None)):
+            assert TOKEN.fullmatch(each)

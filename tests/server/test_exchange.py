@@ -15,6 +15,7 @@ import trio.lowlevel
 import trio.testing
 from plain_http import plain_http
 from serving import (
+    PATIENCE,
     one_way,
     plain_tcp,
     reset,
@@ -32,6 +33,9 @@ from trioecho._process.logs import JsonFormatter
 from trioecho.testing import RawClient
 
 __all__ = ["way_of_reading"]
+
+PATIENT = trioecho.WebSocketOptions(close_timeout=2 * PATIENCE)
+"""A stop that waited for who does not close would take longer than a test."""
 
 
 async def hello(request: Request) -> Response:
@@ -383,7 +387,7 @@ async def test_a_stop_does_not_wait_for_who_has_his_answer() -> None:
         ended = trio.Event()
 
         async def serve_here(task_status: trio.TaskStatus[trioecho.Server]) -> None:
-            await trioecho.serve(HttpRoute(slow), port=0, task_status=task_status)
+            await trioecho.serve(HttpRoute(slow), port=0, options=PATIENT, task_status=task_status)
             ended.set()
 
         server = await nursery.start(serve_here)
@@ -393,8 +397,7 @@ async def test_a_stop_does_not_wait_for_who_has_his_answer() -> None:
             server.stop(timeout=1000)
             go.set()
             assert (await client.answer())["connection"] == "close"
-            # close_timeout is five seconds.
-            with trio.fail_after(3):
+            with trio.fail_after(PATIENCE):
                 await ended.wait()
 
 
@@ -405,7 +408,8 @@ async def test_a_stop_does_not_wait_for_the_rest_of_a_body() -> None:
         ended = trio.Event()
 
         async def serve_here(task_status: trio.TaskStatus[trioecho.Server]) -> None:
-            await trioecho.serve(HttpRoute(hello, ["POST"]), port=0, task_status=task_status)
+            route = HttpRoute(hello, ["POST"])
+            await trioecho.serve(route, port=0, options=PATIENT, task_status=task_status)
             ended.set()
 
         server = await nursery.start(serve_here)
@@ -413,6 +417,5 @@ async def test_a_stop_does_not_wait_for_the_rest_of_a_body() -> None:
             await client.send("/ws", "POST", headers=(("Content-Length", "10"),))
             assert (await client.answer()).status == 200
             server.stop(timeout=1000)
-            # close_timeout is five seconds.
-            with trio.fail_after(3):
+            with trio.fail_after(PATIENCE):
                 await ended.wait()

@@ -6,6 +6,7 @@ import errno
 import functools
 import logging
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -43,6 +44,18 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+async def test_out_of_descriptors_some_are_asked_for(autojump_clock: trio.testing.MockClock) -> None:
+    """Each time; not where it is memory that is missing."""
+    asked: list[float] = []
+    with trio.move_on_after(1):
+        await accept(
+            [FakeListener([errno.EMFILE, errno.ENOMEM, errno.ENFILE, "one"])],
+            [].append,
+            relieve=lambda: asked.append(trio.current_time()),
+        )
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
 async def test_out_of_descriptors_the_server_waits_and_goes_on(
     number: int, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
@@ -69,7 +82,7 @@ async def test_out_of_descriptors_the_log_says_so_once_and_when_it_is_over(
         await accept(listeners, [].append)
     assert [line.getMessage() for line in lines(caplog)] == [
         "cannot accept connections, which wait: Too many open files; raise the limit (ulimit -n) or set "
-        "max_connections below it",
+        "max_sockets below it",
     ]
     listeners = [FakeListener([errno.EMFILE] * 35), Late(5.0)]
     caplog.clear()
@@ -172,3 +185,24 @@ async def test_real_connections_are_accepted() -> None:
             async with await trio.open_tcp_stream(*listeners[0].socket.getsockname()) as stream:
                 assert await stream.receive_some(5) == b"hello"
         nursery.cancel_scope.cancel()
+
+
+class PressedListener(FakeListener):
+    """Ctrl-C is pressed when it has taken a connection from the kernel, and before anybody else knows of that."""
+
+    async def accept(self) -> Any:
+        answer = await super().accept()
+        signal.raise_signal(signal.SIGINT)
+        return answer
+
+
+def test_ctrl_c_at_accept_loses_no_connection() -> None:
+    """It strikes when `accept` waits again, and not between the kernel and whoever owns the connection."""
+    listener, started = PressedListener(["one"]), list[Any]()
+    interrupted = False
+    try:
+        # As a part of `serve`, where Ctrl-C strikes nothing of the server's.
+        trio.run(trio.lowlevel.enable_ki_protection(accept), [listener], started.append)
+    except* KeyboardInterrupt:
+        interrupted = True
+    assert (started, listener.closed, interrupted) == (["one"], True, True)

@@ -17,7 +17,7 @@ from trioecho.testing import CLOSE, TEXT, RawClient, open_client
 
 Clock = trio.testing.MockClock
 
-SOON = 2.5
+SOON = 30.0
 """Seconds that are far more than anything here takes, and far less than what it must not wait for."""
 
 ENDED = (trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -331,7 +331,7 @@ async def test_a_pusher_cannot_put_off_the_answer_to_a_close() -> None:
             await ws.send("tick")
             await trio.sleep(0.001)
 
-    async with serving(push, answer_timeout=0.2, close_timeout=15) as server, connected(server) as client:
+    async with serving(push, answer_timeout=0.2, close_timeout=100) as server, connected(server) as client:
         await client.send("subscribe")
         assert await client.receive() == "tick"
         await client.close(4000, "enough")
@@ -365,7 +365,7 @@ async def test_a_reset_behind_a_close_cancels_the_handler_at_once(heard: bool) -
             cancelled.set()
             raise
 
-    async with serving(handler, answer_timeout=15, close_timeout=15) as server, connected(server) as client:
+    async with serving(handler, answer_timeout=100, close_timeout=100) as server, connected(server) as client:
         await client.send("go")
         await at_work.wait()
         await client.close(4000)
@@ -409,7 +409,7 @@ async def test_a_reset_is_told_at_once(doing: Callable[[trioecho.WebSocket], Awa
         except trio.BrokenResourceError:
             told.set()
 
-    async with serving(handler, answer_timeout=15, close_timeout=15) as server, connected(server) as client:
+    async with serving(handler, answer_timeout=100, close_timeout=100) as server, connected(server) as client:
         await client.send("go")
         await settled_or_busy()
         reset(client)
@@ -438,7 +438,7 @@ async def test_a_handler_that_neither_sends_nor_receives_is_cancelled_after_a_re
             cancelled.set()
             raise
 
-    async with serving(handler, answer_timeout=0.2, close_timeout=15) as server, connected(server) as client:
+    async with serving(handler, answer_timeout=0.2, close_timeout=100) as server, connected(server) as client:
         await client.send("go")
         await settled()
         begun = trio.current_time()
@@ -460,7 +460,7 @@ async def test_who_answers_no_close_is_let_go_after_close_timeout() -> None:
     async def handler(ws: trioecho.WebSocket) -> None:
         await ws.receive()
 
-    options = {"close_timeout": 0.3, "answer_timeout": 15, "send_timeout": 15}
+    options = {"close_timeout": 0.3, "answer_timeout": 100, "send_timeout": 100}
     async with serving(handler, **options) as server, connected(server) as client:
         await client.send("go")
         assert await client.receive_close() == (1000, "")
@@ -484,12 +484,12 @@ async def test_what_is_in_flight_holds_a_stop_no_longer_than_close_timeout(how: 
 
     # The client is still there when `serving` has cancelled the server.
     async with contextlib.AsyncExitStack() as clients:
-        async with serving(handler, close_timeout=0.3, send_timeout=15) as server:
+        async with serving(handler, close_timeout=0.3, send_timeout=100) as server:
             await clients.enter_async_context(connected(server))
             await returned.wait()
             begun = trio.current_time()
             if how == "stop":
-                server.stop(timeout=15)
+                server.stop(timeout=100)
                 with trio.fail_after(SOON):
                     await until(lambda: server.records)
         assert trio.current_time() - begun < SOON
@@ -612,7 +612,7 @@ async def test_an_end_is_clean_only_if_both_closes_went_before_tcp_ended(then: s
         at_work.set()
         await go_on.wait()
 
-    async with serving(handler, answer_timeout=15) as server, connected(server) as client:
+    async with serving(handler, answer_timeout=100) as server, connected(server) as client:
         await client.send("go")
         await at_work.wait()
         await client.close(4000)

@@ -263,6 +263,24 @@ async def test_a_loss_that_is_noticed_while_it_pauses_is_no_end_of_what_waits(au
     assert (life.record.cause, life.record.handler_cancelled) == ("peer vanished", True)
 
 
+async def test_a_lost_connection_is_paused_as_often_as_it_is_full(autojump_clock: Clock) -> None:
+    """What its client had said goes on being read in parts: a wire that nobody pauses would read over what waits."""
+    full = encode_frame(BINARY, bytes(100_000), key=KEY)
+    async with living(stay) as life:
+        life.wire.arrive(full)
+        life.wire.arrived.append(full)
+        life.connection.readable(GONE, trio.current_time())
+        life.connection.incoming.messages.clear()
+        life.connection.caught_up()
+        assert (life.wire.told[-1], life.messages) == ("resume", [bytes(100_000)])
+        life.wire.arrived.append(b"")
+        life.connection.readable(0, trio.current_time())
+        assert life.wire.told[-1] == "lost"
+        life.connection.incoming.messages.clear()
+        life.connection.caught_up()
+        assert life.wire.told[-1] == "resume"
+
+
 @pytest.mark.parametrize(
     ("last", "cause", "error", "said"),
     [

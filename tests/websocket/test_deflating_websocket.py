@@ -163,6 +163,7 @@ async def test_pieces_are_one_compressed_message(offer: str) -> None:
         assert await client.receive_inflated() == json_text
         assert await client.receive_inflated() == b"onetwo"
         (ws,) = server.connections
+        await until(lambda: ws.record.messages_sent == 3)
         assert ws.record.bytes_sent == len(whole) + 600 + 6
         assert ws.record.wire_bytes_sent == sum(map(len, client.payloads))
 
@@ -221,6 +222,7 @@ async def test_a_cancelled_long_message_leaves_the_connection_as_it_was() -> Non
         while (message := await client.receive_inflated()) != "over":
             got.append(message)
         assert got == [words] * 10
+        await until(lambda: server.connections[0].record.messages_sent >= 11)
         assert server.connections[0].record.messages_sent == 11
 
 

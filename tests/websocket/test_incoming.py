@@ -8,8 +8,9 @@ import trio.testing
 
 from trioecho._protocol.endings import PEER_CLOSED, PEER_VANISHED, SERVER_STOPPING
 from trioecho._protocol.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
-from trioecho._websocket.incoming import FRAME_OVERHEAD, WAITING_BYTES, Incoming
+from trioecho._websocket.incoming import FRAME_OVERHEAD, MIXED_CHUNK, SMALL_CHUNK, WAITING_BYTES, Incoming
 from trioecho._websocket.parking import WOKEN
+from trioecho._wire import wire
 
 RESERVED = b"\xff" * 7
 """No frame."""
@@ -251,3 +252,69 @@ async def test_waking_nobody_does_nothing() -> None:
             inbox.wake()
             inbox.wake()
     assert WOKEN.unwrap() is None
+
+
+def fed_once(inbox: Incoming, data: bytes) -> list[int]:
+    """How much is read at once while a client sends `data`."""
+    chunks, at = [], 0
+    while at < len(data):
+        chunks.append(inbox.chunk)
+        inbox.feed(data[at : at + inbox.chunk], 1.0)
+        at += chunks[-1]
+        inbox.take_pongs()
+        inbox.messages.clear()
+        inbox.full = False
+    return chunks
+
+
+def fed(inbox: Incoming, frames: bytes, size: int) -> list[int]:
+    """Likewise, while it sends `frames` again and again, until it has sent so many bytes."""
+    return fed_once(inbox, frames * (1 + size // len(frames)))
+
+
+def test_of_frames_that_are_all_header_little_is_read_at_once() -> None:
+    """Pongs, empty fragments, empty and tiny messages: what takes time are frames, not bytes."""
+    for frames in (frame(PONG), frame(PING), frame(TEXT), frame(BINARY, b"x")):
+        assert max(fed(incoming(), frames, 50_000)) <= SMALL_CHUNK + 10
+    fragments = frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * 8 + frame(CONTINUATION)
+    assert max(fed(incoming(), fragments, 50_000)) <= SMALL_CHUNK + 10
+
+
+def test_of_long_frames_much_is_read_at_once() -> None:
+    """As much of one as can be, as soon as its header has come; and as much for the next."""
+    chunks = fed(incoming(), frame(BINARY, bytes(500_000)), 1_000_000)
+    assert chunks[0] == SMALL_CHUNK
+    assert set(chunks[1:]) == {wire.CHUNK}
+    long = frame(BINARY, bytes(4096))
+    assert set(fed(incoming(), long, 50_000)[2:]) != {SMALL_CHUNK}
+    assert min(fed(incoming(), long, 50_000)[2:]) >= len(long)
+
+
+def test_ordinary_messages_one_behind_the_other_are_read_by_the_dozen() -> None:
+    """So that a chunk costs little beside them: 100 and more of 64 bytes."""
+    chunks = fed(incoming(), frame(TEXT, b"x" * 64), 1_000_000)
+    assert min(chunks[10:]) > 100 * 70
+
+
+def test_who_has_shown_long_frames_is_trusted_with_short_ones_once() -> None:
+    """A chunk of 64 KiB of Pongs takes several milliseconds, and there is one of them in a connection's life."""
+    inbox = incoming()
+    largest = []
+    for _ in range(5):
+        assert max(fed_once(inbox, frame(BINARY, bytes(60_000)) * 3)) > 50_000
+        largest.append(max(fed_once(inbox, frame(PONG) * 20_000)))
+    assert largest[0] > 50_000
+    assert max(largest[1:]) <= MIXED_CHUNK
+
+
+def test_short_fragments_are_counted_and_long_ones_are_not() -> None:
+    """Those of 32 bytes or more, headers included, cost no more than the same bytes in one frame."""
+    inbox = Incoming(0.0, max_message_size=10**6, max_fragments=10**6, counts_idleness=False)
+    long = frame(BINARY, bytes(26), fin=False) + frame(CONTINUATION, bytes(26), fin=False) * 1000
+    assert not inbox.feed(long, 1.0)
+    assert inbox.short_fragments == 0
+    assert inbox.feed(frame(CONTINUATION, fin=False) * 320, 1.0)
+    assert inbox.short_fragments == 320 - 60
+    inbox.feed(frame(CONTINUATION), 1.0)
+    inbox.short_fragments = 0
+    assert not inbox.feed(frame(TEXT) * 1000, 1.0)

@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 from serving import connected, one_way, plain_tcp, reset, serving, until
+from serving import slow_clock as slow_clock
 from serving import way_of_reading as way_of_reading
 from websockets.sync.client import connect
 
@@ -381,7 +382,9 @@ async def test_a_message_that_breaks_off_is_nothing_for_receive(read: str) -> No
         assert (ws.record.messages_received, ws.record.messages_discarded) == (1, 0)
 
 
-async def test_each_piece_taken_after_the_close_leaves_time_for_answers() -> None:
+async def test_each_piece_taken_after_the_close_leaves_time_for_answers(
+    slow_clock: trio.testing.MockClock,
+) -> None:
     """As each message does: sends go out until `answer_timeout` after the last piece."""
     async with held(answer_timeout=0.3) as (ws, client, _):
         await client.send("owed")
@@ -394,7 +397,8 @@ async def test_each_piece_taken_after_the_close_leaves_time_for_answers() -> Non
         assert await ws.receive() == "owed"
         async with ws.receive_stream() as stream:
             async for _ in stream:
-                await trio.sleep(0.2)
+                slow_clock.jump(0.2)
+                await trio.testing.wait_all_tasks_blocked()
                 await ws.send("answer")
         assert [await client.receive(), await client.receive()] == ["answer", "answer"]
 

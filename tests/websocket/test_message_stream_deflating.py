@@ -163,7 +163,10 @@ async def test_messages_of_all_sizes_are_sent_on_as_they_come(offer: str) -> Non
 
 
 BOMB_SIZE = 4_000_000
-"""Bytes that a frame of 4 KB stands for, which is read in one go."""
+"""Bytes that a frame of 4 KB stands for, which is read in one go where `FIRST` was received before."""
+
+FIRST = random.Random(1).randbytes(8192)
+"""A message that is as long on the wire: as much is read at once from there on."""
 
 
 async def test_a_bomb_is_read_in_bounded_memory_and_holds_up_nobody() -> None:
@@ -255,7 +258,7 @@ async def test_a_message_that_is_too_big_when_it_is_inflated_ends_the_connection
     raised: list[str] = []
 
     async def handler(ws: trioecho.WebSocket) -> None:
-        assert await ws.receive() == b"first"
+        assert await ws.receive() == FIRST
         gc.collect()
         tracemalloc.start()
         try:
@@ -280,11 +283,13 @@ async def test_a_message_that_is_too_big_when_it_is_inflated_ends_the_connection
     }
     async with serving(handler, **options) as server, connected_deflating(server) as client:
         sender = Compressor()
-        data = sender.frame(b"first") + sender.frame(bytes(BOMB_SIZE))
+        first, data = sender.frame(FIRST), sender.frame(bytes(BOMB_SIZE))
         if behind == "a message":
             data += sender.frame(b"behind")
         elif behind:
             data += client.frame(8, b"\x0f\xa0") if behind == "a Close" else client.frame(CONTINUATION)
+        await client.stream.send_all(first)
+        await until(lambda: server.connections and server.connections[0].record.messages_received)
         await client.stream.send_all(data)
         code, reason = await client.receive_close()
         assert (code, raised != []) == (1009, True)
@@ -350,7 +355,7 @@ async def test_a_graceful_stop_delivers_what_was_read(how: str) -> None:
 
     async def handler(ws: trioecho.WebSocket) -> None:
         await may_go.wait()
-        for _ in range(2):
+        for _ in range(3):
             sizes.append(len(await (ws.receive() if how == "receive" else read(ws))))
         with pytest.raises(trioecho.WebSocketEnded, match="stops"):
             await ws.receive()
@@ -359,8 +364,10 @@ async def test_a_graceful_stop_delivers_what_was_read(how: str) -> None:
     options = {"stream_messages": True, "compression": True, "max_message_size": BOMB_SIZE}
     async with serving(handler, **options) as server, connected_deflating(server) as client:
         sender = Compressor()
+        await client.stream.send_all(sender.frame(FIRST))
+        await until(lambda: server.connections and server.connections[0].record.messages_received)
         await client.stream.send_all(sender.frame(bytes(BOMB_SIZE)) + sender.frame("behind"))
-        await until(lambda: server.connections and server.connections[0]._incoming.behind)
+        await until(lambda: server.connections[0]._incoming.behind)
         server.stop()
         await client.send("too late")
         await trio.testing.wait_all_tasks_blocked(0.01)
@@ -370,8 +377,8 @@ async def test_a_graceful_stop_delivers_what_was_read(how: str) -> None:
         await client.close(1001)
         await until(lambda: server.records)
     record = server.records[0]
-    assert sizes == [BOMB_SIZE, 6]
-    assert (record.messages_received, record.messages_discarded, record.cause) == (3, 1, "server stopping")
+    assert sizes == [len(FIRST), BOMB_SIZE, 6]
+    assert (record.messages_received, record.messages_discarded, record.cause) == (4, 1, "server stopping")
 
 
 @pytest.mark.parametrize("taken", [False, True])

@@ -19,7 +19,7 @@ from trioecho._wire.choice import wire_of
 from trioecho._wire.poller import Poller
 from trioecho._wire.wire import Wire
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test gives up. Nothing is measured with it."""
 
 HUGE = bytes(20_000_000)

@@ -34,7 +34,7 @@ async def held() -> AsyncIterator[tuple[trioecho.WebSocket, RawClient]]:
         opened.append(ws)
         await trio.sleep_forever()
 
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with open_client(hold) as client:
             await trio.testing.wait_all_tasks_blocked()
             yield opened[0], client

@@ -14,7 +14,7 @@ from serving import way_of_reading as way_of_reading
 import trioecho
 from trioecho.testing import PING, PONG, TEXT, RawClient, open_client
 
-AT_ONCE = 2.0
+AT_ONCE = 30.0
 """Seconds within which what happens at once has happened. Nothing is measured with it."""
 
 Clock = trio.testing.MockClock
@@ -276,10 +276,13 @@ async def test_while_the_server_stops_a_ping_is_still_answered() -> None:
 
 async def fill(ws: trioecho.WebSocket) -> None:
     """Send until the peer, which does not read, takes no more."""
-    with trio.move_on_after(0.1) as scope:
-        while True:
-            await ws.send(bytes(1_000_000))
-    assert scope.cancelled_caught
+    taken = 1
+    while taken:
+        taken = 0
+        with trio.move_on_after(0.1):
+            while True:
+                await ws.send(bytes(1_000_000))
+                taken += 1
 
 
 async def test_while_the_peer_does_not_read_a_ping_waits_and_has_not_been_sent() -> None:

@@ -57,7 +57,7 @@ class Wire(Room):
 @contextlib.asynccontextmanager
 async def wire() -> AsyncIterator[Wire]:
     """One wire; everything has ended on leaving."""
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             yield Wire(nursery)
 

@@ -233,7 +233,8 @@ async def test_a_cancelled_send_has_sent_nothing() -> None:
             nursery.start_soon(ws.send, "after")
             assert await client.receive() == big
             assert await client.receive() == "after"
-        assert ws.record.messages_sent == 2
+        # The client may have all of it before the task that wrote it has run again.
+        await until(lambda: ws.record.messages_sent == 2)
 
 
 async def test_cancelling_the_sender_of_a_large_message_leaves_no_half_frame() -> None:
@@ -480,7 +481,7 @@ async def test_after_aclose_nothing_is_received_though_messages_wait(peer: str) 
         elif peer == "is not heard to have gone":
             ws._outgoing.break_off()
         await ws.aclose()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             with pytest.raises(trio.ClosedResourceError):
                 await ws.receive()
             with pytest.raises(trio.ClosedResourceError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import socket
 from collections.abc import AsyncIterator
@@ -13,7 +14,8 @@ import trio.testing
 from serving import connected, serving, until
 
 import trioecho
-from trioecho._wire.poller import BUSY, GONE, QUIET_ROUNDS, READABLE, Poller
+from trioecho._wire import poller as poller_module
+from trioecho._wire.poller import BUSY, GONE, MOST, QUIET_ROUNDS, READABLE, ROUND, TURN, Poller
 from trioecho.testing import TEXT, RawClient
 
 pytestmark = pytest.mark.skipif(not Poller.available, reason="this platform has no epoll")
@@ -58,7 +60,7 @@ async def polling(count: int) -> AsyncIterator[tuple[Poller, Chatter]]:
     """A running poller, and `count` sockets that keep it awake."""
     poller = Poller()
     chatter = Chatter(poller, count)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(poller.run)
             if count:
@@ -209,15 +211,15 @@ async def test_lone_messages_pay_for_one_quiet_round_each(monkeypatch: pytest.Mo
         def __getattr__(self, name: str) -> object:
             return getattr(self._epoll, name)
 
-        def poll(self, timeout: float) -> list[tuple[int, int]]:
+        def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
             polls.append(1)
-            return self._epoll.poll(timeout)
+            return self._epoll.poll(timeout, most)
 
     poller = Poller()
     poller._epoll = CountedPoll(poller._epoll)  # type: ignore[assignment]
     ours, theirs = socket.socketpair()
     looks = []
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             poller.watch(ours.fileno(), lambda _events, _now: ours.recv(1))
             nursery.start_soon(poller.run)
@@ -234,3 +236,134 @@ async def test_lone_messages_pay_for_one_quiet_round_each(monkeypatch: pytest.Mo
     theirs.close()
     assert looks[0] == 1 + QUIET_ROUNDS
     assert looks[-1] == 2
+
+
+class Rounds:
+    """The poller's epoll, and a clock that goes on when it is told to: who was served in each round, by name."""
+
+    def __init__(self, poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.served: list[list[str]] = []
+        self._epoll = poller._epoll
+        poller._epoll = self  # type: ignore[assignment]
+        monkeypatch.setattr(poller_module, "clock", lambda: self.now)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._epoll, name)
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        """A round begins."""
+        self.served.append([])
+        return self._epoll.poll(timeout, most)
+
+    async def next(self, rounds: int) -> list[list[str]]:
+        """Who is served in so many rounds from here on."""
+        self.served.clear()
+        await until(lambda: len(self.served) > rounds)
+        return self.served[:rounds]
+
+
+@contextlib.asynccontextmanager
+async def sharing(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]
+) -> AsyncIterator[tuple[Rounds, Poller, dict[str, int]]]:
+    """A running poller with sockets that always have something to read, by name, of which each takes so long."""
+    poller = Poller()
+    rounds = Rounds(poller, monkeypatch)
+    numbers: dict[str, int] = {}
+
+    def readable(name: str, _events: int, _now: float) -> None:
+        rounds.served[-1].append(name)
+        rounds.now += seconds[name]
+
+    with trio.fail_after(20), contextlib.ExitStack() as stack:
+        async with trio.open_nursery() as nursery:
+            for name in seconds:
+                ours, theirs = map(stack.enter_context, socket.socketpair())
+                theirs.send(b"x")
+                numbers[name] = ours.fileno()
+                poller.watch(ours.fileno(), functools.partial(readable, name))
+            nursery.start_soon(poller.run)
+            try:
+                yield rounds, poller, numbers
+            finally:
+                for number in numbers.values():
+                    poller.forget(number)
+                poller.stop()
+    poller.close()
+
+
+async def test_a_round_ends_when_its_time_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the handlers run. Those who take as much have as many turns."""
+    dear = {f"dear {number}": 1.01 * ROUND for number in range(10)}
+    async with sharing(monkeypatch, dear) as (rounds, _, _):
+        served = await rounds.next(45)
+        assert all(len(names) == 1 for names in served)
+        turns = [names[0] for names in served]
+        assert all(3 <= turns.count(name) <= 6 for name in dear)
+
+
+async def test_a_neighbour_is_served_in_every_round_and_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are who always have more."""
+    dear = {f"dear {number}": ROUND / 3 for number in range(200)}
+    async with sharing(monkeypatch, dear | {"neighbour": ROUND / 1000}) as (rounds, _, _):
+        # Until each has had a turn.
+        await rounds.next(250)
+        served = await rounds.next(60)
+        assert all(names[0] == "neighbour" and len(names) == 2 for names in served)
+
+
+async def test_those_who_fit_into_a_round_are_served_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short turns are not measured out: everybody is served in every round."""
+    names = {f"client {number}": ROUND / 100 for number in range(MOST)}
+    async with sharing(monkeypatch, names) as (rounds, _, _):
+        assert all(sorted(served) == sorted(names) for served in await rounds.next(20))
+
+
+async def test_sharing_ends_when_there_is_time_for_all_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When who took so long has gone."""
+    names = {f"client {number}": TURN / 4 for number in range(12)}
+    async with sharing(monkeypatch, names | {"dear": 2 * ROUND}) as (rounds, poller, numbers):
+        assert any(len(served) <= len(names) for served in await rounds.next(20))
+        poller.forget(numbers["dear"])
+        # Until what a turn takes has been learnt.
+        await until(lambda: len(rounds.served[-1]) == len(names))
+        assert all(sorted(served) == sorted(names) for served in await rounds.next(20))
+
+
+async def test_more_ready_sockets_than_fit_have_their_turn_in_the_next_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And nobody is passed over."""
+    names = {f"client {number}": 0.0 for number in range(3 * MOST)}
+    async with sharing(monkeypatch, names) as (rounds, _, _):
+        served = await rounds.next(30)
+        assert {len(each) for each in served} == {MOST}
+        assert all(len({*served[at], *served[at + 1], *served[at + 2]}) == 3 * MOST for at in range(28))
+
+
+async def test_who_has_more_is_served_again_though_the_kernel_has_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was read and not taken yet: in the next rounds, and the poller does not sleep before."""
+    monkeypatch.setattr(poller_module, "clock", lambda: 0.0)
+    poller, calls = Poller(), 0
+    ours, theirs = socket.socketpair()
+
+    def readable(_events: int, _now: float) -> None:
+        nonlocal calls
+        calls += 1
+        poller.again.discard(ours.fileno())
+        if calls == 1:
+            ours.recv(1)
+        if calls < 10:
+            poller.again.add(ours.fileno())
+
+    with trio.fail_after(20), ours, theirs:
+        async with trio.open_nursery() as nursery:
+            poller.watch(ours.fileno(), readable)
+            nursery.start_soon(poller.run)
+            theirs.send(b"x")
+            await until(lambda: calls == 10 and not poller.awake)
+            poller.stop()
+    poller.close()

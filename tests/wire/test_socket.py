@@ -204,7 +204,7 @@ async def test_whoever_goes_on_for_ever_is_not_listened_to_for_ever() -> None:
     """A mebibyte, and it is closed over the rest."""
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.send_all(bytes(DISCARDED_BYTES + 1000))
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         await await_hang_up(ours)
     assert 0 < len(await ours.receive_some()) <= 1000
 

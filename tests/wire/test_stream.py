@@ -38,7 +38,7 @@ class Reading:
 async def reading(stream: trio.abc.Stream | None = None) -> AsyncIterator[Reading]:
     """A started wire, stopped on leaving; its task has ended then."""
     ours, other_end = trio.testing.memory_stream_pair()
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             made = Reading(StreamWire(stream or ours, "a peer"), other_end)
             made.wire.start(nursery, made.readable)

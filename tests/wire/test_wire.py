@@ -87,7 +87,7 @@ async def wired(kind: type[Wire]) -> AsyncIterator[End]:
     poller = Poller() if kind is not StreamWire else None
     transport: trio.abc.Stream = tcp
     peer: trio.abc.Stream = peer_tcp
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             if poller is not None:
                 nursery.start_soon(poller.run)

@@ -29,7 +29,11 @@ _TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;" + _TEXT + rb")?)\r\n")
 _SIZE_LINE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}([ \t]*(?:;" + _TEXT + rb")?)\r?)?")
 _TRAILER = re.compile(rb"(?:" + TCHAR.encode() + rb"+:" + _TEXT + rb")?\r\n")
-_TRAILER_BEGUN = re.compile(rb"(?:" + TCHAR.encode() + rb"+(?::" + _TEXT + rb")?)?\r?")
+_TRAILER_BEGUN = re.compile(rb"(" + TCHAR.encode() + rb"+(?::" + _TEXT + rb")?)?\r?")
+# How a line goes on: within an extension or a trailer's value, before an extension, and within a trailer's name.
+_MORE_TEXT = re.compile(rb"(" + _TEXT + rb")\r?")
+_MORE_SPACE = re.compile(rb"([ \t]*(?:;" + _TEXT + rb")?)\r?")
+_MORE_NAME = re.compile(rb"(" + TCHAR.encode() + rb"*(?::" + _TEXT + rb")?)\r?")
 
 
 class Body(abc.ABC):
@@ -87,7 +91,7 @@ class LengthBody(Body):
 class ChunkedBody(Body):
     """A body in chunks (RFC 9112 §7.1)."""
 
-    __slots__ = ("_extensions", "_left", "_trailers")
+    __slots__ = ("_extensions", "_known", "_left", "_more", "_most", "_trailers")
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,6 +99,10 @@ class ChunkedBody(Body):
         self._left = 0
         self._extensions = 0
         self._trailers = 0
+        # Of a line that has not ended: how many bytes are known to be right, 0 for none, how it may go on behind them,
+        # and how many it may have. What is known is not looked at again with each byte that comes.
+        self._known = self._most = 0
+        self._more = _MORE_TEXT
 
     @property
     def left(self) -> int | None:
@@ -142,7 +150,29 @@ class ChunkedBody(Body):
         self._left -= len(end)
         return len(end)
 
+    def _goes_on(self, received: bytearray, position: int) -> bool:
+        """Whether a line whose beginning is known has neither ended nor gone wrong nor grown too long."""
+        if not self._known:
+            return False
+        more = self._more.match(received, position + self._known)
+        assert more is not None  # it matches nothing at all, too
+        if more.end() != len(received) or len(received) - position > self._most:
+            self._known = 0
+            return False
+        self._knows(received, position, more.end(1), self._most)
+        return True
+
+    def _knows(self, received: bytearray, position: int, end: int, most: int) -> None:
+        """What stands from `position` to `end` is the beginning of a line of at most `most` bytes."""
+        mark, before = (b":", _MORE_NAME) if self._left < 0 else (b";", _MORE_SPACE)
+        if self._more is before or not self._known:
+            self._more = _MORE_TEXT if received.find(mark, position + self._known, end) >= 0 else before
+        self._known, self._most = end - position, most
+
     def _size_line(self, received: bytearray, position: int) -> int:
+        if self._goes_on(received, position):
+            return 0
+        begun = None
         line = _SIZE_LINE.match(received, position)
         if line is not None:
             size, extension = int(line[1], 16), len(line[2])
@@ -161,12 +191,19 @@ class ChunkedBody(Body):
                 f"The extensions of a body's chunks may have {MAX_EXTENSION_BYTES} bytes in all; received more.",
             )
         if line is None:
+            assert begun is not None
+            if begun[1]:
+                most = begun.start(1) - position + MAX_EXTENSION_BYTES - self._extensions
+                self._knows(received, position, begun.end(1), most)
             return 0
         self._extensions += extension
         self._left = size + 2 if size else -1
         return line.end() - position
 
     def _trailer(self, received: bytearray, position: int) -> int:
+        if self._goes_on(received, position):
+            return 0
+        begun = None
         line = _TRAILER.match(received, position)
         if line is None:
             begun = _TRAILER_BEGUN.match(received, position)
@@ -177,6 +214,9 @@ class ChunkedBody(Body):
         if self._trailers + read > MAX_TRAILER_BYTES:
             raise Refused(400, f"The trailers of a body may have {MAX_TRAILER_BYTES} bytes; received more.")
         if line is None:
+            assert begun is not None
+            if begun[1]:
+                self._knows(received, position, begun.end(1), MAX_TRAILER_BYTES - self._trailers)
             return 0
         self._trailers += read
         self.ended = read == 2

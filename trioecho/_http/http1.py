@@ -26,6 +26,7 @@ from trioecho._http.messages import Request, Response, Tls
 from trioecho._http.refusals import Refused
 from trioecho._http.request_head import MAX_HEAD_BYTES, HeadSearch, RequestHead, parse_head
 from trioecho._http.response_head import WITHOUT_CONTENT, announced_length, response_head
+from trioecho._protocol.budget import Budget
 from trioecho._protocol.counted import counted
 
 READ_AHEAD: Final = 65_536
@@ -59,7 +60,8 @@ class Http1:
     """One connection.
 
     `client`, `tls` and `scheme` are what each `Request` says of the connection. A client that takes longer than
-    `send_timeout` seconds for 64 KiB of a response counts as gone.
+    `send_timeout` seconds for 64 KiB of a response counts as gone. `budget` counts what has arrived, until it
+    is taken or `forget` is called.
     """
 
     __slots__ = (
@@ -67,7 +69,9 @@ class Http1:
         "_awaits_continue",
         "_body",
         "_broken",
+        "_budget",
         "_client",
+        "_counted",
         "_drained",
         "_ended",
         "_filled",
@@ -96,8 +100,12 @@ class Http1:
         tls: Tls | None = None,
         scheme: str = "http",
         send_timeout: float = math.inf,
+        budget: Budget | None = None,
     ) -> None:
         self._stream = stream
+        self._budget = budget if budget is not None else Budget()
+        # Bytes of `_received` that it counts.
+        self._counted = 0
         self._send_timeout = send_timeout
         self._client = client
         self._tls = tls
@@ -186,6 +194,7 @@ class Http1:
             client=self._client,
             tls=self._tls,
             receive=receive,
+            budget=self._budget,
         )
 
     async def respond(self, response: Response, *, head_only: bool = False) -> None:
@@ -269,7 +278,13 @@ class Http1:
         """Return what has arrived behind the head, for an upgrade or a raw route; then only the stream is used."""
         received = bytes(self._received)
         self._received.clear()
+        self._count()
         return received
+
+    def forget(self) -> None:
+        """The connection is over: what is left of what has arrived does not count any more."""
+        self._received.clear()
+        self._count()
 
     def _check_order(self) -> None:
         """Nothing but what follows a whole request that has been answered may be taken for the next one."""
@@ -404,10 +419,17 @@ class Http1:
                 self._filled.unpark_all()
         if data:
             self._received += data
+            self._count()
         else:
             self._ended = True
 
+    def _count(self) -> None:
+        received = len(self._received)
+        self._budget.add(received - self._counted)
+        self._counted = received
+
     def _took(self) -> None:
+        self._count()
         if self._drained:
             self._drained.unpark_all()
 

@@ -12,12 +12,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trioecho._http.fields import Headers, Query, checked_fields, parse_cookies
-from trioecho._http.refusals import HeadersLike, Refused
+from trioecho._http.refusals import HeadersLike, Refused, try_later
 from trioecho._protocol.counted import counted
 from trioecho._protocol.tokens import TOKEN
 
 if TYPE_CHECKING:
     import trio
+
+    from trioecho._protocol.budget import Budget
 
 MAX_BODY_SIZE = 1_048_576
 """Bytes of a request's body that `Request.body` collects unless its route says otherwise: as much as a message's."""
@@ -49,15 +51,17 @@ class Tls:
 class Request:
     """One HTTP request: a WebSocket's handshake, or what an `HttpRoute` answers.
 
-    Nothing of it but the TCP address is more than what the client says.
+    Nothing of it but the TCP address is more than what the client says, or, where the peer is one of the server's
+    `trusted_proxies`, what that proxy says.
 
     - `method`: "GET", as sent.
     - `path`: decoded, without the query: "/rooms/über". A percent-encoded slash stays encoded.
     - `path_params`: what the route's ``{name}`` parameters stand for, decoded; empty where it has none.
     - `target`: the path with the query, as sent, in origin form: "/rooms/%C3%BCber?since=3".
-    - `client`: the peer's address and port; None for what has none, such as a Unix socket.
-    - `scheme`: "https" if the server itself does TLS, else "http".
-    - `tls`: what TLS has agreed on, or None.
+    - `client`: the client's address and port; None for what has none, such as a Unix socket. Behind a trusted proxy it
+        is what that says, with port 0 where it does not tell the port.
+    - `scheme`: "https" if the server itself does TLS, or a trusted proxy says so, else "http".
+    - `tls`: what TLS has agreed on with the peer, or None.
     - `http_version`: "1.1".
     - `nursery`: for an `HttpRoute`, what is started in it is cancelled when the response has been sent, or the exchange
         has failed. None for a handshake: a WebSocket has a nursery of its own.
@@ -65,8 +69,11 @@ class Request:
 
     __slots__ = (
         "__weakref__",
+        "_budget",
+        "_counted",
         "_fields",
         "_headers",
+        "_host",
         "_receive",
         "_state",
         "client",
@@ -94,7 +101,10 @@ class Request:
         client: tuple[str, int] | None = None,
         tls: Tls | None = None,
         receive: Callable[[], Awaitable[bytes]] | None = None,
+        budget: Budget | None = None,
     ) -> None:
+        self._budget = budget
+        self._counted = 0
         self.method = method
         self.path = path
         self.target = target
@@ -106,6 +116,7 @@ class Request:
             else "\n".join([f"{name.lower()}:{value}" for name, value in checked_fields(headers)])
         )
         self._headers: Headers | None = None
+        self._host: str | None = None
         self._state: dict[str, Any] | None = None
         self.http_version = http_version
         self.scheme = scheme
@@ -156,8 +167,20 @@ class Request:
 
     @property
     def host(self) -> str | None:
-        """The host, and perhaps port, that the request names: what the client believes the server to be called."""
-        return self.headers.get("host")
+        """The host, and perhaps port, that the request names: what the client believes the server to be called.
+
+        Behind a trusted proxy it is what that says; the header Host in `headers` stays as it was sent.
+        """
+        return self._host if self._host is not None else self.headers.get("host")
+
+    @host.setter
+    def host(self, host: str) -> None:
+        self._host = host
+
+    @property
+    def url(self) -> str:
+        """The URL that was asked for, as far as it is known: ``"https://client.com/ws?room=1"``."""
+        return f"{self.scheme}://{self.host or ''}{self.target}"
 
     @property
     def state(self) -> dict[str, Any]:
@@ -193,7 +216,22 @@ class Request:
             if len(whole) + len(piece) > self.max_body_size:
                 raise Refused(413, f"A body may have {counted(self.max_body_size, 'byte')}; received more.")
             whole += piece
+            self._count(len(piece))
         return bytes(whole)
+
+    def _count(self, size: int) -> None:
+        """Count what has come of a body until the request is answered: who asked for it has it as long."""
+        if self._budget is not None:
+            if self._budget.over:
+                raise try_later("This server has no memory left for more of a body")
+            self._budget.add(size)
+            self._counted += size
+
+    def forget_body(self) -> None:
+        """The request is answered: its body does not count any more."""
+        if self._budget is not None:
+            self._budget.add(-self._counted)
+            self._counted = 0
 
 
 class _Pieces:

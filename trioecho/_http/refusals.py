@@ -13,6 +13,9 @@ from trioecho._http.fields import checked_fields
 LONGEST_QUOTE = 100
 """Characters of a received value that are repeated in a sentence or a log line."""
 
+RETRY_AFTER_SECONDS = 5
+"""Long enough to let connections end, short enough for a person to wait. Picked arbitrarily."""
+
 _MOST_NAMED = 5
 _SERVERS_OWN = frozenset({"connection", "content-length", "date", "transfer-encoding"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -56,6 +59,15 @@ class Refused(Exception):  # noqa: N818 (the name says what happened)
             if isinstance(text, str) and not text.isascii() and _SURROGATE.search(text):
                 raise ValueError(f"Refused takes text that can be sent as UTF-8; you gave {text!r}")
         self.body = body
+
+
+def try_later(why: str) -> Refused:
+    """Return the refusal (503) of what would be taken at another time; `why` has no full stop."""
+    return Refused(
+        503,
+        f"{why}; try again in {RETRY_AFTER_SECONDS} seconds.",
+        (("Retry-After", str(RETRY_AFTER_SECONDS)),),
+    )
 
 
 def phrase(status: int) -> str:

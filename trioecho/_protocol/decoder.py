@@ -8,7 +8,7 @@ What may never happen here: the same bytes giving different messages when cut di
 any frames costing much more than the same chunk full of small messages.
 
 Text is validated piece by piece as it arrives, so that invalid UTF-8 is noticed inside an unfinished frame (Autobahn
-6.4.3 and 6.4.4 count anything later as non-strict).
+6.4.3 and 6.4.4 count anything later as non-strict). What has come of it takes about as much memory as its bytes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ _SMALL: Final = 1024
 """Pieces of an unfinished message with fewer bytes than this are joined until they have as many, so that a message
 that dribbles in costs its size in memory and not an object per byte."""
 
+_HEAD: Final = 128
+"""More bytes than a ``str`` takes besides its characters, and too few to matter."""
+
 _NONE: Final[list[bytes]] = []
 """What every decoder has for `pings` and `pongs` until the first comes; nothing is ever appended to it."""
 
@@ -52,12 +55,13 @@ class FrameDecoder:
         "_max_message_size",
         "_opcode",
         "_partial",
-        "_pieces",
         "_remaining",
         "_size",
         "_tail",
+        "fragments",
         "messages",
         "payload_bytes",
+        "pieces",
         "pings",
         "pongs",
     )
@@ -78,10 +82,13 @@ class FrameDecoder:
         self._opcode = 0
         self._size = 0
         self._fragments = 0
-        # What has come of it: long pieces, then short ones, joined, then the beginning of a UTF-8 sequence.
-        self._pieces: list[str | bytes] | None = None
+        self.pieces: list[str | bytes] | None = None
+        """What has come of it in long pieces; None as long as all that has come is short."""
+        # Short pieces behind those, joined, and then the beginning of a UTF-8 sequence.
         self._tail = b""
         self._partial = b""
+        self.fragments = 0
+        """Frames decoded so far of messages that came in more than one."""
         self.messages = 0
         """Whole messages decoded so far."""
         self.payload_bytes = 0
@@ -95,6 +102,21 @@ class FrameDecoder:
     def pending_bytes(self) -> int:
         """Bytes held for the message or frame that is not complete yet."""
         return len(self._data) + self._size
+
+    @property
+    def wire_bytes(self) -> int:
+        """Payload bytes of the frames of whole messages: `payload_bytes`, but where those came compressed."""
+        return self.payload_bytes
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Payload bytes on the wire that have been decoded, of whole messages and of the one that is arriving."""
+        return self.wire_bytes + self._size
+
+    @property
+    def remaining(self) -> int:
+        """Bytes to come of the frame that is arriving, so far as its header has come."""
+        return max(self._remaining, 0)
 
     def decode_one(self, data: bytes) -> str | bytes | None:
         """The message, if `data` is exactly one whole message of less than 64 KiB and nothing was left over.
@@ -183,6 +205,8 @@ class FrameDecoder:
         payload_bytes = 0
         opcode = self._opcode
         fragments = self._fragments
+        # Those that belong to messages that have ended here, less those that came before.
+        ended = -fragments
         message_size = self._size
         # Short fragments, not kept or validated yet. They are before anything else happens, so that an error comes
         # where it stands among the frames.
@@ -221,6 +245,7 @@ class FrameDecoder:
                     fragments += 1
                     message_size += length
                     if first == _LAST:
+                        ended += fragments
                         append(self._assembled(gathered + payload, opcode))
                         gathered = b""
                         payload_bytes += message_size
@@ -264,6 +289,7 @@ class FrameDecoder:
                 self._keep(gathered, opcode)
         finally:
             self.payload_bytes += payload_bytes
+            self.fragments += ended + fragments
             self._opcode = opcode
             self._fragments = fragments
             self._size = message_size
@@ -321,6 +347,8 @@ class FrameDecoder:
         else:
             self._opcode = opcode
         self._fragments += 1
+        if opcode == CONTINUATION or not first & 0x80:
+            self.fragments += 1
         announced = self._size + length
         if announced > self._max_message_size:
             raise FrameError(
@@ -356,11 +384,16 @@ class FrameDecoder:
                 self._keep(piece, self._opcode)
         return position + taken
 
+    def give_up(self) -> None:
+        """Let go of the message that is being assembled; nothing can be decoded any more."""
+        self.pieces = None
+        self._tail = self._partial = b""
+
     def _keep(self, piece: bytes, opcode: int) -> None:
         """Keep `piece` of the message that is being assembled; raises `UnicodeDecodeError` for what cannot be text.
 
-        A long piece of text is kept as `str` where that takes little more memory than its UTF-8, so that it need not
-        be decoded again. It would take up to four times as much: with one emoji in it, each character has four bytes.
+        A long piece of text is kept as `str` where that takes no more memory than its UTF-8, so that it need not be
+        decoded again. It would take up to four times as much: with one emoji in it, each character has four bytes.
         """
         if len(piece) < _SMALL:
             if opcode == TEXT and (self._partial or not piece.isascii()):
@@ -380,21 +413,21 @@ class FrameDecoder:
             piece = self._partial + piece
             text, used = utf_8_decode(piece, "strict", False)
             self._partial = piece[used:]
-            kept = text if 3 * text.__sizeof__() <= 4 * used else piece[:used]
+            kept = text if text.__sizeof__() <= used + _HEAD else piece[:used]
         if self._tail:
             self._put_by(self._tail)
             self._tail = b""
         self._put_by(kept)
 
     def _put_by(self, piece: str | bytes) -> None:
-        if self._pieces is None:
-            self._pieces = [piece]
+        if self.pieces is None:
+            self.pieces = [piece]
         else:
-            self._pieces.append(piece)
+            self.pieces.append(piece)
 
     def _assembled(self, last: bytes, opcode: int) -> str | bytes:
         """The message, of which `last` is the last piece; raises `UnicodeDecodeError`."""
-        pieces = self._pieces
+        pieces = self.pieces
         if self._partial:
             last = self._partial + last
             self._partial = b""
@@ -403,8 +436,13 @@ class FrameDecoder:
             self._tail = b""
         if pieces is None:
             return last.decode() if opcode == TEXT else last
-        self._pieces = None
+        self.pieces = None
         pieces.append(last)
-        if opcode == TEXT:
+        if opcode != TEXT:
+            return b"".join(pieces)  # type: ignore[arg-type]
+        if str in map(type, pieces):
             return "".join([piece if isinstance(piece, str) else piece.decode() for piece in pieces])
-        return b"".join(pieces)  # type: ignore[arg-type]
+        whole = b"".join(pieces)  # type: ignore[arg-type]
+        # Not needed while it is decoded.
+        del pieces
+        return whole.decode()

@@ -135,6 +135,13 @@ class Agreement(NamedTuple):
     client_takeover: bool
     client_window_bits: int
 
+    @property
+    def memory(self) -> int:
+        """Bytes that a connection's compressor and decompressor take, by zlib's own account (zconf.h)."""
+        bits, _, memory_level = self.encoding
+        compressor = (1 << (max(bits, 9) + 2)) + (1 << (memory_level + 9))
+        return compressor + (1 << self.client_window_bits) + 7 * 1024
+
 
 def agree(offers: Iterable[Offer], deflate: Deflate) -> Agreement | None:
     """Return what is agreed on: the first of the client's `offers` that can be accepted (§5, §7.1), or None.

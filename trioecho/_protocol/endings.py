@@ -52,7 +52,7 @@ class Ending:
     @property
     def by_us(self) -> bool:
         """Whether this side ended the connection of its own accord, so that it is closed and not broken."""
-        return self not in (PEER_CLOSED, PEER_VANISHED, PROTOCOL_ERROR, INVALID_TEXT, MESSAGE_TOO_BIG)
+        return self not in _BY_PEERS
 
 
 HANDLER_RETURNED = Ending(
@@ -130,6 +130,15 @@ MESSAGE_TOO_BIG = Ending(
     False,
     logging.WARNING,
 )
+FLOODING = Ending(
+    "flooding",
+    "more Pings, Pongs and short fragments came than `flood_limit` allows",
+    1008,
+    None,
+    Farewell.LINGER,
+    False,
+    logging.WARNING,
+)
 IDLE_TIMEOUT = Ending(
     "idle timeout",
     "no message and no Ping came for `idle_timeout`",
@@ -164,6 +173,24 @@ TOO_SLOW = Ending(
     "too slow",
     Farewell.HANDSHAKE,
     True,
+    logging.WARNING,
+)
+MESSAGE_GIVEN_UP = Ending(
+    "message given up",
+    "`max_memory` was used up, and its message that had not come whole was among the largest",
+    1013,
+    "try again later",
+    Farewell.LINGER,
+    False,
+    logging.WARNING,
+)
+SENDING_GIVEN_UP = Ending(
+    "sending given up",
+    "`max_memory` was used up, and what the peer did not read was among the most",
+    1013,
+    "try again later",
+    Farewell.ABORT,
+    False,
     logging.WARNING,
 )
 SERVER_STOPPING = Ending(
@@ -204,10 +231,13 @@ ENDINGS: tuple[Ending, ...] = (
     PROTOCOL_ERROR,
     INVALID_TEXT,
     MESSAGE_TOO_BIG,
+    FLOODING,
     IDLE_TIMEOUT,
     KEEP_ALIVE_TIMEOUT,
     SEND_TIMEOUT,
     TOO_SLOW,
+    MESSAGE_GIVEN_UP,
+    SENDING_GIVEN_UP,
     SERVER_STOPPING,
     SERVER_ABORTED,
     SERVER_FAILED,
@@ -215,6 +245,8 @@ ENDINGS: tuple[Ending, ...] = (
 
 LOG_LEVELS = {ending.cause: ending.log_level for ending in ENDINGS}
 """How loudly a record is logged, by its cause."""
+
+_BY_PEERS = (PEER_CLOSED, PEER_VANISHED, PROTOCOL_ERROR, INVALID_TEXT, MESSAGE_TOO_BIG, FLOODING)
 
 BY_FRAME_ERROR = {1002: PROTOCOL_ERROR, 1007: INVALID_TEXT, 1009: MESSAGE_TOO_BIG}
 """Which ending a `frames.FrameError` is, by its close code."""

@@ -152,7 +152,7 @@ class InflatingDecoder(FrameDecoder):
         saved, self._wire, self._content = self._content - self._wire, 0, 0
         if self._counting:
             # What had come of it before.
-            self._pieces, self._tail, self._partial = None, b"", b""
+            self.give_up()
             return b""
         message = super()._assembled(last, opcode)
         self._saved += saved

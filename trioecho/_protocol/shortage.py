@@ -79,6 +79,6 @@ def _reason(error: BaseException) -> str:
         number = error.errno or 0
         words = os.strerror(number)
         if number == errno.EMFILE:
-            return f"{words}; raise the limit (ulimit -n) or set max_connections below it"
+            return f"{words}; raise the limit (ulimit -n) or set max_sockets below it"
         return words
     return os.strerror(errno.ENOMEM) if isinstance(error, MemoryError) else str(error)

@@ -2,13 +2,15 @@
 
 The first fault found is the one that is told, so the order is part of the behaviour:
 
-1. host: 421. Plain requests are judged by it too, before their route is looked for.
-2. origin: 403, by the route's options, or the server's where there is no route. Before routing, as in ASP.NET: a page
+1. what its address may have: 429, in `trioecho._server.requests`. What is counted has to be cheap to refuse.
+2. host: 421. Plain requests are judged by it too, before their route is looked for.
+3. origin: 403, by the route's options, or the server's where there is no route. Before routing, as in ASP.NET: a page
    that may not connect learns nothing else.
-3. path: 404.
-4. the handshake itself (RFC 6455 §4.2.1): see `check_handshake`; the extensions it offers: 400.
-5. `admit`, which may ask a database: only for what could be accepted.
-6. room: 503, last. Nobody should be told to come back later with a request that can never be accepted.
+4. path: 404.
+5. the handshake itself (RFC 6455 §4.2.1): see `check_handshake`; the extensions it offers: 400.
+6. `admit`, which may ask a database: only for what could be accepted.
+7. room, of the server, its sockets, its memory and the route: 503, last. Nobody should be told to come back later with
+   a request that can never be accepted.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import trio
 
 from trioecho._http.http1 import Http1
 from trioecho._http.messages import Accept, Request
-from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.refusals import Refused, listed, quoted, try_later
 from trioecho._http.upgrade import agree_on_compression, check_handshake, check_origin, choose_subprotocol
 from trioecho._protocol.deflate import Agreement
 from trioecho._server.handlers import call
@@ -31,8 +33,8 @@ from trioecho._websocket.handlers import name_of
 
 logger = logging.getLogger("trioecho")
 
-RETRY_AFTER_SECONDS = 5
-"""Long enough to let connections end, short enough for a person to wait. Picked arbitrarily."""
+
+NO_MEMORY = "This server has no memory left for one more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ async def admit_websocket(request: Request, endpoint: Endpoint | None, service: 
     agreement = agree_on_compression(request, route.options)
     accept = None if route.admit is None else await ask(route.admit, request)
     subprotocol = _subprotocol(request, route, offered, accept)
-    if not service.room or not route.room:
+    if not service.room or not route.room or not service.sockets.room:
         raise _full(route, service)
     return Admission(route, key, subprotocol, agreement, () if accept is None else accept.headers)
 
@@ -134,13 +136,14 @@ def _full(route: OpenRoute, service: Service) -> Refused:
         taken = "This server is stopping and takes no new connections"
     elif not route.room:
         taken = _all_taken(route.most, " of this path")
+    elif service.room:
+        taken = f"All {service.sockets.limit} sockets of this server are open"
+    elif service.memory.full:
+        service.memory.refuse()
+        taken = NO_MEMORY
     else:
         taken = _all_taken(service.options.max_connections)
-    return Refused(
-        503,
-        f"{taken}; try again in {RETRY_AFTER_SECONDS} seconds.",
-        (("Retry-After", str(RETRY_AFTER_SECONDS)),),
-    )
+    return try_later(taken)
 
 
 def _all_taken(most: int | None, where: str = "") -> str:

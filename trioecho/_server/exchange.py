@@ -7,7 +7,7 @@
     │ response of unknown length streams, or with `while_client_stays` │
     │ from the start                                                   │
     └──────────────────────────────────────────────────────────────────┘
-    the line in the log; the rest of the request is read, for the next one
+    the line in the log
 
 What fails in here is a 500 where nothing has been sent, otherwise the end of the connection, and no other's concern.
 """
@@ -25,12 +25,12 @@ import trio
 
 from trioecho._http.http1 import ClientGone, Http1
 from trioecho._http.messages import Request, Response, answer_to
-from trioecho._http.refusals import Refused, listed, quoted
+from trioecho._http.refusals import Refused, listed, quoted, try_later
 from trioecho._http.response_head import announced_length
 from trioecho._http.upgrade import check_host
 from trioecho._protocol.record import summary
 from trioecho._protocol.untrusted import shown
-from trioecho._server.admission import ask
+from trioecho._server.admission import NO_MEMORY, ask
 from trioecho._server.handlers import call
 from trioecho._server.outcomes import outcome_of
 from trioecho._server.routes import Endpoint, HttpRoute
@@ -72,10 +72,10 @@ class Exchange:
 
 
 async def exchange(http: Http1, request: Request, service: Service, peer: str) -> None:
-    """Answer one request, which was just received, and read what is left of it.
+    """Answer one request, which was just received.
 
-    Afterwards `http.reusable` says whether another may come. Raises nothing but `ClientGone`. Cancelled, also by the
-    server's stop at its deadline: the connection is good for closing only.
+    Afterwards `http.reusable` says whether another may come, once what is left of this one is read. Raises nothing but
+    `ClientGone`. Cancelled, also by the server's stop at its deadline: the connection is good for closing only.
     """
     line = Exchange(peer, request.method, request.target.partition("?")[0])
     started = trio.current_time()
@@ -88,19 +88,21 @@ async def exchange(http: Http1, request: Request, service: Service, peer: str) -
         line.error = "the client went"
         raise
     finally:
+        request.forget_body()
         line.duration = trio.current_time() - started
         line.body_bytes = http.body_bytes
         if not http.answered:
             line.status = None
         access_logger.info("%s", line, extra={"exchange": line})
-    with service.phase(service.options.close_timeout, courtesy=True):
-        await http.take_rest()
 
 
 async def _answer(http: Http1, request: Request, service: Service, line: Exchange) -> None:
     route: HttpRoute | None = None
     try:
         check_host(request, service.options)
+        if service.memory.full:
+            service.memory.refuse()
+            raise try_later(NO_MEMORY)
         endpoint = service.routes.find(request)
         route = _route(request, endpoint, service)
         response = None if route is not None else _automatic(request, endpoint)
@@ -115,8 +117,12 @@ async def _answer(http: Http1, request: Request, service: Service, line: Exchang
     else:
         assert route is not None
         failure = await _run(http, request, service, line, route)
-        if failure is not None and not http.answered:
-            await _send(http, request, service, line, route, answer_to(failure))
+        try:
+            if failure is not None and not http.answered:
+                await _send(http, request, service, line, route, answer_to(failure))
+        finally:
+            # Its traceback holds this frame, by way of the one that it was raised in (Python 3.13).
+            del failure
 
 
 async def _run(

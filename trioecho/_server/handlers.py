@@ -22,8 +22,12 @@ async def echo(ws: WebSocket) -> None:
 
     The sample of ASP.NET Core's article echoes 4 KiB pieces; this one echoes whole messages.
     """
+    memory = ws._connection.memory
     async for message in ws:
         await ws.send(message)
+        if memory.scarce:
+            # It may be large, and the next one far.
+            del message
 
 
 @trio.lowlevel.disable_ki_protection

@@ -23,6 +23,9 @@ logger = logging.getLogger("trioecho")
 
 S = TypeVar("S", bound=trio.abc.Stream)
 
+NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
+"""accept(2): the process or the machine can open no more files."""
+
 NO_LISTENER = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 """accept(2): what is asked does not listen, and never will."""
 
@@ -98,6 +101,7 @@ async def accept(
     start: Callable[[S], object],
     listen_again: ListenAgain[S] = never_again,
     open_now: Callable[[], int] = nobody,
+    relieve: Callable[[], object] = nobody,
 ) -> NoReturn:
     """Accept connections at all `listeners` for ever; each is given to `start`, a plain function, which owns it.
 
@@ -105,7 +109,8 @@ async def accept(
     room for one more connection (EMFILE, ENFILE, ENOMEM, ENOBUFS), or after any other failure that may pass, it is
     tried again every `RETRY_AFTER` seconds; while less than `MEMORY_LEFT` bytes of memory are left, the one accepted
     last waits for them, or until a tenth of those that are open (`open_now`) has ended. A WARNING says so at its
-    beginning, at its end, and each minute between.
+    beginning, at its end, and each minute between. Where descriptors are missing, `relieve`, a plain function too, is
+    asked to give some back.
 
     A listener that the kernel has stopped is closed, and `listen_again` called with it; while that raises OSError,
     again every `LISTEN_AFTER` seconds. Where it returns None, and for a listener that is none, what said so is raised,
@@ -116,6 +121,8 @@ async def accept(
     # Connections that were open when memory ran out, as long as it lasts.
     most_open: int | None = None
 
+    # A task inherits no protection: Ctrl-C would strike between the kernel's accept and `start`.
+    @trio.lowlevel.enable_ki_protection
     async def accept_at(listener: trio.abc.Listener[S]) -> OSError | trio.ClosedResourceError:
         """Accept at one listener until it is none any more."""
         async with listener:
@@ -130,6 +137,8 @@ async def accept(
                             return error
                         if error.errno in CLIENT_GONE:
                             continue
+                        if error.errno in NO_DESCRIPTOR:
+                            relieve()
                     shortage.met(error, trio.current_time())
                     await trio.sleep(RETRY_AFTER)
                 else:

@@ -31,6 +31,14 @@ def peer_of(transport: trio.abc.Stream) -> tuple[str, tuple[str, int] | None]:
     return authority(*peer[:2]), (peer[0], peer[1])
 
 
+def called(client: tuple[str, int]) -> str:
+    """Return what a client is called whose address, and port or 0, a proxy has told."""
+    host, port = client
+    if port:
+        return authority(host, port)
+    return f"[{host}]" if ":" in host else host
+
+
 def tls_of(transport: trio.abc.Stream) -> Tls | None:
     """Return what TLS has agreed on, once its handshake is done; None without TLS."""
     if isinstance(transport, TlsStream):

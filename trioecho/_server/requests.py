@@ -2,6 +2,9 @@
 
 Each wait has its own deadline. `handshake_timeout` bounds a request's head, from the moment when it may begin, and the
 admission of a WebSocket; while the client has said nothing, the server's stop ends it at once.
+
+Who the client is, and whether its address may have one more, is found out for each request anew: a proxy sends those of
+many clients over one connection.
 """
 
 from __future__ import annotations
@@ -13,22 +16,27 @@ from dataclasses import dataclass
 
 import trio
 
+from trioecho._http.forwarded import believe
 from trioecho._http.http1 import Http1
 from trioecho._http.messages import Request, answer_to
-from trioecho._http.refusals import Refused
+from trioecho._http.refusals import Refused, try_later
 from trioecho._http.upgrade import check_host, check_origin, wants_websocket
 from trioecho._protocol.counted import counted
 from trioecho._protocol.untrusted import told
-from trioecho._server.admission import Admission, admit_websocket
+from trioecho._server.accounts import OverLimit
+from trioecho._server.admission import NO_MEMORY, Admission, admit_websocket
 from trioecho._server.exchange import exchange
 from trioecho._server.handlers import call
 from trioecho._server.outcomes import outcome_of
-from trioecho._server.peers import peer_of, tls_of
+from trioecho._server.peers import called, tls_of
 from trioecho._server.raw import RawStream
 from trioecho._server.routes import RawRoute
 from trioecho._server.service import Service
+from trioecho._server.sockets import Visit
+from trioecho._websocket.expiring import expired
 from trioecho._websocket.handlers import name_of
-from trioecho._wire.socket import await_hang_up
+from trioecho._wire.proxy_protocol import ProxyProtocolError, read_source
+from trioecho._wire.socket import await_hang_up, tcp_of
 from trioecho._wire.tls import TlsStream
 
 logger = logging.getLogger("trioecho")
@@ -45,71 +53,137 @@ class Accepted:
     admission: Admission
     early: bytes
     peer: str
-    """What the client is called: its address and port."""
+    """What the client is called: its address and port, as a trusted proxy tells them where there is one."""
 
 
-async def receive_requests(transport: trio.abc.Stream, service: Service) -> Accepted | None:
+async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
     """Answer requests until one is accepted as a WebSocket's handshake; None when the connection is over before.
 
-    Raises `trio.BrokenResourceError` when the client goes. Cancelled: close the transport.
+    Raises `trio.BrokenResourceError` when the client goes. Cancelled, also by `Visit.scope`: close the transport.
     """
-    peer, client = peer_of(transport)
+    transport, peer = visit.transport, visit.peer
     http: Http1 | None = None
-    while True:
-        request: Request | None = None
-        refusal: Refused | None = None
-        begun, fresh = False, http is None
-        with service.phase(service.options.handshake_timeout) as phase:
-            with service.silence():
-                if http is None:
-                    if isinstance(transport, (TlsStream, trio.SSLStream)):
-                        await transport.do_handshake()
-                    tls = tls_of(transport)
-                    http = Http1(
-                        transport,
-                        client=client,
-                        tls=tls,
-                        scheme="http" if tls is None else "https",
-                        send_timeout=service.options.send_timeout,
-                    )
-                begun = await http.begin()
-                if not begun:
-                    return None
-            try:
-                if begun:
-                    request = await http.receive()
-                    endpoint = service.routes.find(request)
-                    if wants_websocket(request):
-                        check_host(request, service.options)
-                        if endpoint is None or endpoint.raw is None:
-                            admission = await admit_websocket(request, endpoint, service)
-                            return Accepted(request, admission, http.take_bytes(), peer)
-                        check_origin(request, service.options)
-                    elif endpoint is not None and endpoint.raw is not None:
-                        check_host(request, service.options)
-            except Refused as refused:
-                # Its traceback would hold this frame, which holds it.
-                refusal = refused.with_traceback(None)
-        if http is None or (not begun and (service.stopping or not fresh)):
-            # Nobody has said anything that an answer could be for.
-            return None
-        if phase.cancelled_caught:
-            refusal = _too_late(request, service)
-        if refusal is not None:
-            await _refuse(http, request, refusal, service, peer)
-            break
-        assert request is not None
-        if endpoint is not None and endpoint.raw is not None:
-            await _hand_over(http, request, endpoint.raw, transport, service, peer)
-            return None
-        await exchange(http, request, service, peer)
-        if not http.reusable or service.stopping:
-            break
-    with service.phase(service.options.close_timeout, courtesy=True):
-        if isinstance(transport, TlsStream):
-            await transport.say_end()
-        await await_hang_up(transport)
-    return None
+    try:
+        while True:
+            request: Request | None = None
+            refusal: Refused | None = None
+            begun, fresh = False, http is None
+            with service.phase(service.options.handshake_timeout) as phase:
+                with service.silence():
+                    if http is None:
+                        if (
+                            visit.trusted
+                            and service.options.proxy_protocol
+                            and not await _identified(visit, service)
+                        ):
+                            return None
+                        peer = visit.peer
+                        if isinstance(transport, (TlsStream, trio.SSLStream)):
+                            await transport.do_handshake()
+                        tls = tls_of(transport)
+                        http = Http1(
+                            transport,
+                            client=visit.client,
+                            tls=tls,
+                            scheme="http" if tls is None else "https",
+                            send_timeout=service.options.send_timeout,
+                            budget=service.memory,
+                        )
+                    begun = await http.begin()
+                    if not begun:
+                        return None
+                try:
+                    if begun:
+                        request = await http.receive()
+                        service.sockets.serve(visit)
+                        if visit.trusted:
+                            believe(request, service.options.proxy_networks)
+                            peer = (
+                                visit.peer
+                                if request.client in (None, visit.client)
+                                else called(request.client)
+                            )
+                        _charge(request, visit, service)
+                        endpoint = service.routes.find(request)
+                        if wants_websocket(request):
+                            check_host(request, service.options)
+                            if endpoint is None or endpoint.raw is None:
+                                admission = await admit_websocket(request, endpoint, service)
+                                return Accepted(request, admission, http.take_bytes(), peer)
+                            check_origin(request, service.options)
+                        elif endpoint is not None and endpoint.raw is not None:
+                            check_host(request, service.options)
+                        if endpoint is not None and endpoint.raw is not None and service.memory.full:
+                            service.memory.refuse()
+                            raise try_later(NO_MEMORY)
+                except Refused as refused:
+                    # Its traceback would hold this frame, which holds it.
+                    refusal = refused.with_traceback(None)
+            if http is None or (not begun and (service.stopping or not fresh)):
+                # Nobody has said anything that an answer could be for.
+                return None
+            if phase.cancelled_caught:
+                await expired()
+                refusal = _too_late(request, service)
+            if refusal is not None:
+                await _refuse(http, request, refusal, service, peer)
+                break
+            assert request is not None
+            if endpoint is not None and endpoint.raw is not None:
+                await _hand_over(http, request, endpoint.raw, transport, service, peer)
+                return None
+            await exchange(http, request, service, peer)
+            _served(visit, service)
+            peer = visit.peer
+            with service.phase(service.options.close_timeout, courtesy=True):
+                await http.take_rest()
+            if not http.reusable or service.stopping:
+                break
+        # Its client may take a while to hang up, and the traceback of how it does so may hold this frame.
+        del request
+        _served(visit, service)
+        with service.phase(service.options.close_timeout, courtesy=True):
+            if isinstance(transport, TlsStream):
+                await transport.say_end()
+            await await_hang_up(transport)
+        return None
+    finally:
+        if http is not None:
+            http.forget()
+
+
+async def _identified(visit: Visit, service: Service) -> bool:
+    """Read the PROXY header of a trusted proxy. False if that is none, which was logged: it is no client that could be
+    told."""
+    stream = tcp_of(visit.transport)
+    assert isinstance(stream, trio.SocketStream)
+    try:
+        source = await read_source(stream)
+    except ProxyProtocolError as error:
+        logger.info("%s refused: no header of the PROXY protocol: %s", visit.peer, told(str(error)))
+        return False
+    if source is not None:
+        service.sockets.identify(visit, source, called(source))
+    return True
+
+
+def _charge(request: Request, visit: Visit, service: Service) -> None:
+    """Count a request with what its client's address has. Raises `OverLimit`."""
+    if service.accounts.limits is None:
+        return
+    address = None if request.client is None else request.client[0]
+    if address is None or (visit.trusted and address in service.options.proxy_networks):
+        return
+    if wants_websocket(request):
+        service.accounts.handshake(address, trio.current_time())
+    visit.account = service.accounts.hold(address)
+
+
+def _served(visit: Visit, service: Service) -> None:
+    """From here on nothing is owed to the client until it asks for more."""
+    service.accounts.release(visit.account)
+    visit.account = None
+    service.sockets.wait(visit)
 
 
 def _too_late(request: Request | None, service: Service) -> Refused:
@@ -127,7 +201,11 @@ async def _refuse(
     """Answer what is no request, or no handshake that is accepted, and have the connection closed: what follows it may
     be frames."""
     sentence = refused.sentence if request is not None else _QUOTED.sub(".", refused.sentence)
-    logger.info("%s refused: %d %s", peer, refused.status, told(sentence))
+    line = f"{peer} refused: {refused.status} {told(sentence)}"
+    if isinstance(refused, OverLimit):
+        service.turned_away.count(refused.kind, line, level=logging.INFO)
+    else:
+        logger.info("%s", line)
     http.close_after = True
     with service.phase(service.options.close_timeout):
         head_only = request is not None and request.method == "HEAD"

@@ -32,8 +32,17 @@ Respond: TypeAlias = Callable[[Request], Awaitable[Response] | Response]
 Choose: TypeAlias = Callable[[Request, tuple[str, ...]], str | None]
 """Chooses among the subprotocols that a client offers, in its order; None for none of them."""
 
-SERVERS_OWN = ("path", "handshake_timeout", "allowed_hosts")
-"""Options that have done their work before it is known which route a request is for."""
+SERVERS_OWN = (
+    "path",
+    "handshake_timeout",
+    "allowed_hosts",
+    "max_memory",
+    "max_sockets",
+    "limits_per_address",
+    "trusted_proxies",
+    "proxy_protocol",
+)
+"""Options that have done their work before it is known which route a request is for, or are about all of them."""
 
 
 class WebSocketRoute:
@@ -41,10 +50,11 @@ class WebSocketRoute:
 
     `options` are its own: a mapping of those that differ from the server's, ``{"max_message_size": 4096}``, or a whole
     `WebSocketOptions`. Its `max_connections` counts the connections of this route; the server's counts all. `path`,
-    `handshake_timeout` and `allowed_hosts` are the server's alone. `admit` is an async function of the `Request`, run
-    before the 101 under `handshake_timeout`: it raises `Refused`, or returns None or `Accept`. `subprotocols` are those
-    that the handler speaks, the preferred one first, or a function, not async, of the request and the tuple of those
-    offered that returns one of them or None.
+    `handshake_timeout`, `allowed_hosts`, `max_memory`, `max_sockets`, `limits_per_address`, `trusted_proxies` and
+    `proxy_protocol` are the server's alone. `admit` is an async function of the `Request`, run before the 101 under
+    `handshake_timeout`: it raises `Refused`, or returns None or `Accept`. `subprotocols` are those that the handler
+    speaks, the preferred one first, or a function, not async, of the request and the tuple of those offered that
+    returns one of them or None.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """

@@ -19,6 +19,7 @@ from trioecho._server.requests import Accepted, receive_requests
 from trioecho._server.routes import Route, Routes, RouteTable
 from trioecho._server.server import Server
 from trioecho._server.service import Service
+from trioecho._server.sockets import Visit, most_sockets
 from trioecho._websocket.connection import Connection
 from trioecho._websocket.message_stream import websocket_of
 from trioecho._websocket.websocket import WebSocket
@@ -28,6 +29,12 @@ from trioecho._wire.tls import TlsStream
 from trioecho.options import WebSocketOptions
 
 logger = logging.getLogger("trioecho")
+
+CONNECTION_BYTES = 12 * 1024
+"""What a connection counts towards `max_memory` by itself, measured with an echo: its tasks, coroutines and objects."""
+
+TLS_BYTES = 48 * 1024
+"""What TLS adds to that: OpenSSL's state and buffers."""
 
 
 @trio.lowlevel.enable_ki_protection
@@ -88,11 +95,13 @@ async def serve(
         else functools.partial(_serve_tls, service=service, ssl_context=ssl_context)
     )
     opened = await listen_at.open()
+    service.sockets.limit = most_sockets(options)
     try:
         async with trio.open_nursery() as poller_nursery:
             if Poller.available:
                 service.poller = Poller()
                 poller_nursery.start_soon(service.poller.run)
+            poller_nursery.start_soon(service.memory.run)
             try:
                 async with trio.open_nursery() as nursery:
                     server = service.server = Server(service, opened, encrypted=ssl_context is not None)
@@ -104,8 +113,10 @@ async def serve(
                             start_one,
                             listen_at.listen_again(opened),
                             lambda: len(nursery.child_tasks),
+                            service.sockets.relieve,
                         )
             finally:
+                service.memory.stop()
                 if service.poller is not None:
                     service.poller.stop()
     finally:
@@ -122,11 +133,26 @@ async def serve(
 async def serve_connection(transport: trio.abc.Stream, service: Service) -> None:
     """Serve one accepted stream from its first byte to its last, and close it.
 
-    Raises nothing of its own: what goes wrong is logged. Cancelled: the peer is sent 1001 and has
+    Raises nothing of its own: what goes wrong is logged. Where no memory is left for an answer, the stream is closed
+    without one. Cancelled: the peer is sent 1001 and has
     ``close_timeout`` seconds to answer; then the cancellation goes on.
     """
+    memory = service.memory
+    size = CONNECTION_BYTES + (TLS_BYTES if isinstance(transport, (TlsStream, trio.SSLStream)) else 0)
+    memory.add(size)
+    visit = Visit(transport)
     try:
-        accepted = await receive_requests(transport, service)
+        if memory.over:
+            memory.relieve()
+            if memory.over:
+                memory.refuse()
+                return
+        service.sockets.enter(visit)
+        accepted: Accepted | None = None
+        assert visit.scope is not None
+        with visit.scope:
+            accepted = await receive_requests(visit, service)
+        visit.scope = None
         if accepted is not None:
             admission = accepted.admission
             opening = accepting_response(
@@ -138,6 +164,9 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
             # Behind this nothing may fail before the place is given back below.
             connection, websocket = _take_place(transport, service, accepted)
             route = admission.route
+            if admission.agreement is not None:
+                memory.add(admission.agreement.memory)
+                size += admission.agreement.memory
             connection.begin_with(opening, accepted.early)
             # Neither is kept for as long as the connection lives.
             del accepted, admission, opening
@@ -158,7 +187,12 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     except Exception:
         logger.exception("a connection failed")
     finally:
-        await trio.aclose_forcefully(transport)
+        memory.add(-size)
+        service.accounts.release(visit.account)
+        try:
+            await trio.aclose_forcefully(transport)
+        finally:
+            service.sockets.leave(visit)
 
 
 def _take_place(
@@ -177,9 +211,11 @@ def _take_place(
     # They can be made anew, and take several KiB.
     request.forget_headers()
     wire = wire_of(transport, record.peer, service.poller)
-    connection = Connection(wire, admission.route.options, record, admission.agreement, service.memory)
-    if service.memory.lasts:
-        service.memory.done(trio.current_time())
+    connection = Connection(
+        wire, admission.route.options, record, admission.agreement, service.memory, service.shortage
+    )
+    if service.shortage.lasts:
+        service.shortage.done(trio.current_time())
     websocket = websocket_of(connection, request, service.server)
     if logger.isEnabledFor(logging.DEBUG):
         # Before the place is taken: a filter of the application's may raise.
@@ -189,6 +225,7 @@ def _take_place(
     return connection, websocket
 
 
+@trio.lowlevel.enable_ki_protection
 async def _serve_tls(stream: trio.SocketStream, *, service: Service, ssl_context: ssl.SSLContext) -> None:
     if service.poller is not None:
         await serve_connection(TlsStream(stream, ssl_context), service)

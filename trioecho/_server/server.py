@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import trio
 
@@ -12,6 +12,7 @@ from trioecho._server.addresses import authority, urls
 from trioecho._server.listening import Listening, addresses_of, paths_of
 from trioecho._server.service import Service
 from trioecho._server.unix import shown
+from trioecho._websocket.memory import MemoryFigures
 from trioecho._websocket.websocket import WebSocket
 
 
@@ -95,6 +96,32 @@ class Server:
     def records(self) -> Collection[ConnectionRecord]:
         """The records of the last 1,000 connections that have ended, oldest first: a snapshot."""
         return tuple(self._service.records)
+
+    @property
+    def open_sockets(self) -> int:
+        """How many accepted sockets are open: of WebSockets, of plain HTTP, and of those who have asked for nothing
+        yet. `WebSocketOptions.max_sockets` bounds it."""
+        return self._service.sockets.open
+
+    @property
+    def max_sockets(self) -> int | None:
+        """`WebSocketOptions.max_sockets`, or what was made of the limit on open files; None: any number."""
+        return self._service.sockets.limit
+
+    @property
+    def turned_away(self) -> Mapping[str, int]:
+        """How many were turned away so far, by reason: a snapshot, with what has happened only.
+
+        ``"no room"`` are sockets that were closed while no request came on them, because `max_sockets` were open or
+        the process could open no more files. The others are named after the limits of `AddressLimits`: sockets closed
+        for ``"in_progress"``, requests refused with 429 for ``"connections"`` and ``"handshakes_per_second"``.
+        """
+        return dict(self._service.turned_away.counts)
+
+    @property
+    def memory(self) -> MemoryFigures:
+        """What the server holds of its `max_memory`, and whom it had to do without for that: a snapshot."""
+        return self._service.memory.figures
 
     def stop(self, *, timeout: float = 10.0) -> None:
         """Begin a graceful stop and return at once; `serve` returns when the last connection has ended.

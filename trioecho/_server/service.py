@@ -13,6 +13,11 @@ import trio
 
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._protocol.shortage import Shortage
+from trioecho._server.accounts import Accounts
+from trioecho._server.machine import memory_available
+from trioecho._server.sockets import Sockets
+from trioecho._server.turned_away import TurnedAway
+from trioecho._websocket.memory import Memory
 
 if TYPE_CHECKING:
     from trioecho._server.routes import RouteTable
@@ -43,22 +48,37 @@ class Service:
     records: deque[ConnectionRecord] = field(default_factory=lambda: deque(maxlen=RECORDS_KEPT))
     stopping: bool = False
     deadline: float = math.inf
+    memory: Memory = field(init=False)
+    """What is held of `max_memory`."""
     phases: set[trio.CancelScope] = field(default_factory=set)
     courtesies: set[trio.CancelScope] = field(default_factory=set)
     """Those phases in which nothing is owed any more, only the client's hanging up awaited."""
     silences: set[trio.CancelScope] = field(default_factory=set)
     """What is inside of a phase while the client has said nothing, and so is owed nothing."""
-
-    memory: Shortage = field(
+    shortage: Shortage = field(
         default_factory=lambda: Shortage("no memory for a connection", "memory suffices again")
     )
     """For what connections raise: the first traceback says it."""
+    turned_away: TurnedAway = field(default_factory=TurnedAway)
+    sockets: Sockets = field(init=False)
+    """All that was accepted and is not closed, WebSockets among it."""
+    accounts: Accounts = field(init=False)
+    """What of that each address has."""
+
+    def __post_init__(self) -> None:
+        limits = self.options.limits_per_address
+        # True and False were made one or the other when the options were checked.
+        assert not isinstance(limits, bool)
+        self.sockets = Sockets(self.options.proxy_networks, limits, self.turned_away)
+        self.accounts = Accounts(limits)
+        self.memory = Memory(_budget(self.options.max_memory), self.connections)
 
     @property
     def room(self) -> bool:
         """Whether one more connection may be accepted."""
         limit = self.options.max_connections
-        return not self.stopping and (limit is None or len(self.connections) < limit)
+        taken = limit is not None and len(self.connections) >= limit
+        return not (self.stopping or taken or self.memory.full)
 
     @contextlib.contextmanager
     def phase(self, seconds: float, *, courtesy: bool = False) -> Iterator[trio.CancelScope]:
@@ -105,3 +125,10 @@ class Service:
         self.stop(trio.current_time())
         for connection in tuple(self.connections):
             connection.abort()
+
+
+def _budget(max_memory: float | None) -> float:
+    """The bytes that `WebSocketOptions.max_memory` stands for."""
+    if max_memory is None:
+        return math.inf
+    return max_memory if isinstance(max_memory, int) else memory_available() * max_memory

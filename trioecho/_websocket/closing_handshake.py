@@ -27,6 +27,7 @@ from trioecho._websocket.deflating_outgoing import DeflatingOutgoing
 from trioecho._websocket.incoming import Incoming
 from trioecho._websocket.inflating_incoming import InflatingIncoming, InflatingStreamingIncoming
 from trioecho._websocket.liveness import Liveness
+from trioecho._websocket.memory import Memory
 from trioecho._websocket.outgoing import Outgoing
 from trioecho._websocket.parking import is_cancelled
 from trioecho._websocket.streaming_incoming import StreamingIncoming
@@ -56,12 +57,13 @@ class ClosingHandshake(abc.ABC):
         "_closing",
         "_decided",
         "_ended_early",
-        "_memory",
+        "_freeing",
         "_opened_at",
         "_options",
         "_ours",
         "_over",
         "_recorded",
+        "_shortage",
         "_stopping",
         "_taken_at",
         "_tcp_ended",
@@ -71,6 +73,7 @@ class ClosingHandshake(abc.ABC):
         "finish_at",
         "incoming",
         "liveness",
+        "memory",
         "outgoing",
         "own",
         "paused",
@@ -83,19 +86,23 @@ class ClosingHandshake(abc.ABC):
         options: WebSocketOptions,
         record: ConnectionRecord,
         agreement: Agreement | None = None,
-        memory: Shortage | None = None,
+        memory: Memory | None = None,
+        shortage: Shortage | None = None,
     ) -> None:
+        self.memory = memory if memory is not None else Memory()
+        # Bytes of which it waits that they are freed, since they have been given up.
+        self._freeing = 0
         now = trio.current_time()
         # Where the server says once for all its connections that there is none.
-        self._memory = memory
+        self._shortage = shortage
         self._wire = wire
         self._options = options
         self._opened_at = now
-        self.incoming = _incoming(now, options, agreement)
+        self.incoming = _incoming(now, options, agreement, self.memory)
         if agreement is None:
-            self.outgoing = Outgoing(wire, options.send_timeout)
+            self.outgoing = Outgoing(wire, options.send_timeout, self.memory)
         else:
-            self.outgoing = DeflatingOutgoing(wire, options.send_timeout, agreement)
+            self.outgoing = DeflatingOutgoing(wire, options.send_timeout, agreement, self.memory)
         self.liveness = Liveness(now)
         self.record = record
         # No other task runs before it is opened, so nobody can find it missing.
@@ -127,7 +134,7 @@ class ClosingHandshake(abc.ABC):
         if self.record.error is None:
             self.record.error = summary(error)
         lacking = ending is endings.SERVER_FAILED and isinstance(error, MemoryError)
-        if lacking and self._memory is not None and not self._memory.due(trio.current_time()):
+        if lacking and self._shortage is not None and not self._shortage.due(trio.current_time()):
             # Thousands of tracebacks in which nobody is to blame would not help: the record says what it was.
             return
         name, path, peer = self.record.id, self.record.path, self.record.peer
@@ -346,6 +353,7 @@ class ClosingHandshake(abc.ABC):
         """Write the last of the record: nothing in it changes any more."""
         record = self.record
         self.incoming.throw_away()
+        self.incoming.give_up()
         self.refresh_record()
         self._recorded = True
         if self.incoming.close is not None:
@@ -361,12 +369,13 @@ class ClosingHandshake(abc.ABC):
         record.cause = ending.cause
 
 
-def _incoming(now: float, options: WebSocketOptions, agreement: Agreement | None) -> Incoming:
+def _incoming(now: float, options: WebSocketOptions, agreement: Agreement | None, memory: Memory) -> Incoming:
     """What takes the peer's bytes where so much was agreed on."""
     limits: dict[str, Any] = {
         "max_message_size": options.max_message_size,
         "max_fragments": options.max_fragments,
         "counts_idleness": options.idle_timeout < math.inf,
+        "budget": memory,
     }
     if agreement is not None:
         kind = InflatingStreamingIncoming if options.stream_messages else InflatingIncoming

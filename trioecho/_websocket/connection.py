@@ -38,10 +38,12 @@ from trioecho._protocol.endings import Ending
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._websocket.closing_handshake import ABORT_GRACE, ClosingHandshake
 from trioecho._websocket.handlers import call
+from trioecho._websocket.incoming import WAITING_BYTES
 from trioecho._websocket.liveness import watches
+from trioecho._websocket.memory import Memory
 from trioecho._websocket.parking import is_cancelled
 from trioecho._wire.poller import GONE
-from trioecho._wire.wire import CHUNK, Wire
+from trioecho._wire.wire import Wire
 
 if TYPE_CHECKING:
     from trioecho._protocol.deflate import Agreement
@@ -51,11 +53,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trioecho")
 
+FLOOD_BURST = 150
+"""Seconds of `flood_limit` that a client may use up at once. By default these are 150,000 frames, more than
+`max_fragments`: one message in empty fragments is that limit's business."""
+
 
 class Connection(ClosingHandshake):
     """One WebSocket connection, from the accepted handshake to its record."""
 
     __slots__ = (
+        "_allowance",
+        "_allowed_at",
         "_answers_until",
         "_begin",
         "_lost_unread",
@@ -72,9 +80,10 @@ class Connection(ClosingHandshake):
         options: WebSocketOptions,
         record: ConnectionRecord,
         agreement: Agreement | None = None,
-        memory: Shortage | None = None,
+        memory: Memory | None = None,
+        shortage: Shortage | None = None,
     ) -> None:
-        super().__init__(wire, options, record, agreement, memory)
+        super().__init__(wire, options, record, agreement, memory, shortage)
         self._read, self._source = wire.reader()
         # As with `own`.
         self.nursery: trio.Nursery
@@ -83,6 +92,9 @@ class Connection(ClosingHandshake):
         self._stop_at = self._answers_until = math.inf
         self._lost_unread = False
         self._begin = (b"", b"")
+        # Frames without a message that the client may send before it is looked at how long it took for them.
+        self._allowance = math.inf if options.flood_limit is None else options.flood_limit * FLOOD_BURST
+        self._allowed_at = self._opened_at
 
     def begin_with(self, opening: bytes, early: bytes) -> None:
         """For whoever calls `run`: it is to say `opening`, the response to the handshake, and `early` came behind that.
@@ -107,6 +119,7 @@ class Connection(ClosingHandshake):
                     await self.end(ending)
         finally:
             self.complete(ending)
+            self.memory.forget(self, self._freeing)
 
     async def _hold(self, handler: Callable[[WebSocket], Awaitable[Any]], websocket: WebSocket) -> bool:
         """Open, and run the handler in its nursery until nothing in it runs any more. True, unless cancelled from
@@ -228,10 +241,12 @@ class Connection(ClosingHandshake):
         """For the wire: there is something to read. Reads one chunk; whether there was one. Raises nothing."""
         incoming = self.incoming
         try:
-            if incoming.full:
+            memory = self.memory
+            if incoming.full or (memory.tight and memory.must_wait(self)):
                 return self._readable_when_full(events, now)
             try:
-                data = self._read(self._source, CHUNK)
+                size = incoming.chunk
+                data = self._read(self._source, size if size < memory.chunk else memory.chunk)
             except OSError as error:
                 self._not_read(error)
                 return False
@@ -246,6 +261,16 @@ class Connection(ClosingHandshake):
             self._wire.stop()
         return False
 
+    def room_again(self) -> None:
+        """For `Memory`: there is room again. Raises nothing."""
+        incoming = self.incoming
+        try:
+            if incoming.ending is None and incoming.size < WAITING_BYTES and not incoming.behind:
+                incoming.full = False
+                self.read_again(trio.current_time())
+        except Exception as error:
+            self._fail(error)
+
     def _readable_when_full(self, events: int, now: float) -> bool:
         """`readable`, while nothing is delivered: for now, or any more."""
         rule = CLOSING[self._ours, self._theirs]
@@ -253,7 +278,7 @@ class Connection(ClosingHandshake):
             self._pause(now, lost=bool(events & GONE))
             return False
         try:
-            data = self._read(self._source, CHUNK)
+            data = self._read(self._source, self.incoming.chunk)
         except OSError as error:
             self._not_read(error)
             return False
@@ -269,25 +294,48 @@ class Connection(ClosingHandshake):
         """Nothing was there to be read, or TCP is lost."""
         if not isinstance(error, BlockingIOError):
             self._lose(error)
-        elif self._lost_unread:
-            # All that the kernel still held has been read.
+        elif self._lost_unread and self._wire.more:
+            # All that the kernel still held has been read. A wire that reads by itself says so when it is.
             self._lose(OSError("TCP was lost"))
 
     def _act(self, now: float) -> None:
         """See to what came besides messages."""
         incoming = self.incoming
+        if incoming.short_fragments:
+            self._allowance -= incoming.short_fragments
+            incoming.short_fragments = 0
         if pings := incoming.take_pings():
+            self._allowance -= len(pings)
             incoming.message_at = now
             if CLOSING[self._ours, self._theirs].sends is not Sends.NOTHING:
                 self.outgoing.put_pongs(pings)
                 self._look_at_outgoing()
         if pongs := incoming.take_pongs():
-            self.liveness.ponged(pongs, now)
+            self._allowance -= self.liveness.ponged(pongs, now)
         if incoming.error is not None:
             error = incoming.error
             self._peer_done(Theirs.FAILED, endings.BY_FRAME_ERROR[error.close_code], error.reason)
         elif incoming.close is not None:
             self._peer_done(Theirs.CLOSED, endings.PEER_CLOSED)
+        elif self._allowance < 0 and self._theirs is Theirs.OPEN:
+            self._allow_more(now)
+
+    def _allow_more(self, now: float) -> None:
+        """The client has used up its allowance: what the time since then has earned it is added, or it ends.
+
+        A token bucket that is filled when it is empty, and not each time that something is taken: who sent little for
+        long may thus send twice `FLOOD_BURST` at once, and nothing has to be reckoned for a Ping.
+        """
+        limit = self._options.flood_limit
+        assert limit is not None
+        self._allowance = min(self._allowance + (now - self._allowed_at) * limit, limit * FLOOD_BURST)
+        self._allowed_at = now
+        if self._allowance < 0:
+            self._peer_done(
+                Theirs.FAILED,
+                endings.FLOODING,
+                f"more than {limit} Pings, unasked Pongs and short fragments a second",
+            )
 
     def _peer_done(self, theirs: Theirs, ending: Ending, error: str | None = None) -> None:
         """The peer has said all it will say. What waits is delivered; for answers there is time, but not for ever."""
@@ -347,7 +395,8 @@ class Connection(ClosingHandshake):
             if not self._lost_unread:
                 options = self._options
                 self._wire.keep_alive(options.keep_alive_interval, options.keep_alive_timeout)
-                self._wire.pause(lost=False)
+            # Of a lost connection too, and each time: a wire that reads by itself would read on without end.
+            self._wire.pause(lost=self._lost_unread)
 
     def caught_up(self) -> None:
         """For `WebSocket.receive`: the handler has taken everything, and asks for more. Raises nothing."""
@@ -451,6 +500,27 @@ class Connection(ClosingHandshake):
         """For `broadcast`: the peer does not read what it is sent. Returns at once; no message is taken any more."""
         self.outgoing.refuse()
         self._end_with(endings.TOO_SLOW)
+
+    def give_up_message(self) -> None:
+        """For `Memory`: there is no room for the half message. What came before it is delivered."""
+        self.incoming.give_up()
+        if self._theirs is Theirs.OPEN:
+            self._peer_done(Theirs.FAILED, endings.MESSAGE_GIVEN_UP, "max_memory was used up")
+            # What comes is thrown away, and the end of TCP noticed.
+            self.read_again(trio.current_time())
+
+    def give_up_sending(self) -> None:
+        """For `Memory`: there is no room for what the peer does not read, nor for what waits behind it."""
+        held = self.memory.held
+        self.incoming.throw_away()
+        self.incoming.give_up()
+        if self._theirs is Theirs.OPEN:
+            self._peer_done(Theirs.FAILED, endings.SENDING_GIVEN_UP, "max_memory was used up")
+        self._end_with(endings.SENDING_GIVEN_UP)
+        self.outgoing.break_off()
+        # The handler, and the drain task, hold it until they have been cancelled.
+        self._freeing += self.memory.free_later(held - self.memory.held)
+        self.notify()
 
     def _end_with(self, ending: Ending) -> None:
         if self._decided in (None, endings.APPLICATION_CLOSED):

@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from trioecho._protocol.budget import Budget
 from trioecho._protocol.deflate import RSV1, Agreement, Deflater, Encoding
 from trioecho._protocol.frames import long_header
 from trioecho._websocket.outgoing import Outgoing
@@ -36,8 +37,10 @@ class DeflatingOutgoing(Outgoing):
 
     deflates = True
 
-    def __init__(self, wire: Wire, send_timeout: float, agreement: Agreement) -> None:
-        super().__init__(wire, send_timeout)
+    def __init__(
+        self, wire: Wire, send_timeout: float, agreement: Agreement, budget: Budget | None = None
+    ) -> None:
+        super().__init__(wire, send_timeout, budget)
         self.agreement = agreement
         self.deflater = Deflater(agreement.encoding, takeover=agreement.server_takeover)
         """For whoever puts, before the next checkpoint or while it has the turn, what it returns."""

@@ -12,6 +12,7 @@ step (RFC 7692 §7.2.2), and waits for the handler's asking like any other.
 
 from __future__ import annotations
 
+from trioecho._protocol.budget import Budget
 from trioecho._protocol.deflate import Agreement
 from trioecho._protocol.frames import FrameError
 from trioecho._protocol.inflating import InflatingDecoder
@@ -33,20 +34,18 @@ class InflatingIncoming(Incoming):
         max_fragments: int,
         counts_idleness: bool,
         agreement: Agreement,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(
             now,
             max_message_size=max_message_size,
             max_fragments=max_fragments,
             counts_idleness=counts_idleness,
+            budget=budget,
         )
         self._decoder = self._inflating = InflatingDecoder(
             max_message_size=max_message_size, max_fragments=max_fragments, agreement=agreement
         )
-
-    @property
-    def wire_bytes(self) -> int:
-        return self._inflating.wire_bytes
 
     @property
     def behind(self) -> bool:
@@ -69,6 +68,8 @@ class InflatingIncoming(Incoming):
         self.size += decoder.payload_bytes - before + FRAME_OVERHEAD
         if self.size >= WAITING_BYTES:
             self.full = True
+        if self.full or self.task is None:
+            self._keep((message,))
         self.wake()
         return False
 
@@ -76,6 +77,7 @@ class InflatingIncoming(Incoming):
         other = super()._feed_frames(data, now)
         if self._inflating.held:
             self.full = True
+            self._count(self._inflating.pending_bytes)
         return other
 
     def caught_up(self, now: float) -> bool:
@@ -91,7 +93,7 @@ class InflatingIncoming(Incoming):
 class InflatingStreamingIncoming(StreamingIncoming):
     """One connection's received bytes, inflated on their way to a handler that may take messages piece by piece."""
 
-    __slots__ = ("_inflating",)
+    __slots__ = ("_inflating", "_read_bytes")
 
     def __init__(
         self,
@@ -101,14 +103,18 @@ class InflatingStreamingIncoming(StreamingIncoming):
         max_fragments: int,
         counts_idleness: bool,
         agreement: Agreement,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(
             now,
             max_message_size=max_message_size,
             max_fragments=max_fragments,
             counts_idleness=counts_idleness,
+            budget=budget,
         )
         self._decoder = self._inflating = InflatingPiecewiseDecoder(agreement)
+        # Of the last chunk.
+        self._read_bytes = 0
 
     @property
     def wire_bytes(self) -> int:
@@ -121,12 +127,15 @@ class InflatingStreamingIncoming(StreamingIncoming):
     def feed(self, data: bytes, now: float) -> bool:
         """As `StreamingIncoming.feed`, with what is inflated as the size."""
         decoder = self._inflating
+        if data:
+            self._read_bytes = len(data)
         other = super().feed(data, now)
         if self.messages:
             self.size += max(0, decoder.given_bytes - len(data))
         if decoder.held or self.size >= WAITING_BYTES:
             self.full = True
         if decoder.held:
+            self._count_half()
             # Nothing may have come of it, where the message is thrown away; then it is to be asked for more.
             self.wake()
         return other
@@ -134,6 +143,9 @@ class InflatingStreamingIncoming(StreamingIncoming):
     def caught_up(self, now: float) -> bool:
         super().caught_up(now)
         return self._inflating.held and self.feed(b"", now)
+
+    def _undecoded(self) -> int:
+        return self._read_bytes if self._inflating.held else 0
 
     def discard(self, data: bytes) -> bool:
         """As `StreamingIncoming.discard`, for good: nothing is inflated any more."""

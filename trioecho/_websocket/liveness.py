@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trioecho._protocol.endings import IDLE_TIMEOUT, KEEP_ALIVE_TIMEOUT, Ending
+from trioecho._websocket.expiring import expired
 from trioecho._websocket.incoming import Incoming
 from trioecho._websocket.outgoing import Outgoing
 from trioecho._websocket.pings import Pings, SentPing
@@ -68,12 +69,13 @@ class Liveness:
         # Keep-alive's own.
         self._probe: SentPing | None = None
 
-    def ponged(self, payloads: list[bytes], now: float) -> None:
-        """Pongs came. They may answer our Pings, or none."""
-        self.pings.ponged(payloads, now)
+    def ponged(self, payloads: list[bytes], now: float) -> int:
+        """Pongs came. They may answer our Pings, or none; returns how many answered none."""
+        unasked = self.pings.ponged(payloads, now)
         if self._probe is not None and self._probe.seconds is not None:
             self.latency = self._probe.seconds
             self._probe = None
+        return unasked
 
     def nothing_answers(self) -> None:
         """No Pong will come any more: tell whoever in the handler awaits one. Keep-alive goes on judging by itself."""
@@ -120,7 +122,7 @@ class Liveness:
             if now >= idle_at:
                 if incoming.messages:
                     incoming.message_at = now
-                elif not await self._reads_first(wire):
+                elif not await self._reads_first(wire, None):
                     return IDLE_TIMEOUT
                 continue
             probe_at = self._silent_since(now, outgoing) + options.keep_alive_interval
@@ -131,14 +133,22 @@ class Liveness:
                     if not self._closed:
                         await trio.lowlevel.wait_task_rescheduled(_wake)
             elif not (
-                await self._answers(outgoing, now, options.keep_alive_timeout, idle_at)
-                or await self._reads_first(wire)
+                await self._answers(outgoing, options.keep_alive_timeout, idle_at)
+                or await self._reads_first(wire, outgoing)
             ):
                 return KEEP_ALIVE_TIMEOUT
         return None
 
-    async def _answers(self, outgoing: Outgoing, begun: float, patience: float, idle_at: float) -> bool:
+    async def _turn(self) -> None:
+        """Wait until few others are about to do the same, or `close`."""
+        with trio.CancelScope(shield=True) as self._scope:
+            if not self._closed:
+                await expired()
+
+    async def _answers(self, outgoing: Outgoing, patience: float, idle_at: float) -> bool:
         """Ping the peer. False only if we listened for `patience` seconds without a break and not one byte came."""
+        await self._turn()
+        begun = trio.current_time()
         silent_since = self._silent_since(begun, outgoing)
         with trio.CancelScope(deadline=min(begun + patience, idle_at), shield=True) as self._scope:
             if self._closed:
@@ -153,20 +163,23 @@ class Liveness:
         # Bytes heard, or a time in which we did not read, move this forward.
         return self._closed or self._silent_since(now, outgoing) != silent_since or now < begun + patience
 
-    async def _reads_first(self, wire: Wire) -> bool:
-        """Whether the peer has said something that we have yet to read: then it is not silent, we are slow.
+    async def _reads_first(self, wire: Wire, outgoing: Outgoing | None) -> bool:
+        """Whether the peer has said something that we have yet to read, or made room in `outgoing` of which the task
+        that writes has yet to hear: then it is not silent, we are slow.
 
         Seen: a loop that stood still for 0.8 s dropped all of 20 living clients, whose deadlines came before what lay
         in the kernel.
         """
         heard_at = self.heard_at
+        progress_at = 0.0 if outgoing is None else outgoing.progress_at
+        await self._turn()
         for _ in range(ROUNDS):
             if self._paused_at is None and wire.unread():
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return True
             # What has left the kernel may be on its way through TLS.
             await trio.lowlevel.cancel_shielded_checkpoint()
-        return self.heard_at != heard_at
+        return self.heard_at != heard_at or (outgoing is not None and outgoing.progress_at != progress_at)
 
     def _silent_since(self, now: float, outgoing: Outgoing) -> float:
         """When the last sign of life was given, moved forward by the time that we did not read."""

@@ -13,6 +13,9 @@ Bound: a sender waits for room *before* its frame is queued. So a cancelled send
 kernel holds, at most one frame per sending task, or `GATHERED_BYTES`, waits here. While the peer does not read, only
 the latest Pong waits (RFC 6455 §5.5.3).
 
+The server's budget counts what waits while the peer does not read, a frame that many connections share once, and the
+messages of those who wait for room.
+
 Turns: who waits for room with a message gets it in the order in which they came (`turns.py`), and nobody who comes
 later goes before them, also not between there being room and their being woken.
 """
@@ -21,10 +24,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from sys import getsizeof
 from typing import ClassVar
 
 import trio
 
+from trioecho._protocol.budget import Budget
 from trioecho._protocol.frames import PONG, encode_frame
 from trioecho._websocket.room import Room
 from trioecho._wire.wire import Wire
@@ -35,6 +40,9 @@ LARGE = 16_384
 GATHERED_BYTES = 65_536
 """Bytes after which gathered frames are written, whether or not more messages wait."""
 
+COUNTED = 65_536
+"""Bytes from which a message that came is counted as received, until its handler has caught up."""
+
 LOOKS = 4
 """How often in one `send_timeout` the drain task looks whether the peer has taken any of what the kernel holds."""
 
@@ -44,18 +52,22 @@ class Outgoing(Room):
 
     __slots__ = (
         "_batch",
+        "_budget",
         "_closed",
         "_deadline",
         "_emptied",
         "_finishing",
+        "_frame",
         "_full",
         "_immediate",
         "_lot",
         "_nursery",
         "_pong",
+        "_rest",
         "_scope",
         "_seal",
         "_send_timeout",
+        "_senders",
         "_sent_bytes",
         "_sent_messages",
         "_sink",
@@ -75,8 +87,12 @@ class Outgoing(Room):
     deflates: ClassVar = False
     """Whether it is a `DeflatingOutgoing`."""
 
-    def __init__(self, wire: Wire, send_timeout: float) -> None:
+    def __init__(self, wire: Wire, send_timeout: float, budget: Budget | None = None) -> None:
         super().__init__()
+        self._budget = budget if budget is not None else Budget()
+        # What it counts: the frame of which the rest is first, bytes behind it, and those of senders who wait.
+        self._frame: bytes | None = None
+        self._rest = self._senders = 0
         self._wire = wire
         self._write, self._sink = wire.writer()
         self._seal = wire.seal
@@ -129,6 +145,31 @@ class Outgoing(Room):
     def empty(self) -> bool:
         """Whether everything put has been handed to the kernel."""
         return not self._size
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the budget counts: 0 while the peer reads; of a frame that many share, this one's share."""
+        shared = 0 if self._frame is None else self._budget.share(self._frame)
+        return shared + self._rest + self._senders
+
+    @property
+    def still_since(self) -> float:
+        """Since when, on Trio's clock, the peer has taken nothing for sure, where bytes wait for it."""
+        return self._stuck_since + self._send_timeout / LOOKS
+
+    async def room_for(self, message: object, payload: bytes) -> None:
+        """`room` for a sender that holds `message`, and `payload`, what it was encoded to."""
+        # A large one that came in is counted there, until the handler has caught up.
+        held = getsizeof(payload) + (getsizeof(message) if len(payload) < COUNTED else 0)
+        self._senders += held
+        self._budget.add(held)
+        try:
+            await self.room(for_message=True)
+        finally:
+            # Where it is broken, that has been done.
+            if self._senders:
+                self._senders -= held
+                self._budget.add(-held)
 
     def start(self, nursery: trio.Nursery, task: Callable[[], Awaitable[None]]) -> None:
         """Start `task` in `nursery` when bytes have to wait for the first time: it runs `drain`, and sees to how that
@@ -227,6 +268,10 @@ class Outgoing(Room):
             self.stuck = self._size >= GATHERED_BYTES
             self._settle()
             self._wake_drain()
+            if self.stuck:
+                self._recount()
+                if self._budget.over:
+                    self._budget.relieve()
         elif waiting and not self.stuck:
             if len(waiting) > 1 and len(waiting[0]) < LARGE:
                 waiting[:] = [b"".join(waiting)]
@@ -288,7 +333,7 @@ class Outgoing(Room):
                 self.timed_out = True
                 self.break_off()
                 return
-        if self.broken:
+        if self.broken or self._finishing:
             return
         self._stuck_since = trio.current_time()
         if self.stuck:
@@ -299,6 +344,7 @@ class Outgoing(Room):
         self._size -= written
         self.stuck = not self._immediate and self._size >= GATHERED_BYTES
         self._settle()
+        self._recount()
         if not self.stuck:
             self._tell()
 
@@ -320,6 +366,9 @@ class Outgoing(Room):
         if error is not None and not isinstance(error, OSError):
             self.failure = error
         self._waiting.clear()
+        self._recount()
+        self._budget.add(-self._senders)
+        self._senders = 0
         self._pong = None
         self._dismiss()
         self._wake_room()
@@ -331,6 +380,8 @@ class Outgoing(Room):
     def close(self) -> None:
         """End the drain task; whatever still waits is lost. Nothing is started any more."""
         self._finishing = True
+        self._waiting.clear()
+        self._recount()
         self._nursery = self._task = None
         if self._scope is not None:
             self._scope.cancel()
@@ -392,6 +443,27 @@ class Outgoing(Room):
             self.stuck = self.blocked = True
             self._stuck_since = trio.current_time()
         self._wake_drain()
+        self._recount()
+        if self._budget.over:
+            # This one may be what is given up: then it is broken.
+            self._budget.relieve()
+
+    def _recount(self) -> None:
+        """Let the budget count what waits, while the peer does not read."""
+        frame: bytes | None = None
+        rest = 0
+        if self.stuck and self._waiting:
+            first = self._waiting[0]
+            frame = first if isinstance(first, bytes) else first.obj  # type: ignore[assignment]
+            rest = self._size - len(first)
+        if frame is not self._frame:
+            if frame is not None:
+                self._budget.hold(frame)
+            if self._frame is not None:
+                self._budget.release(self._frame)
+            self._frame = frame
+        self._budget.add(rest - self._rest)
+        self._rest = rest
 
     def _sealed(self, frame: bytes) -> bytes:
         assert self._seal is not None

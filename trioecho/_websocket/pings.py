@@ -54,10 +54,12 @@ class Pings:
         outgoing.put(encode_frame(PING, payload))
         return ping
 
-    def ponged(self, payloads: list[bytes], now: float) -> None:
-        """Pongs came, in this order."""
+    def ponged(self, payloads: list[bytes], now: float) -> int:
+        """Pongs came, in this order. Returns how many of them answered nothing."""
+        unasked = 0
         for payload in payloads:
             if self._awaited is None or payload not in self._awaited:
+                unasked += 1
                 continue
             for ping in tuple(self._awaited.values()):
                 self.forget(ping)
@@ -65,6 +67,7 @@ class Pings:
                 ping.over.set()
                 if ping.payload == payload:
                     break
+        return unasked
 
     def forget(self, ping: SentPing) -> None:
         """Its Pong is awaited no longer. Does nothing where that is so."""

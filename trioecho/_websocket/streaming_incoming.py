@@ -9,10 +9,12 @@ caught up; a handler that collects a message catches up with each piece of it, u
 from __future__ import annotations
 
 from collections import deque
+from sys import getsizeof
 from typing import cast
 
+from trioecho._protocol.budget import Budget
 from trioecho._protocol.piecewise import Piece, PiecewiseDecoder, wire_size
-from trioecho._websocket.incoming import WAITING_BYTES, Incoming
+from trioecho._websocket.incoming import PLACE, WAITING_BYTES, Incoming
 
 SMALL = 1024
 """Bytes below which a piece that waits is joined with the next one."""
@@ -22,6 +24,7 @@ class StreamingIncoming(Incoming):
     """One connection's received bytes, on their way to a handler that may take messages piece by piece."""
 
     __slots__ = (
+        "_cost",
         "_pieces",
         "_skip_counts",
         "_skipping",
@@ -33,18 +36,27 @@ class StreamingIncoming(Incoming):
     )
 
     def __init__(
-        self, now: float, *, max_message_size: int, max_fragments: int, counts_idleness: bool
+        self,
+        now: float,
+        *,
+        max_message_size: int,
+        max_fragments: int,
+        counts_idleness: bool,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(
             now,
             max_message_size=max_message_size,
             max_fragments=max_fragments,
             counts_idleness=counts_idleness,
+            budget=budget,
         )
         self._decoder = PiecewiseDecoder()
         self.max_message_size = max_message_size
         # The same queue, by its type here.
         self._pieces = cast("deque[str | bytes | Piece]", self.messages)
+        # The memory that the queue takes.
+        self._cost = 0
         self.whole = 0
         """Messages in the queue whose last piece is there, too."""
         self.held = 0
@@ -81,6 +93,7 @@ class StreamingIncoming(Incoming):
                 self.size += len(data)
                 if self.size >= WAITING_BYTES:
                     self.full = True
+                self._count_half()
                 self.wake()
         return other
 
@@ -113,6 +126,7 @@ class StreamingIncoming(Incoming):
             before = queue[-1] if queue else None
             if isinstance(before, Piece) and not before.last and (before.size < SMALL or not piece.size):
                 queue.pop()
+                self._cost -= _cost(before)
                 # Both are text, or both are bytes.
                 joined = before.payload + piece.payload  # type: ignore[operator]
                 piece = Piece(joined, before.size + piece.size, piece.last)
@@ -123,10 +137,42 @@ class StreamingIncoming(Incoming):
             else:
                 self.held += piece.size
         queue.append(piece)
+        self._cost += _cost(piece)
+
+    def _count_half(self) -> None:
+        # A message that is not there whole can be given up; what waits before it, with it, cannot, but is small then.
+        half = self._cost if self.held and not self.whole else 0
+        kept = self._cost - half + self._undecoded()
+        self.budget.add(half + kept - self.half - self.kept)
+        self.half, self.kept = half, kept
+
+    def _undecoded(self) -> int:
+        """Bytes that were read, and that the decoder has yet to make pieces of."""
+        return 0
+
+    def give_up(self) -> None:
+        """As `Incoming.give_up`; of a message whose beginning has been taken, the rest will not come."""
+        while self.held:
+            piece = self._pieces.pop()
+            assert isinstance(piece, Piece)
+            self._cost -= _cost(piece)
+            self.held -= piece.size
+        super().give_up()
+
+    def caught_up(self, now: float) -> bool:
+        super().caught_up(now)
+        self._count_half()
+        return False
+
+    def _let_go(self) -> None:
+        self._count_half()
 
     def take(self) -> tuple[str | bytes, int, bool]:
         """Take the piece that is next: it, its bytes on the wire, and whether it is the last of its message."""
         piece = self._pieces.popleft()
+        self._cost -= _cost(piece)
+        if self.kept or self.half:
+            self._count_half()
         if not isinstance(piece, Piece):
             self.whole -= 1
             return piece, wire_size(piece), True
@@ -169,3 +215,7 @@ class StreamingIncoming(Incoming):
             self.skip_message()
         if self._pieces or self._touched:
             self.skip_message()
+
+
+def _cost(piece: str | bytes | Piece) -> int:
+    return PLACE + getsizeof(piece) + (getsizeof(piece.payload) if isinstance(piece, Piece) else 0)

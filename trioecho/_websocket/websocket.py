@@ -117,7 +117,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         while not messages:
             if incoming.task is not None:
                 raise trio.BusyResourceError("another task is already in receive() on this WebSocket")
-            if incoming.full or incoming.counts_idleness:
+            if incoming.full or incoming.tells:
                 # Everything has been taken, so there may be more to read, or nothing more will come.
                 self._connection.caught_up()
                 if messages or incoming.ending is not None:
@@ -213,6 +213,10 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         them, for ``text=False`` with a text and for any `text` with a prepared message, `ValueError` for a text that
         UTF-8 cannot carry, or no piece at all, and `RuntimeError` from within the iterable whose pieces are being sent.
         """
+        outgoing = self._outgoing
+        if not outgoing.messages % BURST or self._context["task"]._cancel_status.effectively_cancelled:
+            # Before it is encoded, so that many who are here at once do not hold it twice.
+            await trio.lowlevel.checkpoint()
         if isinstance(value, str):
             if text is False:
                 raise TypeError(TEXT_IS_TEXT)
@@ -233,11 +237,8 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             return
         size = len(payload)
         header = headers[size] if size < 126 else long_header(opcode, size)
-        outgoing = self._outgoing
-        if not outgoing.messages % BURST or self._context["task"]._cancel_status.effectively_cancelled:
-            await trio.lowlevel.checkpoint()
         if outgoing.blocked:
-            await outgoing.room(for_message=True)
+            await outgoing.room_for(value, payload)
         if outgoing.shut and not self._connection.owes_answers():
             self._raise_gone()
         outgoing.put_message(header, payload, self._messages)

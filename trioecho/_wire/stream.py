@@ -9,6 +9,7 @@ import trio
 
 from trioecho._wire.poller import Readable, Writer
 from trioecho._wire.socket import half_close, in_flight, keep_alive, pending_error, tcp_of, unread
+from trioecho._wire.stream_turns import StreamTurns, stream_turns
 from trioecho._wire.wire import CHUNK, SLICE, Wire
 
 
@@ -30,8 +31,10 @@ class StreamWire(Wire):
         "_readable",
         "_resumed",
         "_scope",
+        "_size",
         "_stream",
         "_tcp",
+        "_turns",
         "peer",
     )
 
@@ -46,13 +49,17 @@ class StreamWire(Wire):
         self._readable: Readable | None = None
         self._chunk: bytes | None = None
         self._lost: Exception | None = None
+        # What it was last asked for.
+        self._size = CHUNK
         self._paused = False
         self._resumed = trio.Event()
         self._scope = trio.CancelScope(shield=True)
+        self._turns: StreamTurns | None = None
         self.peer = peer
 
     def start(self, nursery: trio.Nursery, readable: Readable) -> None:
         self._readable = readable
+        self._turns = stream_turns()
         nursery.start_soon(self._run)
 
     def reader(self) -> tuple[Callable[[Any, int], bytes], Any]:
@@ -104,6 +111,18 @@ class StreamWire(Wire):
     def stop(self) -> None:
         self._readable = None
         self._scope.cancel()
+        if self._turns is not None:
+            self._turns.forget(self)
+
+    @property
+    def stopped(self) -> bool:
+        """Nobody reads any more."""
+        return self._readable is None
+
+    def take(self) -> None:
+        """Tell that there is something to read."""
+        if self._readable is not None:
+            self._readable(0, trio.current_time())
 
     async def close(self) -> None:
         await self._stream.aclose()
@@ -112,28 +131,30 @@ class StreamWire(Wire):
     async def _run(self) -> None:
         """The task that reads. Shielded, for connections that close after a cancellation still have to hear the
         answer; the connection ends it by `stop`."""
-        with self._scope:
-            # A stream that has ended may say so again and again, without a checkpoint.
-            while self._readable is not None:
-                # Asked before it reads: whoever is full pauses, and no byte is read then.
-                self._tell()
-                if self._paused:
-                    await self._resumed.wait()
-                    continue
-                try:
-                    self._chunk = bytes(await self._stream.receive_some(CHUNK))
-                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                    self._lost = _lost(error)
-                except Exception as error:
-                    # Not the peer's fault: whoever reads is told what it is.
-                    self._lost = error
-                self._tell()
+        assert self._turns is not None
+        try:
+            with self._scope:
+                # A stream that has ended may say so again and again, without a checkpoint.
+                while self._readable is not None:
+                    # Asked before it reads: whoever is full pauses, and no byte is read then.
+                    self.take()
+                    if self._paused:
+                        await self._resumed.wait()
+                        continue
+                    try:
+                        self._chunk = bytes(await self._stream.receive_some(self._size))
+                    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                        self._lost = _lost(error)
+                    except Exception as error:
+                        # Not the peer's fault: whoever reads is told what it is.
+                        self._lost = error
+                    await self._turns.take(self)
+        finally:
+            # What the stream has raised may hold this frame until a garbage collection (Python 3.13).
+            del self
 
-    def _tell(self) -> None:
-        if self._readable is not None:
-            self._readable(0, trio.current_time())
-
-    def _read(self, _size: int) -> bytes:
+    def _read(self, size: int) -> bytes:
+        self._size = size
         if self._lost is not None:
             lost, self._lost = self._lost, None
             try:

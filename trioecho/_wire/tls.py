@@ -27,7 +27,7 @@ class TlsStream(trio.abc.Stream):
     itself. The stream methods raise `trio.BrokenResourceError` for whatever is wrong with the peer's TLS.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_tls", "broken", "ended", "transport_stream")
+    __slots__ = ("_incoming", "_outgoing", "_tls", "broken", "ended", "held", "transport_stream")
 
     def __init__(self, transport_stream: trio.SocketStream, context: ssl.SSLContext) -> None:
         self.transport_stream = transport_stream
@@ -36,6 +36,8 @@ class TlsStream(trio.abc.Stream):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.ended = False
         """`open` has come to the peer's close_notify."""
+        self.held = False
+        """There is more in what `open` was given than it was asked for."""
         self.broken: ssl.SSLError | None = None
         """What `open` has come to that is no TLS."""
 
@@ -75,7 +77,12 @@ class TlsStream(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send plain text. Cancelled: some of it may have been sent, and the stream is good for closing only."""
-        await self.transport_stream.send_all(self.seal(bytes(data)))
+        try:
+            sealed = self.seal(bytes(data))
+        except ssl.SSLError as error:
+            # Such as behind the end of TCP without a close_notify: OpenSSL has given the connection up.
+            raise trio.BrokenResourceError from error
+        await self.transport_stream.send_all(sealed)
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the TCP stream's."""
@@ -101,8 +108,8 @@ class TlsStream(trio.abc.Stream):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
 
-    def open(self, data: bytes) -> bytes:
-        """The plain text in `data`, and in what came before it; b"" if no record is complete yet.
+    def open(self, data: bytes, most: int) -> bytes:
+        """The plain text in `data`, and in what came before it, at most `most` bytes; b"" if no record is complete yet.
 
         Sets `ended` if the peer's close_notify stands behind it, `broken` if something stands there that is not TLS;
         raises that, an `ssl.SSLError`, only if nothing stands before it.
@@ -111,13 +118,14 @@ class TlsStream(trio.abc.Stream):
             self._incoming.write(data)
         plain = b""
         try:
-            while piece := self._tls.read(CHUNK):
+            while piece := self._tls.read(most - len(plain)):
                 plain = plain + piece if plain else piece
-                if not self._incoming.pending and not self._tls.pending():
+                self.held = bool(self._incoming.pending or self._tls.pending())
+                if not self.held or len(plain) == most:
                     return plain
             self.ended = True
         except ssl.SSLWantReadError:
-            pass
+            self.held = False
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             self.ended = True
         except ssl.SSLError as error:
@@ -180,23 +188,37 @@ class TlsWire(SocketWire):
 
     def resume(self) -> bool:
         self._paused = False
+        if self._tls.held and self.batch.awake and not self._unwatched:
+            self.batch.again.add(self._fd)
         return super().resume()
 
     @property
     def more(self) -> bool:
+        return self._ends or (self._tls.held and self._fd not in self.batch.again)
+
+    @property
+    def _ends(self) -> bool:
+        """Whether what comes next is not in the kernel, nor plain text."""
         tls = self._tls
         return self._unwatched or not self._begun or tls.ended or tls.broken is not None
+
+    def unread(self) -> bool:
+        return self._tls.held or super().unread()
 
     def stop(self) -> None:
         super().stop()
         self._readable = None
 
     def _ready(self, events: int, now: float) -> None:
-        """The poller's call. What one chunk decrypts to is read at once, its end or its fault right behind it."""
+        """The poller's call. What a record has beyond a chunk waits for another turn; the end, or a fault, that stands
+        behind what was read is told at once."""
         assert self._readable is not None
+        self.batch.again.discard(self._fd)
         self._readable(events, now)
-        while self._readable is not None and not self._paused and not self._unwatched and self.more:
+        while self._readable is not None and not self._paused and not self._unwatched and self._ends:
             self._readable(0, now)
+        if self._tls.held and self._readable is not None and not self._paused and not self._unwatched:
+            self.batch.again.add(self._fd)
 
     def _read(self, size: int) -> bytes:
         tls = self._tls
@@ -210,7 +232,10 @@ class TlsWire(SocketWire):
         if tls.ended:
             return b""
         while True:
-            if self._begun:
+            held = tls.held
+            if held:
+                data = b""
+            elif self._begun:
                 data = os.read(self._fd, size)
                 if not data:
                     return b""
@@ -218,12 +243,12 @@ class TlsWire(SocketWire):
                 # A record may have carried more than the request. The kernel is not asked yet: what the client says
                 # to the 101 is read when the handler has begun, as without TLS.
                 self._begun, data = True, b""
-            plain = tls.open(data)
+            plain = tls.open(data, size)
             if tls.unsaid > CHUNK:
                 # A KeyUpdate asks for one in answer, which goes out before the next frame.
                 raise OSError("the peer asks for more TLS answers than it reads")
             if plain or tls.ended:
                 return plain
-            if not data:
+            if not data and not held:
                 raise BlockingIOError
             # Less than a record, or one that carries nothing: there may be more.

@@ -6,6 +6,7 @@ what was typed, where (the environment is easily forgotten), and what would be r
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable
@@ -14,7 +15,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from trioecho._http.address_limits import AddressLimits
+
 ENVIRONMENT_PREFIX = "TRIOECHO"
+_LIMITS = tuple(field.name for field in dataclasses.fields(AddressLimits))
 UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -78,11 +82,59 @@ def size(value: Any) -> int:
     return number
 
 
+def memory(value: Any) -> int | float | None:
+    """A click type: a number of bytes as `size` takes it, a share, ``50%``, as a fraction, or ``off`` for None."""
+    text = str(value)
+    if text.lower() == "off":
+        return None
+    share = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%", text)
+    if share is not None and 0 < float(share[1]) <= 100:
+        return float(share[1]) / 100
+    try:
+        return size(value)
+    except click.BadParameter:
+        raise click.BadParameter(
+            f"{value!r} is no amount of memory: write a size such as 512MiB, a share such as 50%, or off"
+        ) from None
+
+
 def permissions(value: Any) -> int:
     """A click type: permissions of a file as chmod takes them, in octal: ``660``."""
     if not re.fullmatch(r"(0o?)?[0-7]{3}", str(value)):
         raise click.BadParameter(f"{value!r} are no permissions: write three octal digits such as 660")
     return int(str(value).removeprefix("0o"), 8)
+
+
+def address_limits(value: Any) -> AddressLimits | None:
+    """A click type: ``on`` for the defaults, ``off``, or numbers for some: ``connections=20,in-progress=off``."""
+    text = str(value)
+    if text in ("on", "off"):
+        return AddressLimits() if text == "on" else None
+    numbers: dict[str, Any] = {}
+    for part in text.split(","):
+        name, _, number = part.strip().partition("=")
+        field = name.replace("-", "_")
+        if (
+            field not in _LIMITS
+            or field in numbers
+            or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?|off", number)
+        ):
+            raise click.BadParameter(
+                f"{part.strip()!r} does not fit: write on, off, or numbers such as connections=20,in-progress=10; "
+                f"there are {', '.join(each.replace('_', '-') for each in _LIMITS)}"
+            )
+        if number == "off":
+            numbers[field] = None
+        else:
+            numbers[field] = (
+                float(number) if field == "handshakes_per_second" or "." in number else int(number)
+            )
+    try:
+        return AddressLimits(**numbers)
+    except (TypeError, ValueError) as error:
+        raise click.BadParameter(
+            re.sub(r"[a-z]+(_[a-z]+)+", lambda name: name[0].replace("_", "-"), str(error))
+        ) from None
 
 
 class Option(click.Option):

@@ -16,18 +16,21 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-import trioecho.faults
+from trioecho._http.address_limits import AddressLimits
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
 from trioecho._process.run import COULD_NOT_START, CannotStartError, run_process
 from trioecho._protocol.deflate import Deflate
 from trioecho._server.listening import NOT_GIVEN, Host, NotGiven
 from trioecho._server.routes import Routes
 from trioecho._server.unix import MOST_BACKLOG, UnixSocket
+from trioecho.cli.epilog import EPILOG
 from trioecho.cli.faults import check_loopback, with_faults
 from trioecho.cli.parameters import (
     ENVIRONMENT_PREFIX,
     Option,
     Refusal,
+    address_limits,
+    memory,
     permissions,
     seconds,
     size,
@@ -43,42 +46,9 @@ OPTION_OF_FIELD = {name: f"--{name.replace('_', '-')}" for name in FIELDS} | {
     "allowed_origins": "--allowed-origin",
     "allowed_hosts": "--allowed-host",
     "subprotocols": "--subprotocol",
+    "trusted_proxies": "--trusted-proxy",
+    "limits_per_address": "--limit-per-address",
 }
-
-EPILOG = """\b
-Environment:
-  Every option can also be set as TRIOECHO_ and its name; several values are
-  separated by spaces. What is typed wins.
-    TRIOECHO_PORT=8080 TRIOECHO_LOG_FORMAT=json python -m trioecho
-    TRIOECHO_ALLOWED_ORIGIN="https://client.com https://www.client.com"
-
-\b
-Examples:
-  Any free port; the first line of the output tells which:
-    python -m trioecho --port 0
-  On every address, for the pages of one site only:
-    python -m trioecho --host 0.0.0.0 --allowed-origin https://client.com
-  For its own page only, which no other page can imitate:
-    python -m trioecho --allowed-origin self --allowed-host 127.0.0.1
-  Behind a proxy on this machine, which is in the group of the directory:
-    python -m trioecho --unix /run/trioecho/socket --unix-mode 660
-  With TLS, https and wss:
-    python -m trioecho --tls-cert cert.pem --tls-key key.pem
-  Behind a proxy that cuts connections idle for 60 seconds:
-    python -m trioecho --keep-alive-interval 30
-  For clients on slow networks, whose messages hold no secrets:
-    python -m trioecho --compression deflate
-  For the tests of a client, started by a program, a server that misbehaves:
-    python -m trioecho --faults --port 0 --ready-json --exit-on-eof
-
-\b
-Faults:
-{faults}
-\b
-Exit status:
-  0 stopped by a signal or the end of input
-  1 crash, 2 bad option, 3 could not start
-""".replace("{faults}", trioecho.faults.as_text())
 
 
 def version() -> str:
@@ -183,6 +153,27 @@ faulty = functools.partial(option, section="Faults, for tests of clients")
     show_default="none",
     help="Subprotocol that may be agreed on, the preferred one first. Repeatable.",
 )
+@who(
+    "--limit-per-address",
+    type=address_limits,
+    metavar="LIMITS",
+    default="off",
+    help="on, or numbers such as connections=20,handshakes-per-second=5,burst=50,in-progress=10: what one address may "
+    "have; more gets 429. Behind a proxy that is no trusted one, all clients are one address.",
+)
+@who(
+    "--trusted-proxy",
+    multiple=True,
+    metavar="CIDR",
+    show_default="none",
+    help="Network of the proxies that tell who their client is, such as 127.0.0.1 or 10.0.0.0/8; unix is who comes by "
+    "Unix socket. X-Forwarded-For, -Proto, -Host and Forwarded are believed from there alone. Repeatable.",
+)
+@who(
+    "--proxy-protocol",
+    is_flag=True,
+    help="Connections from a trusted proxy begin with a header of the PROXY protocol, version 1 or 2.",
+)
 @time_limit(
     "--keep-alive-interval",
     type=seconds(zero="off"),
@@ -242,6 +233,27 @@ faulty = functools.partial(option, section="Faults, for tests of clients")
     type=whole_number(1),
     show_default="no limit",
     help="Connections open at once; one more is refused with 503.",
+)
+@size_limit(
+    "--max-sockets",
+    type=whole_number(2),
+    show_default="what the limit on open files leaves",
+    help="Sockets open at once, silent ones among them; the one that waits longest makes room for one more.",
+)
+@size_limit(
+    "--flood-limit",
+    type=whole_number(0),
+    default="1000",
+    help="Pings, unasked Pongs and short fragments a second from one client, over minutes; more end its connection "
+    "with 1008. 0 is no limit.",
+)
+@size_limit(
+    "--max-memory",
+    type=memory,
+    default="50%",
+    help="Memory held for all clients together: bytes, also with a unit, such as 512MiB, or a share of what the "
+    "machine, container or ulimit allows, such as 50%. Near it, new ones are refused with 503; above it, the largest "
+    "half messages and unread answers are given up with 1013. off is no limit.",
 )
 @compressing(
     "--compression",
@@ -334,6 +346,10 @@ def main(
     allowed_origin: tuple[str, ...],
     allowed_host: tuple[str, ...],
     subprotocol: tuple[str, ...],
+    limit_per_address: AddressLimits | None,
+    trusted_proxy: tuple[str, ...],
+    proxy_protocol: bool,
+    flood_limit: int,
     compression: str,
     compression_window_bits: int,
     compression_no_context_takeover: bool,
@@ -347,10 +363,18 @@ def main(
 
     Serves until SIGINT (Ctrl-C), SIGTERM or SIGHUP, then closes every connection; a second signal stops at once.
     """
+    if proxy_protocol and not trusted_proxy:
+        raise Refusal(
+            "--proxy-protocol needs --trusted-proxy, the networks from which its header is believed", 2
+        )
     options = _options(
         allowed_origins=allowed_origin,
         allowed_hosts=allowed_host,
         subprotocols=subprotocol,
+        limits_per_address=limit_per_address,
+        trusted_proxies=trusted_proxy,
+        proxy_protocol=proxy_protocol,
+        flood_limit=flood_limit or None,
         compression=_compression(compression, compression_window_bits, compression_no_context_takeover),
         **settings,
     )

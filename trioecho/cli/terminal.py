@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import unicodedata
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ else:
 
 PROMPT = "> "
 _HISTORY_LINES = 1000
+# Readline needs a moment to take the terminal over, and longer only while its output is stopped.
+_TAKING_OVER = 2.0
 _CLEAR_LINE = "\r\x1b[K"
 _NO_BRACKETED_PASTE = "\x1b[?2004l"
 # What joins emoji and letters is harmless; the other format characters can turn text around (CVE-2021-42574).
@@ -103,6 +106,11 @@ class Terminal:
 
     def __init__(self) -> None:
         self._prompted = False
+        self._lock = threading.Lock()
+        self._left = False
+        # Not set while a thread is about to put the terminal into readline's mode.
+        self._settled = threading.Event()
+        self._settled.set()
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """The lines that are typed, until Ctrl-D."""
@@ -110,12 +118,23 @@ class Terminal:
             yield line.encode("utf-8", errors="surrogateescape")
 
     def _ask(self) -> str | None:
+        with self._lock:
+            if self._left:
+                return None
+            self._settled.clear()
         try:
             return input(PROMPT)
         except (EOFError, KeyboardInterrupt):
             return None
         finally:
             self._prompted = False
+            self._settled.set()
+
+    def leave(self) -> None:
+        """Let no thread change the terminal's mode any more: the one that is about to is waited for, briefly."""
+        with self._lock:
+            self._left = True
+        self._settled.wait(_TAKING_OVER)
 
     async def show(self, message: str | bytes) -> None:
         """Show one message on a line of its own."""
@@ -125,7 +144,9 @@ class Terminal:
         await write_all(line.encode("utf-8", errors="backslashreplace"))
 
     def _has_prompted(self) -> None:
+        # Readline calls this when it has set its mode.
         self._prompted = True
+        self._settled.set()
 
 
 @contextlib.contextmanager
@@ -145,6 +166,8 @@ def standard_streams() -> Iterator[Pipes | Terminal]:
     try:
         yield terminal
     finally:
+        # Else a thread that has just begun would change the settings after they have been restored.
+        terminal.leave()
         readline.set_pre_input_hook(None)
         # A thread that is left behind in readline does not tidy up.
         termios.tcsetattr(0, termios.TCSANOW, settings)

@@ -7,6 +7,7 @@ when it has been closed. What does not is known by the address of its end of TCP
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -70,13 +71,8 @@ def _addresses(connection: Any) -> Iterator[str]:
         yield authority(host, port)
     with contextlib.suppress(Exception):
         yield authority(str(connection.local.address), connection.local.port)
-    for find in (
-        lambda: connection,
-        lambda: connection.sock,
-        lambda: connection.socket,
-        lambda: connection.stream.socket,
-    ):
+    for way in ("getsockname", "sock.getsockname", "socket.getsockname", "stream.socket.getsockname"):
         # Of another library's object anything may fail in any way.
         with contextlib.suppress(Exception):
-            host, port = find().getsockname()[:2]
+            host, port = operator.attrgetter(way)(connection)()[:2]
             yield authority(host, port)
