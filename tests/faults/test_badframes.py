@@ -55,8 +55,7 @@ async def test_the_bytes_are_those_of_the_table(bad: BadFrame) -> None:
                 assert await client.receive() == "first"
             else:
                 await client.stream.send_all(client.frame(1, b"first"))
-                await client._receive_more()
-                client._received = b""
+                assert await client.receive_frame()
             received = bytearray()
             while len(received) < len(data):
                 received += await client.stream.receive_some()

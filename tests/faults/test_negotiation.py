@@ -85,15 +85,15 @@ async def test_what_was_agreed_on_is_done() -> None:
             deflater, inflater = Deflater((12, 6, 5), takeover=True), Inflater(12, takeover=True)
             for text in (b"hello hello hello", b"hello hello hello"):
                 await client.stream.send_all(client.frame(0x41, deflater.deflate(text)))
-                frame = await client._receive_more() and client._received
-                client._received = b""
-                assert frame
-                assert frame[0] == 0xC1
-                assert inflater.inflate(frame[2:], 100, last=True) == text
+                frame = await client.receive_frame()
+                assert frame is not None
+                assert inflater.inflate(frame.payload, 100, last=True) == text
             await client.stream.send_all(client.frame(0x41, b"\xff\xff\xff"))
             assert (await client.receive_close())[0] == 1007
             await client.stream.aclose()
-        assert "cannot be inflated" in (await seen_by(server))["error"]
+        told = await seen_by(server)
+    assert "cannot be inflated" in told["error"]
+    assert [frame.get("rsv") for frame in told["frames"]] == [[1]] * 5 + [None]
 
 
 @clients
