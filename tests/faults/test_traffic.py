@@ -33,6 +33,13 @@ async def test_a_slow_reader_is_slow_and_reads_any_size() -> None:
             assert await client.receive_close() == (1000, "")
         told = await seen_by(server)
         assert told["frames"][0]["length"] == 3_000_000
+        async with at(server, "/slow?rate=20000") as client:
+            began = trio.current_time()
+            for _ in range(20):
+                await client.send(bytes(1000))
+            await client.send_frame(PING, b"x")
+            assert await client.receive_frame() == Frame(True, 10, b"x")
+            assert 0.8 < trio.current_time() - began < 5
         async with at(server, "/slow?rate=1000") as client:
             with trio.move_on_after(1) as scope:
                 await client.send(bytes(20_000_000))
@@ -48,6 +55,8 @@ async def test_a_stalled_reader_reads_nothing_more() -> None:
         await client.send("two")
         with trio.move_on_after(0.3):
             raise AssertionError(await client.receive_frame())
+        told = await seen_by(server, wait=0)
+        assert [frame["text"] for frame in told["frames"] if frame["by"] == "client"] == ["one"]
         with trio.move_on_after(1) as scope:
             await client.send(bytes(20_000_000))
         assert scope.cancelled_caught
