@@ -106,6 +106,25 @@ async def test_a_burst_is_numbered() -> None:
         assert await client.receive() == "echo"
 
 
+async def test_a_client_that_closes_in_a_burst_gets_its_answer() -> None:
+    """Behind whole frames, and not behind all of the burst; one within a single message gets the end of TCP."""
+    async with serving_faults() as server:
+        async with at(server, "/burst?count=10000&size=65536") as client:
+            assert len(str(await client.receive())) == 65_536
+            await client.close(4000, "enough")
+            rest = await client.receive_rest()
+            assert len(rest) < 1000
+            assert {len(frame.payload) for frame in rest[:-1]} == {65_536}
+            assert rest[-1].close == (4000, "enough")
+        async with at(server, "/big?size=1000000000") as client:
+            await client.stream.receive_some()
+            await client.close(4000, "enough")
+            received = 0
+            while data := await client.stream.receive_some():
+                received += len(data)
+            assert received < 100_000_000
+
+
 async def test_ticks_come_and_end_with_a_close() -> None:
     """Numbered from 1; echoes between them do not move them."""
     async with serving_faults() as server:

@@ -7,7 +7,6 @@ Pings are answered, the client's Close is answered, what breaks RFC 6455 is clos
 
 from __future__ import annotations
 
-import itertools
 import math
 import socket
 import struct
@@ -135,10 +134,10 @@ class Session:
         async with self._sending:
             await self._stream.send_all(data)
 
-    async def send_in_pieces(self, *parts: Iterable[bytes]) -> None:
+    async def send_in_pieces(self, pieces: Iterable[bytes]) -> None:
         """Send bytes one piece after the other, and nothing of anybody else's between them."""
         async with self._sending:
-            for piece in itertools.chain(*parts):
+            for piece in pieces:
                 await self._stream.send_all(piece)
 
     async def send_frame(

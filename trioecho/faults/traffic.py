@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import trio
 
 from trioecho._protocol.frames import BINARY, CONTINUATION, PING, TEXT, long_header
-from trioecho.faults.session import Session
+from trioecho.faults.session import CLOSE_TIMEOUT, Session
 
 PIECE: Final = 65_536
 MOST_FRAGMENTS: Final = 10_000
@@ -50,19 +50,19 @@ async def fragment(session: Session, *, size: int, ping: bool) -> None:
 async def big(session: Session, *, size: int) -> None:
     """Sends one binary message, a piece at a time, and echoes."""
     await session.accept()
-    unsent = size
+    sent = 0
 
-    async def send() -> None:
-        nonlocal unsent
-        header = long_header(BINARY, size) if size > 125 else bytes((0x80 | BINARY, size))
-        session.trace.frame("server", header[0], b"", size, masked=False)
+    def pieces() -> Iterator[bytes]:
+        nonlocal sent
+        yield long_header(BINARY, size) if size > 125 else bytes((0x80 | BINARY, size))
         piece = bytes(PIECE)
-        # In one go: an echo or a Pong must not come in the middle of it.
-        await session.send_in_pieces([header], (piece[: size - at] for at in range(0, size, PIECE)))
-        unsent = 0
+        while sent < size and not session.over:
+            yield piece[: size - sent]
+            sent += min(PIECE, size - sent)
 
-    await _while_echoing(session, send)
-    if unsent and not session.ended:
+    session.trace.frame("server", 0x80 | BINARY, b"", size, masked=False)
+    await _while_echoing(session, lambda: session.send_in_pieces(pieces()))
+    if sent < size and not session.ended:
         # Whatever came now would be taken for a part of the message.
         await session.hang_up()
 
@@ -73,6 +73,8 @@ async def burst(session: Session, *, count: int, size: int) -> None:
 
     async def send() -> None:
         for number in range(count):
+            if session.over:
+                return
             await session.send(str(number).rjust(size, "."))
 
     await _while_echoing(session, send)
@@ -80,11 +82,12 @@ async def burst(session: Session, *, count: int, size: int) -> None:
 
 async def _while_echoing(session: Session, send: Callable[[], Awaitable[None]]) -> None:
     """Beside each other: a client that closes meanwhile is heard, and one that writes while it does not read cannot
-    hold both."""
+    hold both. What `send` is in the middle of when the client closes has some time to be sent, for a part of a frame
+    would spoil the answer to the Close."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
         await session.echo()
-        nursery.cancel_scope.cancel()
+        nursery.cancel_scope.deadline = trio.current_time() + CLOSE_TIMEOUT
 
 
 async def tick(session: Session, *, every: float, count: int) -> None:
