@@ -192,14 +192,16 @@ class Poller:
                                             break
                             else:
                                 events = shares.in_order(events)
+                                # As long as that took, too: where very many are ready, it would be most of the round.
                                 at = clock()
+                                begun, turn = at, TURN + at - begun
                                 for ready, what in events:
                                     if ready in watched:
                                         watched[ready](what, now)
                                         before_it, at = at, clock()
                                         if ready in watched:
                                             shares.charge(ready, at - before_it)
-                                        if at - begun > TURN:
+                                        if at - begun > turn:
                                             break
                                 if min(len(events), MOST) * shares.usual < ROUND:
                                     sharing = False
