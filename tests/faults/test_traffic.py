@@ -111,7 +111,14 @@ async def test_a_client_that_closes_in_a_burst_gets_its_answer() -> None:
     async with serving_faults() as server:
         async with at(server, "/burst?count=10000&size=65536") as client:
             assert len(str(await client.receive())) == 65_536
+            # Until the server waits for us in the middle of a frame.
+            before, now = -1, 0
+            while before != now:
+                await trio.sleep(0.05)
+                before, now = now, (await seen_by(server, wait=0))["frames_left_out"]
             await client.close(4000, "enough")
+            while (await seen_by(server, wait=0))["code_received"] != 4000:
+                await trio.sleep(0.001)
             rest = await client.receive_rest()
             assert len(rest) < 1000
             assert {len(frame.payload) for frame in rest[:-1]} == {65_536}
