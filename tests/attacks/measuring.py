@@ -48,6 +48,8 @@ class Run:
     server_pem: Path
     authority_pem: Path
     folder: Path
+    budget: float | None
+    """The server's, in MiB, where it can be given one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ def serving(attack: Attack, contender: Contender, run: Run) -> Iterator[tuple[in
         extension=OFFER if attack.service is Service.DEFLATE else "",
     )
     options = {Service.LOGGING: ("--log",), Service.HTTP: ("--http", str(run.folder))}.get(attack.service, ())
+    if run.budget is not None:
+        options += ("--budget", str(int(run.budget * 2**20)))
     certificate = run.server_pem if attack.service is Service.TLS else None
     read = attack.service is not Service.LOGGING
     with ExitStack() as stack:

@@ -160,6 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 server_pem=pems[0],
                 authority_pem=pems[1],
                 folder=files,
+                budget=options.budget,
             )
             present = [contender for contender in contenders if takes_part(contender, attack)]
             outcomes[attack.name] = {

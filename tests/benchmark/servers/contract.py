@@ -7,7 +7,8 @@ compression, with its library's own keep-alive defaults, and takes messages up t
 permessage-deflate and compresses every message, however short, with `WINDOW_BITS`, `LEVEL` and `MEMORY_LEVEL` as far as
 its library lets these be set. Started with `--log` it writes its library's log, INFO and above, to stderr. Started with
 `--http FOLDER` it also answers plain HTTP, if its library does: a GET of `/files/NAME` with the file of that name in
-FOLDER, and a POST to `/bodies` with nothing, once it has read the body.
+FOLDER, and a POST to `/bodies` with nothing, once it has read the body. `--budget BYTES` is what it may hold in memory
+for all its clients, if its library has such a limit.
 
 Those for broadcasts send every message that comes on any connection whole and in order to all connections, also to the
 one that it came on, instead of echoing it, and speak no TLS.
@@ -30,6 +31,9 @@ DEFLATE = "--deflate" in sys.argv
 #: Whether to write the library's log, and the folder to serve by plain HTTP, if any.
 LOG = "--log" in sys.argv
 FOLDER = Path(sys.argv[sys.argv.index("--http") + 1]) if "--http" in sys.argv else None
+
+#: Bytes; None: the library's own choice.
+BUDGET = int(sys.argv[sys.argv.index("--budget") + 1]) if "--budget" in sys.argv else None
 
 
 def log_to_stderr() -> None:

@@ -4,6 +4,7 @@ from functools import partial
 
 import trio
 from contract import (
+    BUDGET,
     DEFLATE,
     FOLDER,
     HOST,
@@ -54,7 +55,9 @@ async def main() -> None:
         host=HOST,
         port=0,
         options=trioecho.WebSocketOptions(
-            max_message_size=MAX_MESSAGE_SIZE, compression=deflate if DEFLATE else False
+            max_message_size=MAX_MESSAGE_SIZE,
+            max_memory=0.5 if BUDGET is None else BUDGET,
+            compression=deflate if DEFLATE else False,
         ),
         ssl_context=tls_from_arguments(),
     )
