@@ -9,14 +9,18 @@
 virtual time (pytest-trio's ``autojump_clock``) works. `RawClient` speaks frames, right or wrong ones, over any stream:
 it does what it is told and nothing by itself, so it can be the peer that a well-behaved client library cannot. The
 opcodes of its frames (RFC 6455 §5.2) are `CONTINUATION`, `TEXT`, `BINARY`, `CLOSE`, `PING` and `PONG`.
+
+`serve` is the other way round: a server for tests of clients, of any framework, that misbehaves on request and tells
+what it has seen. In pytest it is the fixture `trioecho_server`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
-from typing import NamedTuple
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import trio
 import trio.testing
@@ -28,6 +32,10 @@ from trioecho._server.routes import Route, Routes, RouteTable
 from trioecho._server.serve import serve_connection
 from trioecho._server.server import Server
 from trioecho._server.service import Service
+from trioecho.faults.naming import names_of
+from trioecho.faults.routes import routes as fault_routes
+from trioecho.faults.seen import Seen
+from trioecho.live import LiveServer
 from trioecho.options import WebSocketOptions
 
 __all__ = [
@@ -37,12 +45,14 @@ __all__ = [
     "PING",
     "PONG",
     "TEXT",
+    "FaultServer",
     "Frame",
     "RawClient",
     "check_channel",
     "connect_raw",
     "encode_frame",
     "open_client",
+    "serve",
 ]
 
 SAMPLE_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -223,6 +233,121 @@ async def connect_raw(port: int, host: str = "127.0.0.1", **handshake: str) -> R
     client = RawClient(await trio.open_tcp_stream(host, port))
     await client.handshake(**handshake)  # type: ignore[arg-type]
     return client
+
+
+class FaultServer:
+    """A server in a thread for tests of clients, as `serve` and the fixture `trioecho_server` have it.
+
+    `url` and `websocket_url` are those of a `LiveServer`, which is `live`; the latter leads to a plain echo. Any thread
+    may call anything.
+
+    Example:
+
+        from websockets.sync.client import connect
+
+        import trioecho.testing
+
+        def test_a_client_goes_away(server: trioecho.testing.FaultServer) -> None:
+            with connect(server.at("/echo"), proxy=None) as ws:
+                ws.send("hello")
+                assert ws.recv() == "hello"
+            assert server.seen(ws, ended=True)["code_received"] == 1000
+
+        async def main() -> None:
+            with trioecho.testing.serve() as server:
+                await trio.to_thread.run_sync(test_a_client_goes_away, server)
+    """
+
+    def __init__(self, live: LiveServer, seen: Seen) -> None:
+        self.live = live
+        self.url = live.url
+        self.websocket_url = live.websocket_url
+        self._seen = seen
+
+    def __repr__(self) -> str:
+        return f"<trioecho.testing.FaultServer {self.url}>"
+
+    def at(self, path: str) -> str:
+        """Return the WebSocket's URL of a path with its query, such as ``/close/4001?after=1``. ValueError for one that
+        does not begin with a slash."""
+        if not path.startswith("/"):
+            raise ValueError(f"at takes a path such as '/close/4001'; you gave {path!r}")
+        return f"ws{self.url.removeprefix('http').rstrip('/')}{path}"
+
+    def seen(self, connection: object, *, ended: bool = False, timeout: float = 5.0) -> dict[str, Any]:
+        """Return what the server saw of a connection at one of the faults' paths, as ``/seen/{id}`` tells it.
+
+        `connection` is its id, as in ``?id=mine``, or the client's own object: a connection of websockets, aiohttp,
+        websocket-client, trio-websocket or trioecho, or a socket. With `ended` it waits for the connection's end,
+        `timeout` seconds at most, for a client may know of that before the server does.
+
+        Blocks the calling thread. Where that runs the client's event loop, which has to go on for the connection to
+        end, call it in another: ``await asyncio.to_thread(server.seen, ws, ended=True)``.
+
+        Raises TypeError for what stands for no connection, LookupError for one that is not remembered, and
+        TimeoutError.
+        """
+        return self.live.run(self._find, names_of(connection), ended, timeout)
+
+    async def _find(self, names: tuple[str, ...], ended: bool, patience: float) -> dict[str, Any]:
+        found = next(filter(None, map(self._seen.find, names)), None)
+        if found is None:
+            raise LookupError(
+                f"no connection {' or '.join(names)} is remembered; those at the paths of trioecho.faults are, /echo "
+                "among them"
+            )
+        if ended:
+            with trio.move_on_after(patience) as scope:
+                await found.ended.wait()
+            if scope.cancelled_caught:
+                raise TimeoutError(f"the connection {found.id} has not ended within {patience:g} s")
+        return found.as_dict()
+
+
+@contextlib.contextmanager
+def serve(
+    routes: Routes | None = None,
+    *,
+    options: WebSocketOptions | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+) -> Iterator[FaultServer]:
+    """Serve faults for tests of clients in a thread, on a free port of 127.0.0.1, as long as the ``with`` lasts.
+
+    Beside them stands an echo at ``options.path``, or `routes` instead: a mapping of paths. The tests may be of any
+    framework, or none. On leaving, every client is closed at once. Raises TypeError or ValueError with one sentence
+    for routes that will not do, such as one at a path of the faults.
+
+    Example:
+
+        import socket
+
+        import trioecho.testing
+
+        def ask() -> None:
+            with trioecho.testing.serve() as server:
+                with socket.create_connection(("127.0.0.1", server.live.server.port)) as client:
+                    client.sendall(b"GET /status/418 HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+                    assert client.recv(100).startswith(b"HTTP/1.1 418 ")
+                    assert server.seen(client)["status"] == 418
+
+        async def main() -> None:
+            await trio.to_thread.run_sync(ask)
+    """
+    options = options if options is not None else WebSocketOptions()
+    if routes is None:
+        routes = {options.path: echo}
+    elif not isinstance(routes, Mapping):
+        raise TypeError(f"routes takes a mapping of paths such as {{'/ws': handler}}; you gave {routes!r}")
+    seen = Seen()
+    faults = fault_routes(seen)
+    for path in routes:
+        if path in faults:
+            raise ValueError(f"{path!r} is a path of the faults; choose another")
+    live = LiveServer({**faults, **routes}, options=options, ssl_context=ssl_context).start()
+    try:
+        yield FaultServer(live, seen)
+    finally:
+        live.stop(timeout=0)
 
 
 async def check_channel(one: trio.abc.Channel[bytes], other: trio.abc.Channel[bytes]) -> None:

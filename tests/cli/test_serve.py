@@ -73,6 +73,10 @@ DEFAULTS = {
     "--tls-key": None,
     "--log-level": "info",
     "--log-format": "text",
+    "--faults": None,
+    "--faults-beyond-loopback": None,
+    "--ready-json": None,
+    "--exit-on-eof": None,
 }
 """What the command line was asked to have, and its defaults."""
 
@@ -108,8 +112,9 @@ def test_version_names_what_a_bug_report_needs() -> None:
 
 
 def test_every_option_has_a_test_of_its_effect() -> None:
-    """For each option there is a test in this file that is named after it."""
-    tests = set(globals())
+    """For each option there is a test in this file, or in that of the faults, that is named after it."""
+    others = (Path(__file__).parent / "test_faults.py").read_text(encoding="utf-8")
+    tests = {*globals(), *re.findall(r"^def (test_option_\w+)", others, re.MULTILINE)}
     missing = [option for option in DEFAULTS if f"test_option_{option[2:].replace('-', '_')}" not in tests]
     assert not missing
 

@@ -16,6 +16,7 @@ from server_process import PATIENCE
 from websockets.sync.client import connect
 
 import trioecho
+from trioecho import faults
 from trioecho._protocol import closing, endings
 from trioecho.cli.serve import main
 
@@ -90,7 +91,7 @@ def speak_to(handler: Any) -> None:
 def test_there_is_code() -> None:
     """The blocks are found: a handler; and what the guide has for each of its sections, each with a test of its own in
     test_guide.py, but for programs and tests that are complete as they stand."""
-    assert [document for document, _ in CODE] == ["README.md", *["trioecho/README.md"] * 14]
+    assert [document for document, _ in CODE] == ["README.md", *["trioecho/README.md"] * 15]
 
 
 def test_the_readme_is_two_screens() -> None:
@@ -123,6 +124,14 @@ def test_the_table_of_closing_is_the_programs() -> None:
     """The table of what either side may still say is printed from trioecho/_protocol/closing.py."""
     table = closing.as_markdown()
     assert between("closing").strip() == table.strip(), f"put this into README.md:\n{table}"
+
+
+def test_the_table_of_faults_is_the_programs() -> None:
+    """The table of faults is printed from trioecho/faults/table.py."""
+    table = faults.as_markdown()
+    assert between("faults", "trioecho/README.md").strip() == table.strip(), (
+        f"put this into the guide:\n{table}"
+    )
 
 
 def test_continuous_integration_runs_the_readmes_test_command() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 
 import pytest
 from serving import one_way, serving
+from serving import unix_path as unix_path
 from serving import way_of_reading as way_of_reading
 
 from trioecho import echo
@@ -128,3 +130,26 @@ async def test_a_service_of_websockets_alone_names_them(capsys: pytest.CaptureFi
         f"trioecho serves ws://127.0.0.2:{server.port}/chat (Ctrl-C stops it)",
         f"and ws://127.0.0.3:{server.port}/chat",
     ]
+
+
+async def test_programs_are_told_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, whatever there is to tell."""
+    async with serving(host=("127.0.0.2", "127.0.0.3")) as server:
+        announce(server, as_json=True)
+        line, end = capsys.readouterr().out.split("\n")
+        assert end == ""
+        assert json.loads(line) == {
+            "url": server.url,
+            "websocket_url": server.websocket_url,
+            "urls": list(server.urls),
+            "unix": [],
+            "pid": os.getpid(),
+        }
+
+
+async def test_what_there_is_not_is_null(capsys: pytest.CaptureFixture[str], unix_path: str) -> None:
+    """A server at a Unix socket has no URL."""
+    async with serving(at={"unix": unix_path}) as server:
+        announce(server, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["url"], told["websocket_url"], told["unix"]) == (None, None, [unix_path])

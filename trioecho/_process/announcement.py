@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 import logging
 import os
 import sys
@@ -16,21 +17,16 @@ from trioecho._server.unix import shown
 logger = logging.getLogger("trioecho")
 
 
-def announce(server: Server) -> None:
+def announce(server: Server, *, as_json: bool = False) -> None:
     """Writes the ready lines to standard output, all at once; OSError if it takes none.
 
     The first has the server's URL, where it answers plain HTTP, and that of the first WebSocket; or, where there is no
     TCP, the first Unix socket. Each further line is one more address at which the first of these can be reached.
-    Without any standard output it says nothing.
+    `as_json`, it is one line for programs: see `ready`. Without any standard output it says nothing.
     """
     if sys.stdout is None:
         return
-    places = [*_urls(server), *(f"unix:{shown(path)}" for path in server.unix_paths)]
-    first = places[0]
-    if server.urls and server.answers_http and server.has_websockets:
-        first += f" and {server.websocket_url}"
-    lines = [f"trioecho serves {first} (Ctrl-C stops it)"]
-    lines += [f"and {place}" for place in places[1:]]
+    lines = [json.dumps(ready(server))] if as_json else _lines(server)
     text = "".join(f"{line}\n" for line in lines)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
@@ -39,6 +35,27 @@ def announce(server: Server) -> None:
     except OSError:
         _give_up_standard_output()
         raise
+
+
+def ready(server: Server) -> dict[str, Any]:
+    """What a program has to know of a server that accepts connections: the URLs of its first address, all of its URLs
+    and Unix sockets, and its process."""
+    websockets = server.has_websockets and bool(server.urls)
+    return {
+        "url": server.url if server.urls else None,
+        "websocket_url": server.websocket_url if websockets else None,
+        "urls": list(server.urls),
+        "unix": list(server.unix_paths),
+        "pid": os.getpid(),
+    }
+
+
+def _lines(server: Server) -> list[str]:
+    places = [*_urls(server), *(f"unix:{shown(path)}" for path in server.unix_paths)]
+    first = places[0]
+    if server.urls and server.answers_http and server.has_websockets:
+        first += f" and {server.websocket_url}"
+    return [f"trioecho serves {first} (Ctrl-C stops it)", *(f"and {place}" for place in places[1:])]
 
 
 def _urls(server: Server) -> list[str]:

@@ -29,6 +29,7 @@ from trioecho._process.announcement import announce, warn_if_open_to_every_page
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging, configured_elsewhere
 from trioecho._process.ports import advice
 from trioecho._process.signals import StopSignals
+from trioecho._process.standard_input import call_at_end_of_input
 from trioecho._server.listening import NOT_GIVEN, Host, ListenAt, NotGiven, Unix
 from trioecho._server.routes import Route, Routes
 from trioecho._server.serve import serve
@@ -117,11 +118,14 @@ def run_process(
     shutdown_timeout: float,
     words: Callable[[str, Any], str],
     last: bool,
+    ready_json: bool = False,
+    exit_on_eof: bool = False,
 ) -> None:
     """`run` without its logging and exit status: raises `CannotStartError`.
 
     `words` is how the user writes a setting, such as ``--port 0`` for ``("port", 0)``. With `last`, signals are ignored
-    from its end on. What crashes the server leaves as Trio raised it.
+    from its end on. With `ready_json` the first line is JSON; with `exit_on_eof` the end of standard input stops the
+    server as the first signal does. What crashes the server leaves as Trio raised it.
     """
     place: dict[str, Any] = {"unix": unix, "fd": fd, "listeners": listeners, "backlog": backlog}
     listen_at = ListenAt.of(host, port, **place)
@@ -129,7 +133,9 @@ def run_process(
         serve, handler, host=host, port=port, **place, options=options, ssl_context=ssl_context
     )
     with StopSignals(last=last) as signals:
-        trio.run(_Process(start, listen_at, options, shutdown_timeout, words, signals).run)
+        process = _Process(start, listen_at, options, shutdown_timeout, words, signals)
+        process.ready_json, process.exit_on_eof = ready_json, exit_on_eof
+        trio.run(process.run)
 
 
 class _Process:
@@ -150,6 +156,9 @@ class _Process:
         self._shutdown_timeout = shutdown_timeout
         self._words = words
         self._signals = signals
+        self.ready_json = False
+        self.exit_on_eof = False
+        self._input_ended = False
         self._stopping = False
         self._aborting = False
         self._starting = trio.CancelScope()
@@ -168,6 +177,8 @@ class _Process:
                     failure = error
                 if self._server is not None:
                     failure = self._tell(self._server)
+                    if self.exit_on_eof:
+                        call_at_end_of_input(self._end_of_input)
                     # A signal may have come while the server started, too late to cancel that.
                     self._obey()
         if failure is not None:
@@ -178,7 +189,7 @@ class _Process:
         origins = () if self._options is None else self._options.allowed_origins
         warn_if_open_to_every_page(server.hosts, origins, self._words)
         try:
-            announce(server)
+            announce(server, as_json=self.ready_json)
         except OSError as error:
             server.abort()
             return CannotStartError(f"cannot write to standard output: {why(error)}")
@@ -190,7 +201,7 @@ class _Process:
             if self._signals.count:
                 self._starting.cancel()
             return
-        if self._signals.count >= 1 and not self._stopping:
+        if (self._signals.count or self._input_ended) and not self._stopping:
             self._stopping = True
             logger.info("stopping: %s", self._who_is_left(len(self._server.connections)))
             self._server.stop(timeout=self._shutdown_timeout)
@@ -198,6 +209,10 @@ class _Process:
             self._aborting = True
             logger.info("stopping at once")
             self._server.abort()
+
+    def _end_of_input(self) -> None:
+        self._input_ended = True
+        self._obey()
 
     def _who_is_left(self, connections: int) -> str:
         if connections == 0:

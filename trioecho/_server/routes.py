@@ -358,7 +358,7 @@ def _routes_of(
     given: Route | Routes | None, options: WebSocketOptions
 ) -> Iterable[tuple[str, Sequence[Route]]]:
     if given is None:
-        return _sample(options).items()
+        return sample_routes(options).items()
     if not isinstance(given, Mapping):
         return [(options.path, _standing(given))]
     if not given:
@@ -391,7 +391,7 @@ def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
     return given
 
 
-def _sample(options: WebSocketOptions) -> dict[str, list[Route]]:
+def sample_routes(options: WebSocketOptions) -> dict[str, list[Route]]:
     """The echo, its page, and a health check, as ``python -m trioecho`` serves them."""
     page = sample_page(options.path)
     routes: dict[str, list[Route]] = {options.path: [echo]}

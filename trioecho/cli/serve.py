@@ -21,7 +21,10 @@ from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
 from trioecho._process.run import COULD_NOT_START, CannotStartError, run_process
 from trioecho._protocol.deflate import Deflate
 from trioecho._server.listening import NOT_GIVEN, Host, NotGiven
+from trioecho._server.routes import Routes
 from trioecho._server.unix import MOST_BACKLOG, UnixSocket
+from trioecho.cli.epilog import EPILOG
+from trioecho.cli.faults import check_loopback, with_faults
 from trioecho.cli.parameters import (
     ENVIRONMENT_PREFIX,
     Option,
@@ -46,37 +49,6 @@ OPTION_OF_FIELD = {name: f"--{name.replace('_', '-')}" for name in FIELDS} | {
     "trusted_proxies": "--trusted-proxy",
     "limits_per_address": "--limit-per-address",
 }
-
-EPILOG = """\b
-Environment:
-  Every option can also be set as TRIOECHO_ and its name; several values are
-  separated by spaces. What is typed wins.
-    TRIOECHO_PORT=8080 TRIOECHO_LOG_FORMAT=json python -m trioecho
-    TRIOECHO_ALLOWED_ORIGIN="https://client.com https://www.client.com"
-
-\b
-Examples:
-  Any free port; the first line of the output tells which:
-    python -m trioecho --port 0
-  On every address, for the pages of one site only:
-    python -m trioecho --host 0.0.0.0 --allowed-origin https://client.com
-  For its own page only, which no other page can imitate:
-    python -m trioecho --allowed-origin self --allowed-host 127.0.0.1
-  Behind a proxy on this machine, which is in the group of the directory:
-    python -m trioecho --unix /run/trioecho/socket --unix-mode 660
-  With TLS, https and wss:
-    python -m trioecho --tls-cert cert.pem --tls-key key.pem
-  Behind a proxy that cuts connections idle for 60 seconds:
-    python -m trioecho --keep-alive-interval 30
-  Behind a proxy on this machine that tells who its clients are:
-    python -m trioecho --trusted-proxy 127.0.0.1 --limit-per-address on
-  For clients on slow networks, whose messages hold no secrets:
-    python -m trioecho --compression deflate
-
-\b
-Exit status:
-  0 stopped by a signal, 1 crash, 2 bad option, 3 could not start
-"""
 
 
 def version() -> str:
@@ -106,6 +78,8 @@ size_limit = functools.partial(option, section="Size limits")
 compressing = functools.partial(option, section="Compression")
 tls = functools.partial(option, section="TLS")
 log = functools.partial(option, section="Log (on standard error)")
+starting = functools.partial(option, section="Being started by a program")
+faulty = functools.partial(option, section="Faults, for tests of clients")
 
 
 @click.command(
@@ -327,6 +301,26 @@ log = functools.partial(option, section="Log (on standard error)")
     metavar="FORMAT",
     help="text, or json: one object a line.",
 )
+@faulty(
+    "--faults",
+    is_flag=True,
+    help="Serve paths that misbehave on request besides the echo: the list below, and /faults.",
+)
+@faulty(
+    "--faults-beyond-loopback",
+    is_flag=True,
+    help="Serve them to other machines too. They waste time and bandwidth on purpose.",
+)
+@starting(
+    "--ready-json",
+    is_flag=True,
+    help="Write the first line as JSON, with URLs, Unix sockets and the process id.",
+)
+@starting(
+    "--exit-on-eof",
+    is_flag=True,
+    help="Stop when standard input ends, as with the program that has started this one.",
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -359,6 +353,10 @@ def main(
     compression: str,
     compression_window_bits: int,
     compression_no_context_takeover: bool,
+    faults: bool,
+    faults_beyond_loopback: bool,
+    ready_json: bool,
+    exit_on_eof: bool,
     **settings: Any,
 ) -> None:
     """A WebSocket echo server: the echo at /ws, a page to try it at /, and /healthz.
@@ -383,17 +381,20 @@ def main(
     if tls_key is not None and tls_cert is None:
         raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
     place = _place(host, port, unix, unix_mode, fd, backlog)
+    routes = _routes(options, faults, faults_beyond_loopback, host, unix, fd)
     configure_logging(log_level, log_format)
     context = None if tls_cert is None else tls_context(tls_cert, tls_key)
     try:
         run_process(
-            None,
+            routes,
             **place,
             options=options,
             ssl_context=context,
             shutdown_timeout=shutdown_timeout,
             words=_as_option,
             last=True,
+            ready_json=ready_json,
+            exit_on_eof=exit_on_eof,
         )
     except CannotStartError as error:
         raise Refusal(str(error), COULD_NOT_START) from None
@@ -427,6 +428,25 @@ def _place(
         "listeners": None,
         "backlog": backlog,
     }
+
+
+def _routes(
+    options: WebSocketOptions,
+    faults: bool,
+    beyond_loopback: bool,
+    hosts: tuple[str, ...],
+    unix: str | None,
+    fd: int | None,
+) -> Routes | None:
+    """What to serve: None, which is the sample, or that with the faults besides."""
+    if not faults:
+        if beyond_loopback:
+            raise Refusal("--faults-beyond-loopback needs --faults, which it serves to other machines", 2)
+        return None
+    if not beyond_loopback:
+        tcp = (unix is None and fd is None) or _typed("host") or _typed("port")
+        check_loopback(hosts if tcp else (), fd)
+    return with_faults(options)
 
 
 def _compression(method: str, window_bits: int, no_context_takeover: bool) -> Deflate | bool:
