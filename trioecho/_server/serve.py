@@ -140,8 +140,9 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
     memory = service.memory
     size = CONNECTION_BYTES + (TLS_BYTES if isinstance(transport, (TlsStream, trio.SSLStream)) else 0)
     memory.add(size)
-    visit = Visit(transport)
+    visit: Visit | None = None
     try:
+        visit = Visit(transport)
         if memory.over:
             memory.relieve()
             if memory.over:
@@ -188,11 +189,13 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
         logger.exception("a connection failed")
     finally:
         memory.add(-size)
-        service.accounts.release(visit.account)
+        if visit is not None:
+            service.accounts.release(visit.account)
         try:
             await trio.aclose_forcefully(transport)
         finally:
-            service.sockets.leave(visit)
+            if visit is not None:
+                service.sockets.leave(visit)
 
 
 def _take_place(

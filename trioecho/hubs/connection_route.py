@@ -15,7 +15,8 @@ from typing import Final, TypeAlias, TypeVar
 import trio
 
 from trioecho import Accept, HttpRoute, Refused, Request, Response, RouteGroup, WebSocket, WebSocketRoute
-from trioecho._server.admission import RETRY_AFTER_SECONDS, ask
+from trioecho._http.refusals import try_later
+from trioecho._server.admission import ask
 from trioecho._server.handlers import call, checked_function
 from trioecho._server.routes import Admit, Route
 from trioecho.hubs.absences import Absences
@@ -333,7 +334,7 @@ class ConnectionRoute(RouteGroup):
             raise _stopping()
         most = self._options.max_connections
         if most is not None and len(self._connections) >= most:
-            raise _come_back("All connections of this path are taken")
+            raise try_later("All connections of this path are taken")
 
     async def _admitted(self, request: Request) -> tuple[str | None, tuple[tuple[str, str], ...]]:
         """Return who sends a request, and what is to be added to the answer. Raises Refused."""
@@ -369,12 +370,4 @@ def _unknown() -> Refused:
 
 
 def _stopping() -> Refused:
-    return _come_back("This server is stopping and takes no new connections")
-
-
-def _come_back(taken: str) -> Refused:
-    return Refused(
-        503,
-        f"{taken}; try again in {RETRY_AFTER_SECONDS} seconds.",
-        {"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+    return try_later("This server is stopping and takes no new connections")
