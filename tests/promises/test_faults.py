@@ -160,6 +160,9 @@ def causes(call: str, error: BaseException) -> set[str]:
     if call == "socket.getpeername":
         # An address that is not known is no reason to end; no memory for it may be one.
         return {"peer closed"} if isinstance(error, OSError) else {"peer closed", "server failed"}
+    if call == "epoll.register" and isinstance(error, OSError):
+        # Where the first byte is waited for, it can be waited for otherwise.
+        return {"peer closed", "server failed"}
     reads_or_writes = not call.startswith("epoll.")
     return {"peer vanished"} if reads_or_writes and isinstance(error, OSError) else {"server failed"}
 
