@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import inspect
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -205,6 +206,33 @@ def test_broadcast(serve: Callable[..., trioecho.LiveServer]) -> None:
         with client.connect("/news") as one, client.connect("/news") as other:
             one.send("hello")
             assert one.recv(PATIENCE) == other.recv(PATIENCE) == "hello"
+
+
+def test_hubs(serve: Callable[..., trioecho.LiveServer]) -> None:
+    """As JSON on the wire, without the negotiation before: calls both ways, an error of one's own, and a stream."""
+
+    def calls(*messages: str) -> str:
+        return "".join(f"{message}\x1e" for message in messages)
+
+    with serve("Hubs, for SignalR's clients") as live, Client(live).connect("/chat") as page:
+        page.send(calls('{"protocol":"json","version":1}'))
+        page.send(
+            calls(
+                '{"type":1,"target":"join","arguments":["kitchen"]}',
+                '{"type":1,"invocationId":"1","target":"say","arguments":["kitchen","hello"]}',
+                '{"type":1,"invocationId":"2","target":"say","arguments":["kitchen",""]}',
+                '{"type":4,"invocationId":"3","target":"countdown","arguments":[2]}',
+            )
+        )
+        told = ""
+        while told.count("\x1e") < 7:
+            told += page.recv(PATIENCE)
+    handshake, said, first, second, *counted = [json.loads(each) for each in told.split("\x1e")[:7]]
+    assert handshake == {}
+    assert said == {"type": 1, "target": "said", "arguments": ["hello"]}
+    assert first == {"type": 3, "invocationId": "1"}
+    assert second["error"].endswith("HubException: say something")
+    assert [each.get("item") for each in counted] == [2, 1, None]
 
 
 def test_behind_a_proxy() -> None:
