@@ -67,14 +67,6 @@ async def test_extensions_are_not_read_where_there_are_none() -> None:
                 pass
 
 
-async def test_the_host_of_an_absolute_target_is_taken_as_it_is() -> None:
-    """With user information, and with what can stand in no URI (RFC 9110 §4.2.4); `allowed_hosts` refuses it."""
-    for host in ("user:password@a", "a<b"):
-        status, answer = await answer_to(f"GET http://{host}/")
-        assert (status, answer.rpartition("\r\n")[2]) == (200, f"GET {host} / ")
-        assert (await answer_to(f"GET http://{host}/", allowed_hosts=["a"]))[0] == 421
-
-
 async def test_a_method_that_nobody_knows_is_not_allowed() -> None:
     """405 and what is, not 501 (RFC 9110 §9.1)."""
     for method in ("BREW", "TRACE"):

@@ -298,6 +298,15 @@ ONE_LINE = "A header stands on one line; received one that goes on in the line "
 NO_CONTROL = "A header has no control characters but tabs; received "
 
 
+@pytest.mark.parametrize("host", ["me:password@a", "a<b", "a:b", "[1:2]"])
+async def test_a_target_names_a_host(host):
+    """User information in it is an error (RFC 9110 §4.2.4); what stands in Host is ignored (RFC 9112 §3.2.2)."""
+    head = f"GET http://{host}/ HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    status, sentence = (await outcome([head]))[:2]
+    assert status == 400
+    assert sentence.startswith("The host of a target is a host, or a host and a port, such as ")
+
+
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
@@ -392,7 +401,6 @@ async def test_a_request_line_in_single_bytes_is_read_once():
         (b"http://b.com:1/ws", b"a.com", "b.com:1"),
         (b"http://b.com:1/ws", None, "b.com:1"),
         (b"HTTPS://b.com?x", b"a.com", "b.com"),
-        (b"http://me@b.com/", b"a.com", "me@b.com"),
         (b"http:///", b"a.com", ""),
     ],
 )

@@ -73,13 +73,16 @@ def check_host(head: bytes) -> None:
     """Refuses (Refused, 400) a Host that is none. Of several, the first is looked at; h11 refuses those."""
     host = _HOST.search(head)
     if host is not None:
-        value = host[1].strip(b" \t\r").decode("latin-1")
-        if not is_authority(value):
-            raise Refused(
-                400,
-                "A Host header is a host, or a host and a port, such as 'server.example.com:5000'; "
-                f"received {quoted(value)}.",
-            )
+        check_authority("A Host header", host[1].strip(b" \t\r").decode("latin-1"))
+
+
+def check_authority(what: str, value: str) -> None:
+    """Refuses (Refused, 400) what cannot be `what`, since it is no host, with or without a port."""
+    if not is_authority(value):
+        raise Refused(
+            400,
+            f"{what} is a host, or a host and a port, such as 'server.example.com:5000'; received {quoted(value)}.",
+        )
 
 
 def check_framing(head: bytes) -> bool:

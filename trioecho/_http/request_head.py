@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import h11
 
-from trioecho._http.field_lines import check_field_lines, check_framing, check_host
+from trioecho._http.field_lines import check_authority, check_field_lines, check_framing, check_host
 from trioecho._http.refusals import Refused
 from trioecho._http.request_line import RequestLine
 
@@ -122,6 +122,7 @@ def parse_head(head: bytes) -> RequestHead:
     if not request.target.startswith(b"/"):
         absolute = _SCHEME_AND_AUTHORITY.match(request.target.decode("ascii"))
         if absolute is not None:
+            check_authority("The host of a target", absolute[1])
             _name_host(lines, absolute[1].encode("ascii"))
     fields = b"\n".join(lines).decode("latin-1")
     length: int | None = 0
