@@ -9,6 +9,7 @@ many clients over one connection.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import re
@@ -36,7 +37,7 @@ from trioecho._server.sockets import Visit
 from trioecho._websocket.expiring import expired
 from trioecho._websocket.handlers import name_of
 from trioecho._wire.proxy_protocol import ProxyProtocolError, read_source
-from trioecho._wire.socket import await_hang_up, tcp_of
+from trioecho._wire.socket import await_hang_up, tcp_of, unread
 from trioecho._wire.tls import TlsStream
 
 logger = logging.getLogger("trioecho")
@@ -69,8 +70,8 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
             refusal: Refused | None = None
             begun, fresh = False, http is None
             with service.phase(service.options.handshake_timeout) as phase:
-                with service.silence():
-                    await _something(transport, http, service)
+                spoken = await _spoken(transport, http, service)
+                with contextlib.nullcontext() if spoken else service.silence():
                     if http is None:
                         if (
                             visit.trusted
@@ -157,14 +158,22 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
             http.forget()
 
 
-async def _something(transport: trio.abc.Stream, http: Http1 | None, service: Service) -> None:
-    """Wait until there is something to be read, or the client has gone, where the server's poller can say so."""
+async def _spoken(transport: trio.abc.Stream, http: Http1 | None, service: Service) -> bool:
+    """Wait until there is something to be read, or the client has gone, where the server's poller can say so.
+
+    True: what is there may be the beginning of a request. Nobody is called silent who has sent that before the stop.
+    """
     tcp = tcp_of(transport)
     if service.poller is None or not isinstance(tcp, trio.SocketStream):
-        return
+        return False
+    plain = tcp is transport
     # In TLS's buffers there may be another request already.
-    if http is None or (tcp is transport and not http.has_bytes):
+    if http is not None and (http.has_bytes or not plain):
+        return False
+    with service.silence():
         await service.poller.wait_readable(tcp.socket.fileno())
+        return plain
+    return plain and unread(tcp)
 
 
 async def _identified(visit: Visit, service: Service) -> bool:
