@@ -161,7 +161,8 @@ with open("/proc/self/statm") as file:
     size = int(file.read().split()[0]) * resource.getpagesize()
 most = size + int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
-options = trioecho.WebSocketOptions(max_message_size=2**24, keep_alive_interval=0)
+# Its own limit would keep the server from using up this one.
+options = trioecho.WebSocketOptions(max_message_size=2**24, keep_alive_interval=0, max_memory=None)
 trioecho.run(port=0, options=options, log_level="warning")
 """
 
