@@ -36,6 +36,7 @@ from trioecho._server.service import Service
 from trioecho._server.sockets import Visit
 from trioecho._websocket.expiring import expired
 from trioecho._websocket.handlers import name_of
+from trioecho._wire.poller import MOST
 from trioecho._wire.proxy_protocol import ProxyProtocolError, read_source
 from trioecho._wire.socket import await_hang_up, tcp_of, unread
 from trioecho._wire.tls import TlsStream
@@ -165,6 +166,9 @@ async def _spoken(transport: trio.abc.Stream, http: Http1 | None, service: Servi
     """
     tcp = tcp_of(transport)
     if service.poller is None or not isinstance(tcp, trio.SocketStream):
+        return False
+    if service.sockets.open <= MOST:
+        # So few may be woken together, and a handshake is quicker by a sixth without.
         return False
     plain = tcp is transport
     # In TLS's buffers there may be another request already.
