@@ -12,14 +12,11 @@ from collections import OrderedDict
 
 from trioecho._http.address_limits import AddressLimits
 from trioecho._http.networks import subscriber
-from trioecho._http.refusals import Refused
+from trioecho._http.refusals import RETRY_AFTER_SECONDS, Refused
 from trioecho._protocol.counted import counted
 
 MOST_BUCKETS = 10_000
 """Some 2 MB."""
-
-RETRY_AFTER_SECONDS = 5
-"""As where the whole server is full."""
 
 LONGEST_WAIT = 3600
 """Seconds that a client is asked to stay away at most, however slow its bucket fills."""

@@ -99,7 +99,7 @@ async def serve(
     try:
         async with trio.open_nursery() as poller_nursery:
             if Poller.available:
-                service.poller = Poller()
+                service.poller = Poller(service.shortage)
                 poller_nursery.start_soon(service.poller.run)
             poller_nursery.start_soon(service.memory.run)
             try:

@@ -101,7 +101,7 @@ class Poller:
     available = hasattr(select, "epoll")
     """Whether this platform has epoll; tests switch it off to run everything on the other path as well."""
 
-    def __init__(self) -> None:
+    def __init__(self, shortage: Shortage | None = None) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, Readable] = {}
         self._shares = Shares[int]()
@@ -114,7 +114,8 @@ class Poller:
         self.busy = False
         """Many connections have something to say at once, so that it is worth while to write their answers together."""
         self._scope = trio.CancelScope(shield=True)
-        self._memory = Shortage("no memory for a connection", "memory suffices again")
+        # Where the server says once for all its connections that there is no memory.
+        self._shortage = shortage
 
     def watch(self, fd: int, readable: Readable) -> None:
         """Call ``readable(events, now)`` whenever `fd` can be read, until `pause` or `forget`.
@@ -238,7 +239,8 @@ class Poller:
                         # was seen the hard way: a MemoryError for one half message ended all connections.
                         quiet = 0
                         self.forget(ready)
-                        if not isinstance(error, MemoryError) or self._memory.due(current_time()):
+                        lacking = self._shortage if isinstance(error, MemoryError) else None
+                        if lacking is None or lacking.due(current_time()):
                             # A round without memory may be followed by a thousand others.
                             logger.exception("a connection failed in the poller, and is not watched any more")
                     await let_others_run()
