@@ -159,6 +159,28 @@ async def test_a_reader_that_fails_ends_only_its_own_watching(caplog: pytest.Log
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [MemoryError]
 
 
+async def test_a_server_says_once_that_its_connections_lack_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """Its poller is told where that is said, and adds no traceback of its own when a connection has just said it."""
+    lent: list[trioecho.WebSocket] = []
+
+    async def lend(ws: trioecho.WebSocket) -> None:
+        lent.append(ws)
+        await ws.receive()
+
+    failing = Failing()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        async with serving(lend) as server, connected(server):
+            await until(lambda: lent)
+            connection = server.connections[0]._connection
+            assert connection._shortage.due(trio.current_time())
+            theirs.send(b"x")
+            connection._wire.batch.watch(ours.fileno(), failing.readable)
+            await until(lambda: failing.calls)
+            await trio.testing.wait_all_tasks_blocked()
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
 async def test_a_writer_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged; the other writers have their turn, and every socket is watched on."""
     async with polling(3) as (poller, chatter):
