@@ -78,7 +78,7 @@ def measure(
     """One contender under one load. Raises StartError, MeasurementError."""
     server_core, client_core = cores()
     with running(contender, load, server_core, server_pem if load.tls else None) as (process, port):
-        task = load.task() | {
+        task = contender.task(load) | {
             "port": port,
             "server": process,
             "seconds": seconds,
