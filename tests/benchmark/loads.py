@@ -27,8 +27,8 @@ class Load:
 
     `kind` is how `generator.py` measures it, and `unit` what its value then is. `goals` are the ratios to reach, by
     contender: with `higher_is_better` at least so many times the peer's value, otherwise at most. A contender's own
-    name as its goal is a bound on the value itself. `extension` is what the connections offer, and `hub` the hub protocol
-    of contenders that have a hub.
+    name as its goal is a bound on the value itself. `extension` is what the connections offer, and `hub` the hub
+    protocol of contenders that have a hub.
     """
 
     name: str
