@@ -66,7 +66,8 @@ class Invocations:
         self._hub = hub
         self._methods = methods
         self._options = options
-        self._waiting: deque[Call] = deque()
+        # None until the first one: most connections never have one, and an empty queue takes 760 bytes.
+        self._waiting: deque[Call] | None = None
         self._by_id: dict[str, Call] = {}
         self.uploads = Uploads(connection.protocol, options)
         self._idle: list[Worker] = []
@@ -87,6 +88,8 @@ class Invocations:
         """
         if self._closed:
             return True
+        if self._waiting is None:
+            self._waiting = deque()
         if len(self._waiting) >= self._options.waiting_invocations:
             return False
         call = self._call(invocation)
@@ -109,7 +112,7 @@ class Invocations:
         Raises `BadMessage` where for `client_timeout` no call has had its turn.
         """
         with trio.move_on_after(self._options.client_timeout):
-            while len(self._waiting) >= self._options.waiting_invocations and not self._closed:
+            while self._waiting and len(self._waiting) >= self._options.waiting_invocations and not self._closed:
                 self._room = trio.Event()
                 await self._room.wait()
             return
@@ -129,7 +132,7 @@ class Invocations:
     def close(self) -> None:
         """Begin no more, and cancel those that run."""
         self._closed = True
-        self._waiting.clear()
+        self._waiting = None
         for call in tuple(self._by_id.values()):
             if call.scope is not None:
                 call.scope.cancel()
@@ -139,7 +142,7 @@ class Invocations:
     async def work(self) -> None:
         """Let calls begin, and be one of the tasks that see to them, until it is cancelled."""
         self._open = True
-        for _ in range(min(self._options.parallel_invocations, len(self._waiting)) - 1):
+        for _ in range(min(self._options.parallel_invocations, len(self._waiting or ())) - 1):
             self._hire()
         await self.attend()
 
