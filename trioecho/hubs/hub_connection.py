@@ -222,7 +222,8 @@ class HubConnection:
             nursery.start_soon(self._invocations.attend)
             async with self.hub.life():
                 with self._work:
-                    await self._invocations.work()
+                    self._invocations.begin()
+                    await self._invocations.attend()
             nursery.cancel_scope.cancel()
 
     async def read(self, worker: Worker) -> bool:
@@ -247,7 +248,9 @@ class HubConnection:
                                 return False
                             if invocations.reader is not worker:
                                 return True
-                    elif not self._taken_at_once(message) and (held.messages or not self._taken_in_turn(message)):
+                    elif not self._taken_at_once(message) and (
+                        held.messages or not self._taken_in_turn(message)
+                    ):
                         await self._hold(message)
                     count += 1
                     if not count % BURST:
