@@ -71,7 +71,7 @@ class Calls:
 async def calls_of(
     frame: bytes, answer_size: int, *, route: trioecho.Route = trioecho.echo, greeting: bytes = b""
 ) -> Calls:
-    """The calls between the arrival of `frame` at a server and its answer's being written, after `greeting`'s answer."""
+    """The calls between a frame's arrival and its answer's being written, once `greeting` has been answered."""
     counts: list[Calls] = []
     async with trio.open_nursery() as nursery:
         server = await nursery.start(functools.partial(trioecho.serve, {"/ws": route}, port=0))
