@@ -103,8 +103,6 @@ broken.next(1);
 broken.error("broken here");
 tell(await told);
 tell(await connection.invoke("Take", 1, "no stream").catch((error) => error.message.includes("streams")));
-while (connection.state !== "Connected") await sleep(1);
-await connection.stop();
 """
 
 
