@@ -36,7 +36,7 @@ ROWS = [
 ]
 """Transports and protocols that go together."""
 
-rows = pytest.mark.parametrize(("transport", "protocol"), ROWS, ids="-".join)
+rows = pytest.mark.parametrize(("transport", "protocol"), ROWS, ids=["-".join(row) for row in ROWS])
 
 
 def node() -> str:

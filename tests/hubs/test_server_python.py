@@ -15,8 +15,17 @@ import trio
 from trioecho import LiveServer
 from trioecho.hubs import Hub, HubException, HubOptions, HubServer, Target
 
-QUICK = HubOptions(keep_alive=0.5)
-"""signalrcore stops only when it has heard something more."""
+QUICK = HubOptions(keep_alive=0.1)
+"""signalrcore stops only when it has heard something more, and looks at one message of a poll, then at the next poll."""
+
+ROWS = [
+    ("web_sockets", "json"),
+    ("web_sockets", "messagepack"),
+    ("server_sent_events", "json"),
+    # With MessagePack it cuts what it polls at each byte 1E.
+    ("long_polling", "json"),
+]
+"""What signalrcore has of transports and protocols."""
 
 pytestmark = [
     pytest.mark.keeps_open,
@@ -151,17 +160,7 @@ def test_pysignalr_calls_is_called_streams_and_answers() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("transport", "protocol"),
-    [
-        ("web_sockets", "json"),
-        ("web_sockets", "messagepack"),
-        ("server_sent_events", "json"),
-        # With MessagePack it cuts what it polls at each byte 1E.
-        ("long_polling", "json"),
-    ],
-    ids="-".join,
-)
+@pytest.mark.parametrize(("transport", "protocol"), ROWS, ids=["-".join(row) for row in ROWS])
 def test_signalrcore_calls_is_called_and_streams(transport: str, protocol: str) -> None:
     from signalrcore.hub_connection_builder import HubConnectionBuilder
     from signalrcore.protocol.messagepack_protocol import MessagePackHubProtocol
