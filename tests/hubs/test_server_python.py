@@ -16,7 +16,7 @@ from trioecho import LiveServer
 from trioecho.hubs import Hub, HubException, HubOptions, HubServer, Target
 
 QUICK = HubOptions(keep_alive=0.1)
-"""signalrcore stops only when it has heard something more, and looks at one message of a poll, then at the next poll."""
+"""signalrcore stops only when it has heard something more, and looks at no more than one message of each poll."""
 
 ROWS = [
     ("web_sockets", "json"),
