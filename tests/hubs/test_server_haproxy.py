@@ -1,4 +1,4 @@
-"""Several processes of one hub behind HAProxy, one of which is killed. `farm.py` is the same with ten and 2,000 clients."""
+"""Several processes of one hub behind HAProxy, one of which is killed; `farm.py` does it with ten and 2,000 clients."""
 
 from __future__ import annotations
 
