@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,18 @@ class Contender:
     """The program for hubs; "" where there is none."""
     dialect: str = ""
     """How it writes the hub protocols, in `hub_messages.DIALECTS`."""
+    optional: str = ""
+    """A package without which it is left out."""
 
     @property
     def protocol(self) -> str:
         """`tcp` for a raw echo, else `ws`."""
         return "tcp" if self.groups & {Group.TCP_CEILING, Group.TCP_TRIO} else "ws"
+
+    @property
+    def lacks(self) -> str:
+        """The package without which it is left out, where that is not installed; else ""."""
+        return "" if not self.optional or find_spec(self.optional) else self.optional
 
     def takes(self, load: Load) -> bool:
         """Whether this contender takes part in `load`."""
@@ -105,6 +113,7 @@ CONTENDERS = (
         groups=HUBS,
         hub="aiosignalr_hub.py",
         dialect="aiosignalr",
+        optional="aiosignalr",
     ),
     Contender(
         "aiosignalr-uvloop",
@@ -115,6 +124,7 @@ CONTENDERS = (
         groups=HUBS,
         hub="aiosignalr_hub.py",
         dialect="aiosignalr",
+        optional="aiosignalr",
     ),
     Contender(
         "trioecho-loop",

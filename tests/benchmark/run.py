@@ -158,14 +158,16 @@ def main() -> int:
             publish(results, options.publish)
         return 0
     loads = [load for load in LOADS if not options.only or load.name in options.only]
-    contenders = [c for c in CONTENDERS if not options.contender or c.name in options.contender]
+    chosen = [c for c in CONTENDERS if not options.contender or c.name in options.contender]
+    contenders = [c for c in chosen if not c.lacks]
+    absent = [f"{c.title} left out: {c.lacks} is not installed" for c in chosen if c.lacks]
     results = Results(
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         machine=description(),
         versions=versions(contenders),
         rounds=options.rounds,
         seconds=options.seconds,
-        warnings=warnings(),
+        warnings=[*warnings(), *absent],
     )
     for warning in results.warnings:
         print(f"warning: {warning}", file=sys.stderr)
