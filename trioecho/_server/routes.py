@@ -392,9 +392,10 @@ def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
     return given
 
 
-def sample_routes(options: WebSocketOptions) -> dict[str, list[Route]]:
-    """The echo, its page, and a health check, as ``python -m trioecho`` serves them."""
-    page = sample_page(options.path)
+def sample_routes(options: WebSocketOptions, *, faults: str | None = None) -> dict[str, list[Route]]:
+    """The echo, its page, with a picker of the faults whose table is at `faults`, and a health check, as
+    ``python -m trioecho`` serves them."""
+    page = sample_page(options.path, faults=faults)
     routes: dict[str, list[Route]] = {options.path: [echo]}
     for path in page.paths:
         routes.setdefault(path, []).append(page)

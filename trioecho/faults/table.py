@@ -12,6 +12,7 @@ from typing import Any
 
 from trioecho.faults import badframes, endings, handshakes, keeping_alive, negotiation, traffic
 from trioecho.faults.parameters import Choice, Count, Flag, Pairs, Parameter, Seconds, Text
+from trioecho.faults.trials import TRIALS
 
 MEBIBYTE = 2**20
 
@@ -354,6 +355,7 @@ def as_json() -> list[dict[str, Any]]:
                 for place, parameters in (("path", fault.in_path), ("query", fault.in_query))
                 for each in parameters
             ],
+            "trials": [each.as_dict() for each in TRIALS[fault.path]],
         }
         for fault in FAULTS
     ]
