@@ -110,8 +110,8 @@ def sample_page(endpoint: str | None = None, *, faults: str | None = None) -> Sa
     where the first is for those who leave out the slash, and is sent on to the second.
 
     `endpoint` is the path of the WebSocket that it offers to connect to; by default, the first one of its server.
-    `faults` is the path of the table of `trioecho.faults.routes`, "/faults", where the page is to have a picker of them,
-    which can try all of them against the browser; the paths of the faults have to stand beside it.
+    `faults` is the path of the table of `trioecho.faults.routes`, "/faults", where the page is to have a picker of the
+    faults, which can also try all of them against the browser. Their paths have to stand beside that of the table.
 
     Example:
 

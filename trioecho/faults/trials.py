@@ -162,11 +162,11 @@ TRIALS: Final[Mapping[str, tuple[Trial, ...]]] = {
         Trial("/reset", _FAILED, hides=_NO_TCP),
         Trial("/reset?after=1", _LOST, say=_HI, hides=_NO_TCP),
     ),
-    "/silent": (Trial("/silent", Shown(state="closing"), close_at=0.3, seconds=1.5, hides=_NO_KEEP_ALIVE),),
+    "/silent": (Trial("/silent", Shown(state="closing"), close_at=0.2, seconds=1, hides=_NO_KEEP_ALIVE),),
     "/noclose": (
-        _echoing("/noclose", Shown(heard=_HI, count=1, state="closing"), seconds=1.5, hides=_NO_DEADLINE),
+        _echoing("/noclose", Shown(heard=_HI, count=1, state="closing"), seconds=1, hides=_NO_DEADLINE),
     ),
-    "/lateclose": (_echoing("/lateclose?delay=1"),),
+    "/lateclose": (_echoing("/lateclose?delay=0.5"),),
     "/close-then/{what}": (
         *(
             Trial(
@@ -182,7 +182,7 @@ TRIALS: Final[Mapping[str, tuple[Trial, ...]]] = {
         ),
         Trial("/close-then/open", Shown(code=1000, clean=True), seconds=15, hides=_NO_TCP_END),
     ),
-    "/pong": tuple(_echoing(f"/pong?{how}", hides=_NO_PINGS) for how in ("delay=1", "drop=1", "wrong=1")),
+    "/pong": tuple(_echoing(f"/pong?{how}", hides=_NO_PINGS) for how in ("delay=0.2", "drop=1", "wrong=1")),
     "/ping": (
         Trial(
             "/ping?every=0.1&size=125&count=3",
@@ -193,7 +193,7 @@ TRIALS: Final[Mapping[str, tuple[Trial, ...]]] = {
     ),
     "/handshake": (
         _echoing("/handshake?delay=0.5"),
-        Trial("/handshake?hang=1", Shown(opened=False, state="connecting"), seconds=1.5),
+        Trial("/handshake?hang=1", Shown(opened=False, state="connecting"), seconds=1),
         Trial("/handshake?key=wrong", _REFUSED, hides=_NO_REASON),
         Trial("/handshake?key=missing", _REFUSED, hides=_NO_REASON),
         Trial("/handshake?subprotocol=unasked", _REFUSED, hides=_NO_REASON),
@@ -248,8 +248,8 @@ TRIALS: Final[Mapping[str, tuple[Trial, ...]]] = {
         ),
         *(Trial(f"/compression?answer={answer}", _REFUSED, hides=_NO_REASON) for answer in WRONG_ANSWERS),
     ),
-    "/slow": (Trial("/slow?rate=10000", _WAITS, flood=FLOOD, close_at=0.5, seconds=1.5),),
-    "/stall": (Trial("/stall", _WAITS, flood=FLOOD, close_at=0.5, seconds=1.5),),
+    "/slow": (Trial("/slow?rate=10000", _WAITS, flood=FLOOD, close_at=0.3, seconds=1),),
+    "/stall": (Trial("/stall", _WAITS, flood=FLOOD, close_at=0.3, seconds=1),),
     "/fragment": (_echoing("/fragment?size=1&ping=1", hides=_NO_FRAMES),),
     "/big": (Trial("/big", replace(_ECHO, heard=("2,097,152 bytes",)), close_after=1, seconds=10),),
     "/burst": (

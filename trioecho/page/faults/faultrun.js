@@ -117,8 +117,8 @@ export function described(seen) {
 export function serverSaw({ server }) {
   if (!server) return "";
   const { status, code_received: code, tcp } = server;
-  const parts = [`answered ${status ?? "nothing"}`];
-  if (status === 101) parts.push(code === null ? "got no Close" : `got Close ${code === 1005 ? "without a code" : code}`);
-  parts.push(...tcp.filter(({ by }) => by === "client").map(({ what }) => `${what} from the browser`));
-  return `The server ${parts.join(", ")}.`;
+  const parts = [status === null ? "no answer" : `answer ${status}`];
+  if (status === 101) parts.push(code === null ? "no Close" : `Close ${code === 1005 ? "without a code" : code}`);
+  parts.push(...tcp.filter(({ by }) => by === "client").map(({ what }) => what));
+  return `At the server: ${parts.join(", ")}.`;
 }

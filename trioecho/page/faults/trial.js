@@ -1,7 +1,5 @@
 /** One visit to a fault, in a thread of its own: whatever comes, the page goes on, and with the thread the socket ends. */
 
-import { count } from "./binary.js";
-
 const STATES = ["connecting", "open", "closing", "closed"];
 
 /** How many messages are told, and how much of each. */
@@ -13,7 +11,7 @@ const PIECE = 65_536;
 /** So long may a visit take of which nothing is told. */
 const BEFORE_MS = 2000;
 
-const told = (data) => (typeof data === "string" ? data : count(data.size, "byte"));
+const told = (data) => (typeof data === "string" ? data : `${data.size.toLocaleString("en")} bytes`);
 
 /** Resolves with what was seen when the socket has closed, or the patience is over. */
 function visit(url, trial, patience) {
