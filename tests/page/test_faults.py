@@ -13,6 +13,7 @@ import trioecho.faults
 from page.browser import Tab
 from page.conftest import OpenTab
 from page.test_accessibility import findings
+from trioecho._process.selfsigned import self_signed
 from trioecho.cli.faults import with_faults
 from trioecho.faults.table import as_json
 from trioecho.faults.trials import TRIALS
@@ -83,6 +84,22 @@ def test_a_browser_shows_what_is_expected_at_every_fault(
     row = tab.page.locator("#trials tr", has_text="/badframe/rsv2")
     expect(row).to_contain_text("opens, 1006, not clean")
     expect(row).to_contain_text("At the server: answer 101, Close 1002")
+
+
+def test_a_run_by_tls_shows_the_same(browser: Browser) -> None:
+    """By wss, from a page that came by https."""
+    with self_signed() as made:
+        routes = with_faults(trioecho.WebSocketOptions())
+        live = trioecho.LiveServer(routes, ssl_context=made.context)
+        context = browser.new_context(ignore_https_errors=True)
+        with live, Tab(context, live.url) as tab:
+            expect(tab["url"]).to_have_value(live.websocket_url)
+            open_faults(tab, ("/echo", "/drop", "/reset", "/silent", "/close/{code}"))
+            tab["run"].click()
+            expect(tab["outcome"]).to_contain_text("Done:", timeout=20_000)
+            assert set(results(tab).values()) <= {"right", "known"}
+            live.stop(timeout=0)
+        context.close()
 
 
 def test_a_difference_is_told(live: trioecho.LiveServer, open_tab: OpenTab) -> None:
