@@ -21,7 +21,7 @@ class Line {
     this.button = make("button", "pick mono", trial.path);
     this.button.addEventListener("click", () => pick(trial));
     const expected = make("td", "data", trial.shows);
-    for (const text of [trial.hides, trial.alone && "Not run with the others: it may take all of a browser’s memory."]) {
+    for (const text of [trial.hides, trial.alone && `Not run with the others. ${trial.known.why}`]) {
       if (text) expected.append(make("p", "quiet", text));
     }
     this.seen = make("td", "data");
