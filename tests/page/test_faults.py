@@ -20,7 +20,7 @@ from trioecho.faults.trials import TRIALS
 
 pytestmark = pytest.mark.keeps_open
 
-FEW = ("/echo", "/drop", "/handshake")
+FEW = ("/echo", "/handshake")
 
 OpenFaults = Callable[..., Tab]
 
@@ -141,12 +141,28 @@ def test_a_run_is_cancelled_at_once(live: trioecho.LiveServer, open_tab: OpenTab
         expect(tab["cancel"]).to_be_focused()
         expect(tab["at"]).to_contain_text("/handshake?hang=1")
         tab[cancel].click()
-        expect(tab["run"]).to_be_enabled(timeout=1000)
+        expect(tab["run"]).to_be_enabled(timeout=5000)
         assert (tab["outcome"].text_content() or "").startswith("Cancelled: 2 as expected, ")
         assert results(tab)["/handshake?hang=1"] == ""
     tab["open-faults"].click()
     expect(tab["run"]).to_be_focused()
     expect(tab["cancel"]).to_be_disabled()
+
+
+def test_a_run_that_is_cancelled_while_the_server_is_asked_ends_there(
+    live: trioecho.LiveServer, open_tab: OpenTab
+) -> None:
+    """Nothing more is tried."""
+    tab = open_faults(open_tab(live), ("/echo", "/handshake"))
+    asked: list[Route] = []
+    tab.page.route("**/seen/*", lambda route: asked.append(route))
+    with tab.page.expect_request("**/seen/*"):
+        tab["run"].click()
+    tab["cancel"].click()
+    asked[0].fulfill(json={})
+    expect(tab["outcome"]).to_contain_text("Cancelled: 0 as expected")
+    assert set(results(tab).values()) == {""}
+    assert len(asked) == 1
 
 
 def test_a_table_that_cannot_be_had_is_told(live: trioecho.LiveServer, open_tab: OpenTab) -> None:

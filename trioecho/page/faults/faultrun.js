@@ -44,8 +44,8 @@ export class Run {
       before: trial.before.map((path) => this.url(path)),
       trial,
     });
-    if (this.cancelled) return undefined;
-    return { ...seen, server: await this.#server(id) };
+    const server = this.cancelled ? null : await this.#server(id);
+    return this.cancelled ? undefined : { ...seen, server };
   }
 
   cancel() {
