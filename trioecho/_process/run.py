@@ -121,12 +121,14 @@ def run_process(
     last: bool,
     ready_json: bool = False,
     exit_on_eof: bool = False,
+    ca_file: str | None = None,
 ) -> None:
     """`run` without its logging and exit status: raises `CannotStartError`.
 
     `words` is how the user writes a setting, such as ``--port 0`` for ``("port", 0)``. With `last`, signals are ignored
     from its end on. With `ready_json` the first line is JSON; with `exit_on_eof` the end of standard input stops the
-    server as the first signal does. What crashes the server leaves as Trio raised it.
+    server as the first signal does. `ca_file` is told in the first line. What crashes the server leaves as Trio raised
+    it.
     """
     place: dict[str, Any] = {"unix": unix, "fd": fd, "listeners": listeners, "backlog": backlog}
     listen_at = ListenAt.of(host, port, **place)
@@ -135,7 +137,7 @@ def run_process(
     )
     with StopSignals(last=last) as signals, short_collections():
         process = _Process(start, listen_at, options, shutdown_timeout, words, signals)
-        process.ready_json, process.exit_on_eof = ready_json, exit_on_eof
+        process.ready_json, process.exit_on_eof, process.ca_file = ready_json, exit_on_eof, ca_file
         trio.run(process.run)
 
 
@@ -159,6 +161,7 @@ class _Process:
         self._signals = signals
         self.ready_json = False
         self.exit_on_eof = False
+        self.ca_file: str | None = None
         self._input_ended = False
         self._stopping = False
         self._aborting = False
@@ -190,7 +193,7 @@ class _Process:
         origins = () if self._options is None else self._options.allowed_origins
         warn_if_open_to_every_page(server.hosts, origins, self._words)
         try:
-            announce(server, as_json=self.ready_json)
+            announce(server, as_json=self.ready_json, ca_file=self.ca_file)
         except OSError as error:
             server.abort()
             return CannotStartError(f"cannot write to standard output: {why(error)}")

@@ -30,7 +30,7 @@ from trioecho.cli.parameters import (
     Refusal,
 )
 from trioecho.cli.program import Program
-from trioecho.cli.tls import tls_context
+from trioecho.cli.tls import chosen_tls
 from trioecho.options import WebSocketOptions
 
 FIELDS = tuple(field.name for field in dataclasses.fields(WebSocketOptions) if field.init)
@@ -94,6 +94,7 @@ def main(
     backlog: int | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    tls_selfsigned: bool,
     shutdown_timeout: float,
     log_level: str,
     log_format: str,
@@ -132,24 +133,23 @@ def main(
         compression=_compression(compression, compression_window_bits, compression_no_context_takeover),
         **settings,
     )
-    if tls_key is not None and tls_cert is None:
-        raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
     place = _place(host, port, unix, unix_mode, fd, backlog)
     routes = _routes(options, faults, faults_beyond_loopback, host, unix, fd)
     configure_logging(log_level, log_format)
-    context = None if tls_cert is None else tls_context(tls_cert, tls_key)
     try:
-        run_process(
-            routes,
-            **place,
-            options=options,
-            ssl_context=context,
-            shutdown_timeout=shutdown_timeout,
-            words=_as_option,
-            last=True,
-            ready_json=ready_json,
-            exit_on_eof=exit_on_eof,
-        )
+        with chosen_tls(tls_cert, tls_key, tls_selfsigned, host) as (context, ca_file):
+            run_process(
+                routes,
+                **place,
+                options=options,
+                ssl_context=context,
+                shutdown_timeout=shutdown_timeout,
+                words=_as_option,
+                last=True,
+                ready_json=ready_json,
+                exit_on_eof=exit_on_eof,
+                ca_file=ca_file,
+            )
     except CannotStartError as error:
         raise Refusal(str(error), COULD_NOT_START) from None
 
