@@ -17,8 +17,8 @@ HELLO: Final = ("hello",)
 REPETITIVE: Final = ("hello " * 20, "hello " * 20)
 UMLAUTS: Final = "grüße"
 
-LONG: Final = 35.0
-"""Seconds of patience where clients have timeouts of up to thirty."""
+LONG: Final = 70.0
+"""Seconds of patience where clients have timeouts of up to a minute."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ MUST_FAIL_SUBPROTOCOL: Final = {"unoffered": "§4.1", "case": "", "two": "", "li
 
 _SHAKEN = (
     _echo("/handshake?delay=1"),
-    Case("/handshake?hang=1", verdicts.gives_up_waiting_for_101, patience=5),
+    Case("/handshake?hang=1", verdicts.gives_up_waiting_for_101, patience=10),
     _echo("/handshake?key=wrong", verdicts.fails_handshake("§4.1")),
     _echo("/handshake?key=missing", verdicts.fails_handshake("§4.1")),
     _echo("/handshake?subprotocol=unasked", verdicts.fails_handshake("§4.1", subprotocol=True)),
@@ -82,8 +82,8 @@ _ENDED = (
     Case("/close", verdicts.shows(1005)),
     Case("/close/4001?reason=bye&after=1", verdicts.shows(4001, "bye", "hello"), say=HELLO),
     *[Case(f"/close/{code}", verdicts.unsendable(code)) for code in (0, 999, 1005, 1006, 1015, 65_535)],
-    Case("/drop?after=1", verdicts.gone("hello"), say=HELLO),
-    Case("/reset?after=1", verdicts.gone("hello"), say=HELLO),
+    Case("/drop?after=1", verdicts.gone("hello"), say=HELLO, times=5),
+    Case("/reset?after=1", verdicts.gone("hello"), say=HELLO, times=5),
     Case("/silent", verdicts.notices_silence, patience=10),
     _echo("/noclose", verdicts.gives_up_closing, patience=LONG),
     _echo("/lateclose?delay=2", verdicts.closes_late, patience=6),
@@ -104,9 +104,7 @@ _ENDED = (
 _SENT = (
     Case("/slow?rate=10000", verdicts.feels_backpressure, flood=FLOOD),
     Case("/stall", verdicts.feels_backpressure, flood=FLOOD),
-    Case(
-        "/fragment?size=1&ping=1", verdicts.whole_with_pongs(UMLAUTS), say=(UMLAUTS,), close_after=1
-    ),
+    Case("/fragment?size=1&ping=1", verdicts.whole_with_pongs(UMLAUTS), say=(UMLAUTS,), close_after=1),
     Case("/big?size=10000000", verdicts.takes_or_refuses("10000000 bytes"), close_after=1, patience=10),
     Case("/burst?count=1000", verdicts.counts_to(1000, "999"), close_after=1000, patience=10),
     Case("/tick?every=0.1&count=3", verdicts.counts_to(3, "3", 1000)),
@@ -142,9 +140,11 @@ CASES: Final = (
     *_SENT,
     *[
         Case(
-            f"/badframe/{bad.kind}",
+            f"/badframe/{bad.kind}?after=1",
             verdicts.takes_offence(bad.code, MUST.get(bad.kind, ""), compressed=bad.compressed),
+            say=("first",),
             compress=bad.compressed,
+            patience=20 if bad.kind == "deflate-bomb" else 4,
         )
         for bad in KINDS
     ],

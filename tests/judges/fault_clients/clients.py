@@ -75,7 +75,9 @@ def _node() -> tuple[list[str], str]:
         asked = [node, *flag, "-p", "typeof WebSocket"]
         said = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
         if said.stdout.strip() == "function":
-            return [node, *flag, str(PROGRAMS / "with_node.mjs")], _version(node, "-p", "process.versions.undici")
+            return [node, *flag, str(PROGRAMS / "with_node.mjs")], _version(
+                node, "-p", "process.versions.undici"
+            )
     raise Missing(f"Node.js {_version(node, '--version')} has no WebSocket")
 
 
@@ -124,16 +126,17 @@ def told_by(command: Sequence[str], lines: Sequence[tuple[str, float]]) -> Itera
     while at < len(lines):
         with _started(command, [line for line, _ in lines[at:]]) as answers:
             while at < len(lines):
+                longest = lines[at][1] + SPARE
                 try:
-                    answer = answers.get(timeout=lines[at][1] + SPARE)
+                    answer = answers.get(timeout=longest)
                 except queue.Empty:
-                    answer = None
+                    answer = _made_up("hangs, and is ended", longest)
                 if answer is None:
-                    yield _made_up("the program hung or ended")
-                    at += 1
-                    break
+                    answer = _made_up("dies", 0.0)
                 yield answer
                 at += 1
+                if "made_up" in answer:
+                    break
 
 
 @contextlib.contextmanager
@@ -179,8 +182,9 @@ def _end(program: subprocess.Popen[str]) -> None:
     program.wait()
 
 
-def _made_up(error: str) -> dict[str, Any]:
+def _made_up(error: str, seconds: float) -> dict[str, Any]:
     return {
+        "made_up": True,
         "opened": False,
         "status": None,
         "subprotocol": "",
@@ -192,5 +196,5 @@ def _made_up(error: str) -> dict[str, Any]:
         "error": error,
         "ended": False,
         "accepted": 0,
-        "seconds": 0.0,
+        "seconds": seconds,
     }

@@ -36,7 +36,10 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 @contextlib.contextmanager
 def fault_server() -> Iterator[str]:
     """`python -m trioecho --faults` on a free port; its URL."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
     server = subprocess.Popen(
         [sys.executable, "-m", "trioecho", "--faults", "--port", "0", "--ready-json", "--exit-on-eof"],
         stdin=subprocess.PIPE,
@@ -87,7 +90,7 @@ def run_client(client: Client, command: Sequence[str], version: str, cases: Sequ
         client.name,
         version,
         {case.path: case.judge(visits[case.path]) for case in cases},
-        {path: [each.told for each in all_of_them] for path, all_of_them in visits.items()},
+        visits,
     )
 
 
@@ -108,8 +111,12 @@ def run(clients: Sequence[Client], cases: Sequence[Case]) -> tuple[list[Column],
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="clients whose names begin so")
-    parser.add_argument("--paths", nargs="+", default=[""], metavar="PART", help="faults with this in their path")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="NAME", help="clients whose names begin so"
+    )
+    parser.add_argument(
+        "--paths", nargs="+", default=[""], metavar="PART", help="faults with this in their path"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was told here")
     given = parser.parse_args()

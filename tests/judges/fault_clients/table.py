@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from judges.fault_clients.verdicts import Verdict
+from judges.fault_clients.verdicts import Verdict, Visit
 
 SIGNS = {"right": "✓", "otherwise": "·", "wrong": "✗", "untried": "–"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One client: its version, and a verdict and what it told for each path."""
+    """One client: its version, and for each path a verdict and the visits that it is of."""
 
     name: str
     version: str
     verdicts: Mapping[str, Verdict]
-    told: Mapping[str, Sequence[dict[str, Any]]]
+    visits: Mapping[str, Sequence[Visit]]
 
 
 def _cell(verdict: Verdict) -> str:
@@ -34,7 +34,11 @@ def as_markdown(columns: Sequence[Column], missing: Mapping[str, str], paths: Se
     for path in paths:
         cells = [_cell(each.verdicts[path]) for each in columns]
         lines.append(f"| `{path}` | " + " | ".join(cells) + " |")
-    for kind, words in (("right", "as it should be"), ("otherwise", "otherwise"), ("wrong", "against the RFC")):
+    for kind, words in (
+        ("right", "as it should be"),
+        ("otherwise", "otherwise"),
+        ("wrong", "against the RFC"),
+    ):
         sums = [sum(each.kind == kind for each in column.verdicts.values()) for column in columns]
         lines.append(f"| {SIGNS[kind]} {words} | " + " | ".join(map(str, sums)) + " |")
     lines += ["", *[f"- {name} was not here: {why}." for name, why in missing.items()]]
@@ -42,7 +46,7 @@ def as_markdown(columns: Sequence[Column], missing: Mapping[str, str], paths: Se
 
 
 def as_json(columns: Sequence[Column], missing: Mapping[str, str]) -> dict[str, Any]:
-    """The same with all that was told."""
+    """The same, with all that was told and seen."""
     return {
         "missing": dict(missing),
         "clients": [
@@ -50,7 +54,7 @@ def as_json(columns: Sequence[Column], missing: Mapping[str, str]) -> dict[str, 
                 "name": column.name,
                 "version": column.version,
                 "paths": {
-                    path: {**asdict(verdict), "told": list(column.told[path])}
+                    path: {**asdict(verdict), "visits": [asdict(each) for each in column.visits[path]]}
                     for path, verdict in column.verdicts.items()
                 },
             }

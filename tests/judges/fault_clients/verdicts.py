@@ -13,6 +13,10 @@ FLOOD = 32 * 2**20
 """Bytes that are sent to who does not read them: more than the kernel takes."""
 
 
+NO_CLOSE_EVENT = "no close event"
+"""Of a handshake that fails, HTML wants an error event and a close event."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """`right`: as it should be. `otherwise`: RFC 6455 leaves it to the client, or asks it of servers alone. `wrong`: the
@@ -55,7 +59,7 @@ class Visit:
         """How the handshake failed, as far as the client shows it."""
         if self.told["status"] is not None:
             return str(self.told["status"])
-        return "no close event" if self.told["error"].endswith("No close event.") else ""
+        return NO_CLOSE_EVENT if self.told["error"].endswith("No close event.") else ""
 
     def frames(self, by: str, kind: str) -> int:
         return sum((each["by"], each["kind"]) == (by, kind) for each in self.seen.get("frames", ()))
@@ -89,39 +93,47 @@ def shows(code: int, reason: str = "", *hear: str) -> Judge:
             return Verdict("otherwise", f"hears {visit.heard}")
         if visit.code != code:
             return Verdict("otherwise", _instead(visit))
-        return RIGHT if visit.told["reason"] == reason else Verdict("otherwise", f"shows {visit.told['reason']!r}")
+        return (
+            RIGHT
+            if visit.told["reason"] == reason
+            else Verdict("otherwise", f"shows {visit.told['reason']!r}")
+        )
 
     return _one(judge)
 
 
 def _instead(visit: Visit) -> str:
     if visit.code is not None:
-        return f"shows {visit.code}"
+        return f"shows {visit.code}" + ("" if visit.ended else ", keeps TCP open")
     return "an error, no code" if visit.ended else "waits on"
 
 
 def gone(*hear: str) -> Judge:
-    """TCP has gone: 1006, or whatever error."""
+    """TCP has gone: 1006, or whatever error. Of several visits the worst one counts."""
 
-    def judge(visit: Visit) -> Verdict:
-        if visit.heard != list(hear):
-            return Verdict("otherwise", f"hears {visit.heard}")
-        if visit.code == 1006:
+    def judge(visits: Sequence[Visit]) -> Verdict:
+        if any(visit.heard != list(hear) for visit in visits):
+            return Verdict("otherwise", "does not always hear what came before")
+        waiting = [visit for visit in visits if not visit.ended]
+        if waiting:
+            return Verdict("otherwise", f"waits on, {len(waiting)} times of {len(visits)}")
+        codes = {visit.code for visit in visits}
+        if codes <= {1006}:
             return RIGHT
-        return Verdict("right" if visit.ended and visit.code is None else "otherwise", _instead(visit))
+        return Verdict("right" if codes == {None} else "otherwise", _instead(visits[-1]))
 
-    return _one(judge)
+    return judge
 
 
 def unsendable(code: int) -> Judge:
-    """A Close with a code that may not be sent (§7.4.1): the connection fails, and the code is not sent back."""
+    """A Close with a code that no server sends: the connection fails. Some must not be sent back (§7.4.1)."""
 
     def judge(visit: Visit) -> Verdict:
         if visit.seen.get("code_received") == code:
-            return Verdict("wrong", f"answers {code}")
+            return Verdict("wrong" if code in (1005, 1006, 1015) else "otherwise", f"answers {code}")
         if visit.code == code and code != 1006:
             return Verdict("otherwise", f"shows {code}")
-        if visit.code in (1002, 1006, 1007):
+        if visit.code in (1002, 1006, 1007) and visit.ended:
             return RIGHT
         return Verdict("right" if visit.ended and visit.code is None else "otherwise", _instead(visit))
 
@@ -161,7 +173,14 @@ def needs_pongs(instead: str) -> Judge:
 def reports_of_pings(visit: Visit) -> Verdict:
     """Each was answered (§5.5.2)."""
     answered = sum(json.loads(each)["pong"] is not None for each in visit.heard)
-    return RIGHT if answered == visit.told["count"] == 3 else Verdict("wrong", f"answers {answered} of 3")
+    if answered == visit.told["count"] == 3:
+        return RIGHT
+    late = visit.frames("client", "pong") - answered
+    return (
+        Verdict("otherwise", f"{late} of 3 late")
+        if answered + late == 3
+        else Verdict("wrong", f"{answered} of 3")
+    )
 
 
 @_one
@@ -183,13 +202,15 @@ def closes_late(visit: Visit) -> Verdict:
 
 
 def only_the_close(*, then: str) -> Judge:
-    """1000, and nothing of what comes behind."""
+    """1000, or 1006 for what comes behind, and nothing of that."""
 
     def judge(visit: Visit) -> Verdict:
         if visit.heard:
             return Verdict("otherwise", "hears it")
         if then == "ping" and visit.frames("client", "pong"):
             return Verdict("otherwise", "answers it")
+        if visit.code == 1006:
+            return Verdict("right", "1006")
         if visit.code != 1000:
             return Verdict("otherwise", _instead(visit))
         return Verdict("right", visit.after) if then == "open" else RIGHT
@@ -209,22 +230,28 @@ def fails_handshake(must: str = "", *, subprotocol: bool = False) -> Judge:
 
     def judge(visit: Visit) -> Verdict:
         if not visit.opened:
-            return Verdict("right", visit.failed) if visit.ended else Verdict("otherwise", "neither opens nor fails")
+            return _failed(visit)
         ignored = subprotocol and visit.told["subprotocol"] == ""
         return Verdict("wrong" if must else "otherwise", "opens without it" if ignored else "takes it")
 
     return _one(judge)
 
 
+def _failed(visit: Visit) -> Verdict:
+    if not visit.ended:
+        return Verdict("otherwise", "neither opens nor fails")
+    return Verdict("otherwise" if visit.failed == NO_CLOSE_EVENT else "right", visit.failed)
+
+
 def tells_status(status: int) -> Judge:
-    """A failed handshake; browsers hide the status on purpose."""
+    """A failed handshake, with that status where it is shown; browsers hide it on purpose."""
 
     def judge(visit: Visit) -> Verdict:
         if visit.opened:
             return Verdict("wrong", "opens")
         told = visit.told
         shown = told["status"] == status or str(status) in told["error"]
-        return Verdict("right", str(status) if shown else visit.failed or "hides the status")
+        return Verdict("right", str(status)) if shown else _failed(visit)
 
     return _one(judge)
 
@@ -233,8 +260,13 @@ def tells_status(status: int) -> Judge:
 def follows_or_fails(visit: Visit) -> Verdict:
     """Both are allowed (§4.1)."""
     if visit.opened:
-        return Verdict("right", "follows") if visit.heard == ["hello"] else Verdict("wrong", "follows, hears nothing")
-    return Verdict("right", f"fails {visit.failed}".strip())
+        return (
+            Verdict("right", "follows")
+            if visit.heard == ["hello"]
+            else Verdict("wrong", "follows, hears nothing")
+        )
+    failed = _failed(visit)
+    return Verdict(failed.kind, f"fails {failed.says}".strip())
 
 
 @_one
@@ -263,7 +295,7 @@ def picked(name: str) -> Judge:
 
     def judge(visit: Visit) -> Verdict:
         if not visit.opened:
-            return Verdict("wrong" if name else "right", "fails")
+            return Verdict("wrong" if name else _failed(visit).kind, f"fails {visit.failed}".strip())
         told = visit.told["subprotocol"]
         return RIGHT if told in (name, None) else Verdict("wrong", f"has {told!r}")
 
@@ -276,7 +308,11 @@ def compressed(*expected: str) -> Judge:
     def judge(visit: Visit) -> Verdict:
         if visit.seen.get("status") == 400:
             return Verdict("untried", "offers none")
-        return RIGHT if visit.heard == list(expected) else Verdict("wrong", f"{_instead(visit)}, hears {visit.heard}")
+        return (
+            RIGHT
+            if visit.heard == list(expected)
+            else Verdict("wrong", f"{_instead(visit)}, hears {visit.heard}")
+        )
 
     return _one(judge)
 
@@ -284,10 +320,13 @@ def compressed(*expected: str) -> Judge:
 @_one
 def feels_backpressure(visit: Visit) -> Verdict:
     """Its sends wait, or its buffer grows."""
-    mebibytes = f"{visit.told['accepted'] / 2**20:.0f} MiB"
-    if visit.told["accepted"] >= FLOOD:
+    accepted = visit.told["accepted"]
+    mebibytes = f"{accepted / 2**20:.0f} MiB" if accepted >= 2**20 else f"{accepted // 1024} KiB"
+    if accepted >= FLOOD:
         return Verdict("right", f"buffers all {mebibytes}")
-    return Verdict("right", f"waits behind {mebibytes}" + (f", {_instead(visit)} {visit.after}" if visit.ended else ""))
+    return Verdict(
+        "right", f"waits behind {mebibytes}" + (f", {_instead(visit)} {visit.after}" if visit.ended else "")
+    )
 
 
 def whole_with_pongs(text: str) -> Judge:
@@ -298,7 +337,11 @@ def whole_with_pongs(text: str) -> Judge:
             return Verdict("wrong", f"hears {visit.heard}")
         wanted, pongs = len(text.encode()) - 1, visit.frames("client", "pong")
         # Behind several Pings, the last one's Pong is enough (§5.5.3).
-        return RIGHT if pongs == wanted else Verdict("right" if pongs else "wrong", f"{pongs} Pongs for {wanted} Pings")
+        return (
+            RIGHT
+            if pongs == wanted
+            else Verdict("right" if pongs else "wrong", f"{pongs} Pongs for {wanted} Pings")
+        )
 
     return _one(judge)
 
@@ -310,7 +353,9 @@ def takes_or_refuses(message: str) -> Judge:
         if visit.heard == [message]:
             return RIGHT
         said = visit.seen.get("code_received")
-        return Verdict("right", "1009") if 1009 in (said, visit.code) else Verdict("otherwise", _instead(visit))
+        return (
+            Verdict("right", "1009") if 1009 in (said, visit.code) else Verdict("otherwise", _instead(visit))
+        )
 
     return _one(judge)
 
@@ -328,18 +373,26 @@ def counts_to(number: int, last: str, code: int | None = None) -> Judge:
 
 
 def takes_offence(code: int, must: str, *, compressed: bool) -> Judge:
-    """It fails the connection, by a Close with this code or without one; `must` is the section that wants it so, or
+    """Behind "first" it fails the connection, by a Close with this code or without one; `must` is the section that wants it so, or
     empty where the RFC asks it of servers alone."""
 
     def judge(visit: Visit) -> Verdict:
         if compressed and visit.seen.get("status") == 400:
             return Verdict("untried", "offers none")
-        if not visit.opened:
-            return Verdict("otherwise", "does not open")
+        if visit.heard[:1] != ["first"]:
+            return Verdict("otherwise", "does not come to it")
         said = visit.seen.get("code_received")
-        if visit.heard or not visit.ended or visit.code in (1000, 1005):
-            what = f"takes it, hears {visit.heard[0]!r}" if visit.heard else "takes it"
-            return Verdict("wrong" if must else "otherwise", what)
+        taken = "wrong" if must else "otherwise"
+        if visit.heard[1:]:
+            return Verdict(taken, f"takes it, hears {visit.heard[1]}")
+        if visit.ended and visit.code in (1000, 1005):
+            return Verdict(taken, f"takes it, shows {visit.code}")
+        if not visit.ended and visit.code is not None and said is None:
+            return Verdict(taken, f"shows {visit.code}, keeps TCP open")
+        if not visit.ended:
+            return (
+                Verdict(taken, "waits on") if said is None else Verdict("otherwise", f"says {said}, waits on")
+            )
         if said is None or said == code:
             return RIGHT
         return Verdict("right" if code == 1006 else "otherwise", f"says {said}")

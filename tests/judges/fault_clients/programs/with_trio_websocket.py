@@ -32,7 +32,9 @@ async def visit(job: Job, told: Told) -> None:
                     break
         except ConnectionClosed as closed:
             told.fail(closed)
-    if ws.closed is not None:
+            # The block may take long to end.
+            told.code, told.reason = closed.reason.code, closed.reason.reason or ""
+    if told.code is None and ws.closed is not None:
         told.code, told.reason = ws.closed.code, ws.closed.reason or ""
 
 
