@@ -1,6 +1,6 @@
 """Lets other people's clients loose on a server of faults: ``PYTHONPATH=tests python -m judges.fault_clients.run``.
 
-Prints a table of what each does with each fault, some minutes later; `--markdown` and `--json` write it to files.
+Prints a table of what each does with each fault, some minutes later; `--readme` and `--json` write it to files.
 `--only` takes clients by the beginnings of their names, `--paths` faults by a part of their paths. A client that this
 machine does not have is left out, with the reason.
 """
@@ -29,6 +29,8 @@ from judges.fault_clients.verdicts import Visit
 AT_ONCE = 3
 """Clients that are tried at the same time, each with a server of its own, one case after the other."""
 
+README = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 ROOT = Path(__file__).parents[3]
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -72,26 +74,27 @@ def seen(url: str, name: str) -> dict[str, Any]:
     return found
 
 
-def run_client(client: Client, command: Sequence[str], version: str, cases: Sequence[Case]) -> Column:
-    """All cases with one client."""
+def visits_of(url: str, command: Sequence[str], cases: Sequence[Case], name: str) -> dict[str, list[Visit]]:
+    """All visits of a client's program to the server at `url`, by path; `name` is part of their ids."""
     visits: dict[str, list[Visit]] = {case.path: [] for case in cases}
     jobs = [case for case in cases for _ in range(case.times)]
+    host = url.removeprefix("http://")
+    lines = []
+    for number, case in enumerate(jobs):
+        path = f"{case.path}{'&' if '?' in case.path else '?'}id={name}-{number}"
+        address = f"ws://{f'{case.user}@' if case.user else ''}{host}{path}"
+        lines.append((line_of(number, address, asdict(case)), case.patience))
+    for number, told in enumerate(told_by(command, lines)):
+        visits[jobs[number].path].append(Visit(told, seen(url, f"{name}-{number}")))
+    return visits
+
+
+def run_client(client: Client, command: Sequence[str], version: str, cases: Sequence[Case]) -> Column:
+    """All cases with one client."""
     with fault_server() as url:
-        host = url.removeprefix("http://")
-        lines = []
-        for number, case in enumerate(jobs):
-            path = f"{case.path}{'&' if '?' in case.path else '?'}id=visit-{number}"
-            address = f"ws://{f'{case.user}@' if case.user else ''}{host}{path}"
-            lines.append((line_of(number, address, asdict(case)), case.patience))
-        for number, told in enumerate(told_by(command, lines)):
-            visits[jobs[number].path].append(Visit(told, seen(url, f"visit-{number}")))
-            print(f"{client.name}: {number + 1} of {len(jobs)}", end="\r", file=sys.stderr)
-    return Column(
-        client.name,
-        version,
-        {case.path: case.judge(visits[case.path]) for case in cases},
-        visits,
-    )
+        visits = visits_of(url, command, cases, "visit")
+    print(f"{client.name} is done", file=sys.stderr)
+    return Column(client.name, version, {case.path: case.judge(visits[case.path]) for case in cases}, visits)
 
 
 def run(clients: Sequence[Client], cases: Sequence[Case]) -> tuple[list[Column], dict[str, str]]:
@@ -117,7 +120,9 @@ def main() -> int:
     parser.add_argument(
         "--paths", nargs="+", default=[""], metavar="PART", help="faults with this in their path"
     )
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here too")
+    parser.add_argument(
+        "--readme", action="store_true", help="write the table into README.md beside this file"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was told here")
     given = parser.parse_args()
     cases = [case for case in CASES if any(part in case.path for part in given.paths)]
@@ -126,8 +131,10 @@ def main() -> int:
     table = as_markdown(columns, missing, [case.path for case in cases])
     print(table)
     print(defects(columns))
-    if given.markdown:
-        given.markdown.write_text(table, encoding="utf-8")
+    if given.readme:
+        text = README.read_text(encoding="utf-8")
+        above, _, rest = text.partition(BEGIN)
+        README.write_text(f"{above}{BEGIN}\n{table}{END}{rest.partition(END)[2]}", encoding="utf-8")
     if given.json:
         text = json.dumps(as_json(columns, missing), indent=1, ensure_ascii=False)
         given.json.write_text(text + "\n", encoding="utf-8")

@@ -19,8 +19,8 @@ NO_CLOSE_EVENT = "no close event"
 
 @dataclass(frozen=True)
 class Verdict:
-    """`right`: as it should be. `otherwise`: RFC 6455 leaves it to the client, or asks it of servers alone. `wrong`: the
-    RFC says that a client must not. `untried`: this client cannot be brought to it."""
+    """`right`: as it should be. `otherwise`: RFC 6455 leaves it to the client, or asks it of servers alone. `wrong`: a
+    client must not, says the RFC. `untried`: this client cannot be brought to it."""
 
     kind: Kind
     says: str = ""
@@ -51,8 +51,12 @@ class Visit:
         return code
 
     @property
+    def seconds(self) -> str:
+        return f"{round(self.told['seconds'])} s"
+
+    @property
     def after(self) -> str:
-        return f"after {round(self.told['seconds'])} s"
+        return f"after {self.seconds}"
 
     @property
     def failed(self) -> str:
@@ -108,11 +112,12 @@ def _instead(visit: Visit) -> str:
     return "an error, no code" if visit.ended else "waits on"
 
 
-def gone(*hear: str) -> Judge:
-    """TCP has gone: 1006, or whatever error. Of several visits the worst one counts."""
+def gone(*hear: str, reset: bool) -> Judge:
+    """TCP has gone: 1006, or whatever error. A reset may take with it what came before. Of several visits the worst one
+    counts."""
 
     def judge(visits: Sequence[Visit]) -> Verdict:
-        if any(visit.heard != list(hear) for visit in visits):
+        if any(visit.heard != list(hear) and not (reset and not visit.heard) for visit in visits):
             return Verdict("otherwise", "does not always hear what came before")
         waiting = [visit for visit in visits if not visit.ended]
         if waiting:
@@ -187,7 +192,7 @@ def reports_of_pings(visit: Visit) -> Verdict:
 def gives_up_closing(visit: Visit) -> Verdict:
     """It does not wait for ever for an answer to its Close."""
     if not visit.ended:
-        return Verdict("otherwise", f"waits on, {visit.after}")
+        return Verdict("otherwise", f"waits on, {visit.seconds}")
     if visit.code == 1006 or visit.code is None:
         return Verdict("right", visit.after)
     return Verdict("otherwise", f"shows {visit.code} {visit.after}")
@@ -222,7 +227,7 @@ def only_the_close(*, then: str) -> Judge:
 def gives_up_waiting_for_101(visit: Visit) -> Verdict:
     if visit.ended and not visit.opened:
         return Verdict("right", visit.after)
-    return Verdict("otherwise", f"waits on, {visit.after}")
+    return Verdict("otherwise", f"waits on, {visit.seconds}")
 
 
 def fails_handshake(must: str = "", *, subprotocol: bool = False) -> Judge:
@@ -372,19 +377,21 @@ def counts_to(number: int, last: str, code: int | None = None) -> Judge:
     return _one(judge)
 
 
-def takes_offence(code: int, must: str, *, compressed: bool) -> Judge:
-    """Behind "first" it fails the connection, by a Close with this code or without one; `must` is the section that wants it so, or
-    empty where the RFC asks it of servers alone."""
+def takes_offence(kind: str, code: int, must: str, *, compressed: bool) -> Judge:
+    """Behind "first" it fails the connection, by a Close with this code or without one.
+
+    `must` is the section that wants it so, or empty where the RFC asks it of servers alone.
+    """
 
     def judge(visit: Visit) -> Verdict:
         if compressed and visit.seen.get("status") == 400:
             return Verdict("untried", "offers none")
-        if visit.heard[:1] != ["first"]:
+        if not any(each["kind"] == kind for each in visit.seen.get("frames", ())):
             return Verdict("otherwise", "does not come to it")
         said = visit.seen.get("code_received")
         taken = "wrong" if must else "otherwise"
-        if visit.heard[1:]:
-            return Verdict(taken, f"takes it, hears {visit.heard[1]}")
+        if further := [each for each in visit.heard if each != "first"]:
+            return Verdict(taken, f"takes it, hears {further[0]}")
         if visit.ended and visit.code in (1000, 1005):
             return Verdict(taken, f"takes it, shows {visit.code}")
         if not visit.ended and visit.code is not None and said is None:
