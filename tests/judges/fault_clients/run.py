@@ -65,9 +65,10 @@ def fault_server() -> Iterator[str]:
 
 
 def seen(url: str, name: str) -> dict[str, Any]:
-    """What the server saw of a connection once it had ended, or has seen by now; nothing if it did not arrive."""
+    """What the server saw of a connection once it had ended, or two seconds later, for some faults do not end; nothing
+    if it did not arrive."""
     try:
-        with DIRECT.open(f"{url}/seen/{name}?wait=12", timeout=30) as answer:
+        with DIRECT.open(f"{url}/seen/{name}?wait=2", timeout=30) as answer:
             found: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError:
         return {}
