@@ -93,6 +93,7 @@ async def exchange(http: Http1, request: Request, service: Service, peer: str) -
         line.body_bytes = http.body_bytes
         if not http.answered:
             line.status = None
+        service.tally.answered(line.status, line.body_bytes)
         access_logger.info("%s", line, extra={"exchange": line})
 
 
