@@ -53,9 +53,9 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: ``ts`` (RFC 3339, UTC), ``level``, ``logger``, ``message``.
 
-    ``connection`` is the id of the connection where the line is about one, ``record`` holds the fields of its record
-    where it has ended, ``exchange`` those of a plain HTTP exchange, and ``exception`` the traceback as one string where
-    there is one.
+    ``connection`` is the id of the connection, or of the plain HTTP exchange, where the line is about one, ``record``
+    holds the fields of its record where it has ended, ``exchange`` those of a plain HTTP exchange, and ``exception``
+    the traceback as one string where there is one.
     """
 
     def format(self, record: logging.LogRecord) -> str:
