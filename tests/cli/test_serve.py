@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import urllib.request
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,11 @@ DEFAULTS = {
     "--tls-key": None,
     "--log-level": "info",
     "--log-format": "text",
+    "--access-log": "access-log",
+    "--metrics-port": "(none)",
+    "--metrics-host": "127.0.0.1",
+    "--metrics": None,
+    "--metrics-reader": "(programs on this machine)",
     "--faults": None,
     "--faults-beyond-loopback": None,
     "--ready-json": None,
@@ -112,8 +118,9 @@ def test_version_names_what_a_bug_report_needs() -> None:
 
 
 def test_every_option_has_a_test_of_its_effect() -> None:
-    """For each option there is a test in this file, or in that of the faults, that is named after it."""
-    others = (Path(__file__).parent / "test_faults.py").read_text(encoding="utf-8")
+    """For each option there is a test in this file, or in that of a feature, that is named after it."""
+    features = ("test_faults.py", "test_metrics.py")
+    others = "".join((Path(__file__).parent / each).read_text(encoding="utf-8") for each in features)
     tests = {*globals(), *re.findall(r"^def (test_option_\w+)", others, re.MULTILINE)}
     missing = [option for option in DEFAULTS if f"test_option_{option[2:].replace('-', '_')}" not in tests]
     assert not missing
@@ -603,6 +610,21 @@ def test_option_log_format(start_server: Start) -> None:
     assert record["cause"] == "peer closed"
     assert record["messages_received"] == record["messages_sent"] == 1
     assert record["code_received"] == record["code_sent"] == 1000
+
+
+def test_option_access_log(start_server: Start) -> None:
+    """Without it, no line for a connection or an exchange, unless one tells of a fault."""
+    for arguments, lines in (((), 3), (("--no-access-log",), 1)):
+        server = start_server(*arguments)
+        assert echoes(server.websocket_url) == "hello"
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(server.url) as page:
+            assert page.status == 200
+        with client(server.websocket_url) as ws:
+            ws.socket.sendall(b"\xff" * 10)
+            server.wait_for_log("protocol error")
+        assert server.stop() == 0
+        told = [line for line in server.log if "stopping" not in line]
+        assert len(told) == lines, told
 
 
 def record_of(line: str) -> dict[str, Any]:
