@@ -24,7 +24,7 @@ import os, signal, trioecho
 
 class Slow(trioecho.RouteGroup):
     def routes(self):
-        return {}
+        return {"": [trioecho.echo]}
 
     async def run(self, stopping, *, task_status):
         os.kill(os.getpid(), signal.SIGUSR1)
@@ -63,7 +63,7 @@ def test_it_does_no_harm_while_the_server_starts(start_server: Start) -> None:
     """The tree shows how far it has come, and the first line follows."""
     server = start_server(command=("-c", DURING_START))
     assert server.banner.startswith("trioecho serves ws://")
-    server.wait_for_log("Slow.run")
+    server.wait_for_log("Service.run_group (run → ")
     assert server.stop() == 0
 
 
