@@ -41,7 +41,7 @@ def selectors(expression: str) -> list[str]:
     return re.findall(r"\b(trioecho\w*)\{", expression)
 
 
-@pytest.mark.parametrize(("title", "expression"), expressions())
+@pytest.mark.parametrize(("title", "expression"), [*expressions()])
 def test_an_expression_asks_for_what_there_is(title: str, expression: str) -> None:
     """Series that the server has, by labels that they have; counters as rates, and gauges as they are."""
     found = selectors(expression)
