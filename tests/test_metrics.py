@@ -91,7 +91,7 @@ async def test_a_listener_of_its_own_tells_of_others_and_not_of_itself() -> None
                 found = await scrape(listener)
     assert found["trioecho_connections_open"] == 3
     assert found["trioecho_workers"] == 1
-    assert "trioecho_http_exchanges_total|2xx" not in found
+    assert found["trioecho_http_exchanges_total|2xx"] == 0
 
 
 async def test_figures_can_come_from_somewhere_else() -> None:
@@ -131,6 +131,16 @@ def test_what_has_no_limit_has_no_sample() -> None:
     text, _ = exposition(Figures())
     assert "_limit" not in text.decode()
     assert "trioecho_connections_open 0.0" in text.decode()
+
+
+def test_what_has_not_happened_is_told_as_0() -> None:
+    """Each ending with its own code, each class of status: a rate does not see a first one that comes from nowhere."""
+    found = samples(exposition(Figures(http_exchanges={"4xx": 3}))[0].decode())
+    for ending in trioecho.endings.ENDINGS:
+        if ending.code is not None:
+            assert found[f"trioecho_endings_total|{ending.cause}|{ending.code}"] == 0
+    assert [found[f"trioecho_http_exchanges_total|{kind}"] for kind in ("2xx", "4xx")] == [0, 3]
+    assert found["trioecho_turned_away_total|no room"] == 0
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:

@@ -1,5 +1,7 @@
 """The figures of servers as Prometheus and its like read them: a route, and the text alone.
 
+`LOOPBACK` are those who may read them unless it is said otherwise: programs on this machine.
+
 It needs prometheus-client, which comes with ``pip install "trioecho[metrics]"``. A registry of its own is made for each
 answer, so what else a program gives to prometheus-client stays apart.
 """
@@ -179,6 +181,9 @@ class _Families:
         yield InfoMetricFamily("trioecho", "The versions that run.", value=_versions())
         for name, metric in METRICS.items():
             value = getattr(self._figures, name)
+            if metric.expected:
+                # What has not happened yet is told as well: a rate sees only what grows from one look to the next.
+                value = dict.fromkeys(metric.expected, 0) | value
             if value is not None:
                 yield _family(metric, value)
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from trioecho._protocol.endings import ENDINGS
 from trioecho._protocol.histogram import Distribution
 
 LOOP_LAG_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -41,6 +42,8 @@ class Metric:
     kind: Literal["gauge", "counter", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
+    expected: tuple[Labels, ...] = ()
+    """Values of the labels that are known before anything has happened."""
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -54,8 +57,8 @@ def _gauge(name: str, help: str) -> Mapping[str, Metric]:
     return {"metric": Metric(f"trioecho_{name}", "gauge", help)}
 
 
-def _counter(name: str, help: str, *labels: str) -> Mapping[str, Metric]:
-    return {"metric": Metric(f"trioecho_{name}_total", "counter", help, labels)}
+def _counter(name: str, help: str, *labels: str, expected: Iterable[Labels] = ()) -> Mapping[str, Metric]:
+    return {"metric": Metric(f"trioecho_{name}_total", "counter", help, labels, tuple(expected))}
 
 
 def _histogram(name: str, help: str) -> Mapping[str, Metric]:
@@ -95,6 +98,7 @@ class Figures:
             "WebSocket connections that have ended, by cause and by the code of the Close that came first.",
             "cause",
             "code",
+            expected=[(each.cause, str(each.code)) for each in ENDINGS if each.code is not None],
         ),
     )
     refusals: Mapping[tuple[str, str], int] = field(
@@ -112,6 +116,7 @@ class Figures:
             "turned_away",
             "Sockets that were closed to make room, and requests over the limits of their address, by reason.",
             "reason",
+            expected=("no room", "in_progress", "connections", "handshakes_per_second"),
         ),
     )
     messages_received: int = field(
@@ -168,6 +173,7 @@ class Figures:
             "http_exchanges",
             "Plain HTTP requests by the class of their answer's status; none where there was none.",
             "status",
+            expected=("2xx", "3xx", "4xx", "5xx", "none"),
         ),
     )
     http_body_bytes: int = field(
