@@ -27,6 +27,7 @@ from typing import Any
 import trio
 
 from trioecho._process.announcement import announce, warn_if_open_to_every_page
+from trioecho._process.garbage import short_collections
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging, configured_elsewhere
 from trioecho._process.metrics_listener import MetricsListener
 from trioecho._process.ports import advice
@@ -146,8 +147,8 @@ def run_process(
     start = functools.partial(
         serve, handler, host=host, port=port, **place, options=options, ssl_context=ssl_context
     )
-    with StopSignals(last=last) as signals, TaskTreeSignal(last=last) as task_tree_signal:
-        process = _Process(start, listen_at, options, shutdown_timeout, words, signals, task_tree_signal)
+    with StopSignals(last=last) as signals, TaskTreeSignal(last=last) as tree, short_collections():
+        process = _Process(start, listen_at, options, shutdown_timeout, words, signals, tree)
         process.ready_json, process.exit_on_eof, process.metrics = ready_json, exit_on_eof, metrics
         trio.run(process.run)
 
