@@ -144,6 +144,7 @@ async def test_programs_are_told_as_json(capsys: pytest.CaptureFixture[str]) -> 
             "urls": list(server.urls),
             "unix": [],
             "ca": None,
+            "metrics_url": None,
             "pid": os.getpid(),
         }
 

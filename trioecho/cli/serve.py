@@ -24,6 +24,7 @@ from trioecho._server.routes import Routes
 from trioecho._server.unix import UnixSocket
 from trioecho.cli.epilog import EPILOG
 from trioecho.cli.faults import check_loopback, fault_options, with_faults
+from trioecho.cli.metrics import metrics_listener, metrics_options, with_metrics
 from trioecho.cli.options import serving_options, starting_options
 from trioecho.cli.parameters import (
     ENVIRONMENT_PREFIX,
@@ -73,6 +74,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
     },
 )
 @serving_options
+@metrics_options
 @fault_options
 @starting_options
 @click.option(
@@ -98,6 +100,7 @@ def main(
     shutdown_timeout: float,
     log_level: str,
     log_format: str,
+    access_log: bool,
     allowed_origin: tuple[str, ...],
     allowed_host: tuple[str, ...],
     subprotocol: tuple[str, ...],
@@ -112,6 +115,10 @@ def main(
     faults_beyond_loopback: bool,
     ready_json: bool,
     exit_on_eof: bool,
+    metrics: bool,
+    metrics_reader: tuple[str, ...],
+    metrics_port: int | None,
+    metrics_host: str,
     **settings: Any,
 ) -> None:
     """A WebSocket echo server: the echo at /ws, a page to try it at /, and /healthz.
@@ -135,7 +142,9 @@ def main(
     )
     place = _place(host, port, unix, unix_mode, fd, backlog)
     routes = _routes(options, faults, faults_beyond_loopback, host, unix, fd)
-    configure_logging(log_level, log_format)
+    routes = with_metrics(routes, options, metrics, metrics_reader)
+    listener = metrics_listener(metrics_port, metrics_host)
+    configure_logging(log_level, log_format, access=access_log)
     try:
         with chosen_tls(tls_cert, tls_key, tls_selfsigned, host) as (context, ca_file):
             run_process(
@@ -149,6 +158,7 @@ def main(
                 ready_json=ready_json,
                 exit_on_eof=exit_on_eof,
                 ca_file=ca_file,
+                metrics=listener,
             )
     except CannotStartError as error:
         raise Refusal(str(error), COULD_NOT_START) from None
@@ -227,7 +237,8 @@ def _typed(name: str) -> bool:
 
 
 def _as_option(name: str, value: Any) -> str:
-    return f"{OPTION_OF_FIELD.get(name, f'--{name}')} {value}"
+    dashed = name.replace("_", "-")
+    return f"{OPTION_OF_FIELD.get(name, f'--{dashed}')} {value}"
 
 
 def _options(**settings: Any) -> WebSocketOptions:
