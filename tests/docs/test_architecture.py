@@ -26,6 +26,7 @@ LAYERS = (
     {"live", "task_tree", "pictures", "_process"},
     {"testing"},
     {"client", "hubs"},
+    {"chat"},
     {"cli"},
     {"__main__"},
 )

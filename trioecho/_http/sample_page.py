@@ -30,6 +30,8 @@ _PAGE_POLICY = (
 _DEFAULT_ENDPOINT = "/ws"
 # The place in index.html that says where the page finds its WebSocket.
 _ENDPOINT = b'<meta name="trioecho-endpoint" content="%s">'
+# The place for links to other pages of the server.
+_LINKS = b"<!-- links -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,21 @@ class PageFile:
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
+    def answer(self, request: Request) -> Response:
+        """Return the file, or 304 if the client has it (RFC 9110 §13.1.2)."""
+        status = precondition(request.method, request.headers, Validators(self.etag))
+        if status is not None:
+            return Response(status=status, headers=self.headers)
+        return Response(self.body, headers=self.headers)
+
 
 class SamplePage:
     """What `sample_page` returns: an async function of a request, which answers with a file of the page."""
 
-    __slots__ = ("_endpoint", "_found")
+    __slots__ = ("_endpoint", "_found", "_links")
 
-    def __init__(self, endpoint: str | None = None) -> None:
+    def __init__(self, endpoint: str | None = None, links: Mapping[str, str] | None = None) -> None:
+        """`links` are names of other pages of the server by their URLs, relative to this one's."""
         if endpoint is not None:
             if not isinstance(endpoint, str):
                 raise TypeError(f"endpoint takes a path such as '/ws', or None; you gave {endpoint!r}")
@@ -54,6 +64,7 @@ class SamplePage:
                 raise ValueError(f"endpoint takes a path that begins with a slash; you gave {endpoint!r}")
         self._endpoint = endpoint
         self._found = _DEFAULT_ENDPOINT
+        self._links = tuple((links or {}).items())
 
     def __repr__(self) -> str:
         return f"<trioecho.SamplePage of {self.endpoint!r}>"
@@ -89,11 +100,7 @@ class SamplePage:
             return _with_slash(request)
         if file is None:
             raise Refused(404, f"Nothing is served at {quoted(request.path)}.")
-        file = with_endpoint(file, self.endpoint)
-        status = precondition(request.method, request.headers, Validators(file.etag))
-        if status is not None:
-            return Response(status=status, headers=file.headers)
-        return Response(file.body, headers=file.headers)
+        return filled_in(file, self.endpoint, self._links).answer(request)
 
 
 def sample_page(endpoint: str | None = None) -> SamplePage:
@@ -125,10 +132,11 @@ def page_files() -> Mapping[str, PageFile]:
     return read_page(importlib.resources.files("trioecho") / "page")
 
 
-def read_page(folder: Traversable) -> Mapping[str, PageFile]:
+def read_page(folder: Traversable, policy: str = _PAGE_POLICY) -> Mapping[str, PageFile]:
     """The files in a folder by path: those of a known type, none in folders below; no folder, no files.
 
-    Everything that can be asked for is in this mapping, so no request ever names a file on the disk.
+    `policy` is their Content-Security-Policy. Everything that can be asked for is in this mapping, so no request ever
+    names a file on the disk.
     """
     files: dict[str, PageFile] = {}
     if not folder.is_dir():
@@ -136,28 +144,30 @@ def read_page(folder: Traversable) -> Mapping[str, PageFile]:
     for entry in folder.iterdir():
         if entry.is_file() and content_type(entry.name) != UNKNOWN:
             files["/" if entry.name == "index.html" else f"/{entry.name}"] = _page_file(
-                entry.read_bytes(), content_type(entry.name)
+                entry.read_bytes(), content_type(entry.name), policy
             )
     return files
 
 
 @lru_cache(maxsize=64)
-def with_endpoint(file: PageFile, path: str) -> PageFile:
-    """The file with the path of its WebSocket filled in; itself, if it has no place for one."""
+def filled_in(file: PageFile, path: str, links: tuple[tuple[str, str], ...] = ()) -> PageFile:
+    """The file with the path of its WebSocket and the links filled in; itself, if it has no place for them."""
     # A path from the command line may hold half a surrogate pair: it must not cost the server its page.
     content = html.escape(path).encode("utf-8", "replace")
     body = file.body.replace(_ENDPOINT % _DEFAULT_ENDPOINT.encode(), _ENDPOINT % content)
-    return file if body == file.body else _page_file(body, content_type("index.html"))
+    anchors = [f'<a href="{html.escape(url)}">{html.escape(name)}</a>' for url, name in links]
+    body = body.replace(_LINKS, " ".join(anchors).encode())
+    return file if body == file.body else _page_file(body, content_type("index.html"), _PAGE_POLICY)
 
 
-def _page_file(body: bytes, kind: str) -> PageFile:
+def _page_file(body: bytes, kind: str, policy: str) -> PageFile:
     etag = etag_of(body)
     headers = (
         ("ETag", etag),
         # Keep it, but ask before use: a page of another version must not meet this version's script.
         ("Cache-Control", "no-cache"),
         ("Content-Type", kind),
-        ("Content-Security-Policy", _PAGE_POLICY),
+        ("Content-Security-Policy", policy),
         ("Referrer-Policy", "no-referrer"),
         NOSNIFF,
     )

@@ -391,9 +391,14 @@ def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
     return given
 
 
-def sample_routes(options: WebSocketOptions) -> dict[str, list[Route]]:
-    """The echo, its page, and a health check, as ``python -m trioecho`` serves them."""
-    page = sample_page(options.path)
+def sample_routes(
+    options: WebSocketOptions, links: Mapping[str, str] | None = None
+) -> dict[str, list[Route]]:
+    """The echo, its page, and a health check, as ``python -m trioecho`` serves them.
+
+    `links` are names of other pages that stand beside the page, by their URLs relative to it.
+    """
+    page = SamplePage(options.path, links)
     routes: dict[str, list[Route]] = {options.path: [echo]}
     for path in page.paths:
         routes.setdefault(path, []).append(page)

@@ -27,6 +27,9 @@ CALM = 0.25
 """Seconds between two announcements at least, and between two lists that a page gets: a server that starts has
 hundreds of people come in at once."""
 
+GOODBYE = 1.0
+"""Seconds that the last announcement of a server may take."""
+
 SERVERS = Address("group", "servers")
 """To which servers speak. Rooms are groups whose names begin otherwise."""
 
@@ -76,18 +79,27 @@ class Presence:
     async def run(
         self, local: Local, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Run the backplane inside, announce, and tell, until it is cancelled; then say goodbye."""
+        """Run the backplane inside, announce, and tell, until it is cancelled; then say goodbye, within a second."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._backplane.run, _Listener(local, self))
-            await self._backplane.subscribe(SERVERS)
-            task_status.started()
-            await self._announce(ask=True)
-            nursery.start_soon(self._keep_announcing)
+            carrying = await nursery.start(self._carry, local)
             try:
+                await self._backplane.subscribe(SERVERS)
+                task_status.started()
+                await self._announce(ask=True)
+                nursery.start_soon(self._keep_announcing)
                 await self._keep_telling(local)
             finally:
-                with trio.move_on_after(1, shield=True):
+                with trio.move_on_after(GOODBYE, shield=True):
                     await self._publish({"server": self._id, "people": []})
+                carrying.cancel()
+
+    async def _carry(self, local: Local, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        """Run the backplane inside, until its scope is cancelled: it has to outlive what cancels the others."""
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._backplane.run, _Listener(local, self))
+                scope.shield = True
+                task_status.started(scope)
 
     async def _keep_announcing(self) -> None:
         while True:
