@@ -19,7 +19,7 @@ from trioecho._http.cors import Cors
 from trioecho._http.files import Files
 from trioecho._http.messages import MAX_BODY_SIZE, Accept, Request, Response
 from trioecho._http.paths import PathPattern, PathTable
-from trioecho._http.sample_page import SamplePage, healthz, sample_page
+from trioecho._http.sample_page import SamplePage, healthz
 from trioecho._protocol.tokens import TOKEN
 from trioecho._server.handlers import Handler, checked_function, checked_handler, echo
 from trioecho.options import WebSocketOptions, checked_path
