@@ -25,7 +25,8 @@ export class Rooms {
 
   /** Takes who is in a room now; returns sentences that tell who has come and gone. */
   people(room, people, number) {
-    if (room !== this.room) return [];
+    // One's own going is not told: the page knows it, or is about to.
+    if (room !== this.room || !people.some(([id]) => id === this.me) && people.length === number) return [];
     const before = this.#names;
     const comparable = this.#complete;
     this.#know(people, number);
