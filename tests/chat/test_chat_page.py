@@ -53,5 +53,9 @@ def test_the_client_stands_beside_its_licence_as_it_was_published() -> None:
     assert "The MIT License (MIT)\n\nCopyright (c) .NET Foundation and Contributors" in licence
     assert "10.0.11" in licence
     installed = Path(os.environ.get("NODE_PATH", "")) / "@microsoft/signalr"
-    if '"version": "10.0.11"' in (installed / "package.json").read_text(errors="replace") if installed.is_dir() else "":
+    if (
+        '"version": "10.0.11"' in (installed / "package.json").read_text(errors="replace")
+        if installed.is_dir()
+        else ""
+    ):
         assert (installed / "dist/browser/signalr.min.js").read_bytes() == MINIFIED.read_bytes()

@@ -83,7 +83,11 @@ async def test_pages_may_what_the_servers_own_option_says(
     options = trioecho.WebSocketOptions(allowed_origins=allowed)
     async with serving(chat_routes(options), allowed_origins=allowed) as server:
         async with await open_stream(server) as stream:
-            with contextlib.nullcontext() if websocket else pytest.raises(AssertionError, match="may not connect"):
+            with (
+                contextlib.nullcontext()
+                if websocket
+                else pytest.raises(AssertionError, match="may not connect")
+            ):
                 await RawClient(stream).handshake("/hub", headers=f"Origin: {origin}\r\n")
         async with plain_http(server) as client:
             told = await client.ask(

@@ -155,8 +155,9 @@ def filled_in(file: PageFile, path: str, links: tuple[tuple[str, str], ...] = ()
     # A path from the command line may hold half a surrogate pair: it must not cost the server its page.
     content = html.escape(path).encode("utf-8", "replace")
     body = file.body.replace(_ENDPOINT % _DEFAULT_ENDPOINT.encode(), _ENDPOINT % content)
-    anchors = [f'<a href="{html.escape(url)}">{html.escape(name)}</a>' for url, name in links]
-    body = body.replace(_LINKS, " ".join(anchors).encode())
+    if links:
+        anchors = [f'<a href="{html.escape(url)}">{html.escape(name)}</a>' for url, name in links]
+        body = body.replace(_LINKS, " ".join(anchors).encode())
     return file if body == file.body else _page_file(body, content_type("index.html"), _PAGE_POLICY)
 
 

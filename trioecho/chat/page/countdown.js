@@ -29,8 +29,12 @@ export class Countdown {
   /** Whether there is a connection; what streamed over the one before is over with it. */
   allowed(allowed) {
     this.#allowed = allowed;
-    if (!allowed && this.#stream) this.#end(`Lost at ${this.#left}, with the connection.`);
+    if (!allowed && this.#stream) this.#end(this.#lost);
     this.#show();
+  }
+
+  get #lost() {
+    return `Lost at ${this.#left}, with the connection.`;
   }
 
   #start() {
@@ -47,8 +51,8 @@ export class Countdown {
         $("left").textContent = left;
         $("progress").value = total - left;
       },
-      complete: () => stream === this.#stream && this.#end("The countdown is over."),
-      error: (error) => stream === this.#stream && this.#end(Talk.sentence(error)),
+      complete: () => stream === this.#stream && this.#end(this.#left ? `The server has ended it at ${this.#left}.` : "The countdown is over."),
+      error: (error) => stream === this.#stream && this.#end(Talk.refusal(error) ?? this.#lost),
     });
     this.#stream = stream;
     this.#show();

@@ -34,7 +34,7 @@ export class Talk {
       this.listener.entered(entered);
     } catch (error) {
       if (hub !== this.hub) return;
-      const refused = Talk.#refusal(error);
+      const refused = Talk.refusal(error);
       if (refused) {
         this.#end(hub);
         this.#become("closed");
@@ -63,10 +63,11 @@ export class Talk {
 
   /** What to say of an error: the hub's own sentence, if it has given one. */
   static sentence(error) {
-    return Talk.#refusal(error) ?? "The connection was lost, or something has failed on the server.";
+    return Talk.refusal(error) ?? "The connection was lost, or something has failed on the server.";
   }
 
-  static #refusal(error) {
+  /** The hub's own sentence; undefined, if the error is another. */
+  static refusal(error) {
     return /HubException: (.*)/s.exec(error.message)?.[1];
   }
 
