@@ -331,8 +331,7 @@ class RedisLink:
 
     def _end(self, why: str) -> None:
         """Take note that there is no connection."""
-        pulses = 1 if self._pulse_since is not None else 0
-        lost = max(len(self._unanswered) - pulses, 0)
+        lost = sum(1 for each in self._unanswered if each.size > OVERHEAD)
         self._answers = self._hears = False
         self._why = why
         self._unanswered.clear()
