@@ -22,7 +22,7 @@ from coredis.exceptions import RedisError
 
 from trioecho._protocol.counted import counted
 from trioecho.hubs.backplane import BackplaneError
-from trioecho.hubs.redis_connection import Pace, RedisConnection, RedisLost, told_by
+from trioecho.hubs.redis_connection import Pace, RedisConnection, RedisLost
 from trioecho.hubs.redis_url import RedisUrl
 
 logger = logging.getLogger("trioecho.hubs")
@@ -281,7 +281,7 @@ class RedisLink:
                 await unanswered.request
             except RedisError as error:
                 if publisher.usable:
-                    raise RedisLost(f"it refuses to publish: {told_by(error)}") from error
+                    raise RedisLost(f"it refuses to publish: {error}") from error
                 # Lost: the connection's own task tells why.
                 return
             self._unanswered.popleft()
