@@ -40,6 +40,7 @@ FENCES: dict[str, set[str]] = {
     "h11": {"_http"},
     "click": {"cli"},
     "msgspec": {"hubs"},
+    "coredis": {"hubs"},
     "matplotlib": {"pictures"},
 }
 """Who alone may know a library."""

@@ -122,8 +122,17 @@ def sample_page(endpoint: str | None = None) -> SamplePage:
 
 
 async def healthz(request: Request) -> Response:
-    """Answer "ok": whoever hears it knows that the server takes requests. Not a checkpoint."""
-    return Response("ok", headers=(("Cache-Control", "no-store"), NOSNIFF))
+    """Answer "ok": whoever hears it knows that the server takes requests. Not a checkpoint.
+
+    Where a `RouteGroup` of the server says that it is not healthy, such as a hub that cannot reach the other processes,
+    the answer is "unhealthy", with 503.
+    """
+    healthy = all(each.healthy for each in request.served)
+    return Response(
+        "ok" if healthy else "unhealthy",
+        status=200 if healthy else 503,
+        headers=(("Cache-Control", "no-store"), NOSNIFF),
+    )
 
 
 @cache

@@ -205,6 +205,11 @@ class RouteGroup(abc.ABC):
     ignore_case: bool = False
     """Whether the group's paths match in any case of their letters."""
 
+    @property
+    def healthy(self) -> bool:
+        """Whether it can do what it is for, which `healthz` asks; override it if that can be False."""
+        return True
+
     @abc.abstractmethod
     def routes(self) -> Mapping[str, Sequence[Route]]:
         """Return what stands where: by what follows the group's own path, "" for itself, such as "/negotiate"."""
@@ -331,13 +336,15 @@ class RouteTable:
                     route.function.use_endpoint(self.websocket_paths[0])
 
     def find(self, request: Request) -> Endpoint | None:
-        """Return what stands at a request's path, and tell the request what the path's parameters stand for."""
+        """Return what stands at a request's path, and tell the request what the path's parameters stand for, and what
+        else is served."""
         found = self._table.find(request.path, request.target)
         if found is None:
             return None
         endpoint, params = found
         if params:
             request.path_params = params
+        request.served = self.groups
         return endpoint
 
 
