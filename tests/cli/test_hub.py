@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 from command_line import Start, certificate, client, echoes, refused  # noqa: F401 (a fixture)
+from hubs.redis_server import running_redis
 from server_process import PATIENCE
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, unix_connect
 
 import trioecho.cli.hub
 import trioecho.hubs
@@ -33,16 +35,47 @@ def asked(url: str, *handlers: urllib.request.BaseHandler, method: str = "GET") 
         return answer.read().decode(), answer.url
 
 
-def enters(url: str, connect: Callable[..., Any] = client, **options: Any) -> dict[str, Any]:
-    """What a client is told at the hub's URL who enters the lobby."""
-    with connect(f"{url}/hub", **options) as ws:
+class Person:
+    """A client of the chat's hub, on a WebSocket of it, who has entered the lobby."""
+
+    def __init__(self, ws: ClientConnection, name: str) -> None:
+        self.ws = ws
+        self._heard: list[dict[str, Any]] = []
         ws.send('{"protocol":"json","version":1}\x1e')
         assert ws.recv(PATIENCE) == "{}\x1e"
-        ws.send('{"type":1,"invocationId":"1","target":"enter","arguments":["Ada","Lobby"]}\x1e')
+        self.entered = self.call("enter", name, "Lobby")["result"]
+
+    def call(self, target: str, *arguments: str) -> dict[str, Any]:
+        """Call a method, and return its completion. What comes before it is for `hear`."""
+        message = {"type": 1, "invocationId": target, "target": target, "arguments": arguments}
+        self.ws.send(f"{json.dumps(message)}\x1e")
+        return self._wait_for(lambda message: message["type"] == 3)
+
+    def hear(self, target: str, *arguments: Any) -> None:
+        """Wait until a method is called with the arguments; None stands for any."""
+
+        def expected(message: dict[str, Any]) -> bool:
+            told = message.get("arguments", ())
+            return message.get("target") == target and all(
+                one is None or one == other for one, other in zip(arguments, told, strict=True)
+            )
+
+        self._wait_for(expected)
+
+    def _wait_for(self, expected: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         while True:
-            for message in ws.recv(PATIENCE).split("\x1e")[:-1]:
-                if json.loads(message)["type"] == 3:
-                    return json.loads(message)["result"]  # type: ignore[no-any-return]
+            for index, message in enumerate(self._heard):
+                if expected(message):
+                    return self._heard.pop(index)
+            text = self.ws.recv(PATIENCE)
+            assert isinstance(text, str)
+            self._heard += [json.loads(each) for each in text.split("\x1e")[:-1]]
+
+
+def enters(url: str, connect: Callable[..., ClientConnection] = client, **options: Any) -> dict[str, Any]:
+    """What a client is told at the hub's URL who enters the lobby."""
+    with connect(f"{url}/hub", **options) as ws:
+        return Person(ws, "Ada").entered  # type: ignore[no-any-return]
 
 
 def test_option_hub(start_server: Start) -> None:
@@ -92,8 +125,6 @@ def test_the_hub_goes_with_the_other_options(
 
 def test_the_hub_goes_with_a_unix_socket(start_server: Start, tmp_path: Path) -> None:
     """As the echo does."""
-    from websockets.sync.client import unix_connect
-
     start_server("--hub", "--unix", str(tmp_path / "s"))
     told = enters("ws://localhost", lambda url: unix_connect(str(tmp_path / "s"), url))
     assert told["transport"] == "WebSockets"
@@ -127,6 +158,31 @@ def test_option_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refusal, match=r"^--redis: url takes the URL of a Redis such as redis://127.0.0.1; "):
         make("localhost")
     assert refused("--redis", "redis://127.0.0.1") == (2, "--redis needs --hub, whose servers it makes one")
+
+
+def test_several_servers_on_one_redis_are_one_chat(start_server: Start) -> None:
+    """Everybody hears and sees everybody; a server that stops takes its people along; without Redis, those of one
+    server go on, and are told."""
+    with running_redis() as redis:
+        one, two = (start_server("--hub", env={"TRIOECHO_REDIS": redis.url}) for _ in range(2))
+        with client(f"ws://127.0.0.1:{two.port}/hub") as ws:
+            bob = Person(ws, "Bob")
+            with client(f"ws://127.0.0.1:{one.port}/hub") as other:
+                ada = Person(other, "Ada")
+                for each in (ada, bob):
+                    each.hear("people", "Lobby", None, 2)
+                assert ada.call("say", "hello") == {"type": 3, "invocationId": "say"}
+                bob.hear("message", None, "Ada", "hello")
+            bob.hear("people", "Lobby", None, 1)
+            with client(f"ws://127.0.0.1:{one.port}/hub") as other:
+                Person(other, "Cleo")
+                bob.hear("people", "Lobby", None, 2)
+                assert one.stop() == 0
+            bob.hear("people", "Lobby", None, 1)
+            redis.kill()
+            two.wait_for_log("Redis")
+            assert "the other servers cannot be reached" in bob.call("say", "alone")["error"]
+            bob.hear("message", None, "Bob", "alone")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from trioecho.chat.pace import Pace
 from trioecho.chat.people import People, Person
 from trioecho.chat.presence import Presence, group_of
 from trioecho.chat.words import check_seconds, name_of, text_of
-from trioecho.hubs import Hub, HubException
+from trioecho.hubs import BackplaneError, Hub, HubException
 
 
 class Page(Protocol):
@@ -90,7 +90,7 @@ class ChatHub(Hub[Page]):
         room = self.clients.group(group_of(self._person.room))
         try:
             await room.message(self._person.id, self._person.name, said)
-        except OSError:
+        except BackplaneError:
             raise HubException(
                 "Only those on this server have got this: the other servers cannot be reached."
             ) from None

@@ -16,7 +16,7 @@ import trio
 
 from trioecho.chat.people import MOST_PEOPLE, People, Person
 from trioecho.chat.words import LONGEST_NAME
-from trioecho.hubs import Address, Backplane, Local, Result
+from trioecho.hubs import Address, Backplane, BackplaneError, Local, Result
 from trioecho.hubs.backplane import ALL
 from trioecho.hubs.outgoing_call import OutgoingCall
 
@@ -112,21 +112,15 @@ class Presence:
             await self._news.wait()
             self._news = trio.Event()
             rooms, self._changed = self._changed, set()
-            async with trio.open_nursery() as nursery:
-                if self._due:
-                    nursery.start_soon(self._announce)
-                # A room whose people do not read holds up no other one.
-                for room in rooms:
-                    nursery.start_soon(self._tell, local, room)
-                nursery.start_soon(
-                    local.deliver, ALL, OutgoingCall("rooms", (self._people.rooms(),), _PROTOCOLS)
-                )
+            for room in rooms:
+                people, number = self._people.in_room(room)
+                listed = [(person.id, person.name) for person in people]
+                call = OutgoingCall("people", (room, listed, number), _PROTOCOLS)
+                local.deliver(Address("group", group_of(room)), call)
+            local.deliver(ALL, OutgoingCall("rooms", (self._people.rooms(),), _PROTOCOLS))
+            if self._due:
+                await self._announce()
             await trio.sleep(CALM)
-
-    async def _tell(self, local: Local, room: str) -> None:
-        people, number = self._people.in_room(room)
-        arguments = (room, [(person.id, person.name) for person in people], number)
-        await local.deliver(Address("group", group_of(room)), OutgoingCall("people", arguments, _PROTOCOLS))
 
     async def _announce(self, *, ask: bool = False) -> None:
         """Tell the other servers who is here; with `ask`, have them do the same."""
@@ -137,7 +131,7 @@ class Presence:
     async def _publish(self, announcement: dict[str, Any]) -> None:
         try:
             await self._backplane.publish(SERVERS, {"json": json.dumps(announcement).encode()})
-        except OSError:
+        except BackplaneError:
             # The backplane has told of it, and the next announcement says all of this again.
             return
 
@@ -197,17 +191,15 @@ class _Listener:
     """A server's half of the hub as the backplane inside sees it: what is for servers does not reach clients."""
 
     def __init__(self, local: Local, presence: Presence) -> None:
-        self._presence = presence
-        self._local = local
+        self.name = local.name
         self.join = local.join
         self.leave = local.leave
         self.invoke = local.invoke
+        self._presence = presence
+        self._local = local
 
-    async def deliver(
-        self, address: Address, message: Mapping[str, bytes], exclude: Collection[str] = ()
-    ) -> None:
+    def deliver(self, address: Address, message: Mapping[str, bytes], exclude: Collection[str] = ()) -> None:
         if address == SERVERS:
             self._presence.hear(message)
-            await trio.lowlevel.checkpoint()
         else:
-            await self._local.deliver(address, message, exclude)
+            self._local.deliver(address, message, exclude)

@@ -41,8 +41,8 @@ def with_hub(options: WebSocketOptions, beside: Routes, redis: str | None) -> Ro
     what is not installed, and for what is no URL of a Redis."""
     try:
         from trioecho.chat import chat_routes
-    except ModuleNotFoundError as error:
-        raise _not_installed("--hub", "hubs", error) from None
+    except ImportError:
+        raise _not_installed("--hub", "msgspec", "hubs") from None
     for path in ("/hub", "/chat"):
         if f"{options.path.lower()}/".startswith(f"{path}/"):
             raise Refusal(f"--path: {options.path} is for --hub; choose another", 2)
@@ -55,12 +55,12 @@ def _backplane(url: str) -> Backplane:
         from trioecho.hubs import RedisBackplane
 
         backplane: Backplane = RedisBackplane(url, prefix="trioecho")
-    except ModuleNotFoundError as error:
-        raise _not_installed("--redis", "redis", error) from None
+    except ImportError:
+        raise _not_installed("--redis", "coredis", "redis") from None
     except (TypeError, ValueError) as error:
         raise Refusal(f"--redis: {error}", 2) from None
     return backplane
 
 
-def _not_installed(option: str, extra: str, error: ModuleNotFoundError) -> Refusal:
-    return Refusal(f"{option} needs {error.name}, which is not installed: pip install 'trioecho[{extra}]'", 2)
+def _not_installed(option: str, library: str, extra: str) -> Refusal:
+    return Refusal(f"{option} needs {library}, which is not installed: pip install 'trioecho[{extra}]'", 2)
