@@ -185,6 +185,20 @@ def test_several_servers_on_one_redis_are_one_chat(start_server: Start) -> None:
             bob.hear("message", None, "Bob", "alone")
 
 
+def test_a_websocket_negotiated_with_one_server_may_come_to_another(start_server: Start) -> None:
+    """Where they have one Redis, for then they have one secret; else it does not."""
+    with running_redis() as redis:
+        one, two, other = (
+            start_server("--hub", *arguments) for arguments in [["--redis", redis.url]] * 2 + [[]]
+        )
+        answer, _ = asked(f"http://127.0.0.1:{one.port}/hub/negotiate?negotiateVersion=1", method="POST")
+        token = json.loads(answer)["connectionToken"]
+        with client(f"ws://127.0.0.1:{two.port}/hub?id={token}") as ws:
+            assert Person(ws, "Ada").entered["id"] == json.loads(answer)["connectionId"]
+        with pytest.raises(InvalidStatus, match="404"), client(f"ws://127.0.0.1:{other.port}/hub?id={token}"):
+            pass
+
+
 @pytest.mark.parametrize(
     ("missing", "arguments", "sentence"),
     [

@@ -22,11 +22,13 @@ HUB_OPTIONS = HubOptions(
 )
 
 
-def chat_routes(options: WebSocketOptions, backplane: Backplane | None = None) -> dict[str, Route]:
+def chat_routes(
+    options: WebSocketOptions, backplane: Backplane | None = None, secret: bytes | None = None
+) -> dict[str, Route]:
     """Make the hub at ``/hub`` and the page at ``/chat``; the page also needs those of the sample page beside it.
 
     `options` are the server's: which pages may connect, for the hub goes by the same. `backplane` makes one chat of
-    several servers; None: this is the only one.
+    several servers; None: this is the only one. `secret` is `ConnectionOptions.secret`.
     """
     people = People()
     presence = Presence(LocalBackplane() if backplane is None else backplane, people)
@@ -38,6 +40,7 @@ def chat_routes(options: WebSocketOptions, backplane: Backplane | None = None) -
             # Requests with credentials are for pages that have a name: the others may use WebSockets alone.
             allowed_origins=tuple(each for each in options.allowed_origins if each not in ("*", "null")),
             websocket={"allowed_origins": options.allowed_origins},
+            secret=secret,
         ),
         backplane=presence,
     )

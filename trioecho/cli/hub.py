@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -41,13 +42,20 @@ def with_hub(options: WebSocketOptions, beside: Routes, redis: str | None) -> Ro
     what is not installed, and for what is no URL of a Redis."""
     try:
         from trioecho.chat import chat_routes
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "msgspec":
+            raise
         raise _not_installed("--hub", "msgspec", "hubs") from None
     for path in ("/hub", "/chat"):
         if f"{options.path.lower()}/".startswith(f"{path}/"):
             raise Refusal(f"--path: {options.path} is for --hub; choose another", 2)
     served: dict[str, Route | list[Route]] = {**beside}  # type: ignore[dict-item]
-    return served | chat_routes(options, None if redis is None else _backplane(redis))
+    if redis is None:
+        return served | chat_routes(options)
+    # So that a WebSocket may come to another server than the one it was negotiated with. There is nobody to be taken
+    # for another: who knows the URL may do all that the token allows without one, too.
+    secret = hashlib.sha256(f"trioecho --hub {redis}".encode()).digest()
+    return served | chat_routes(options, _backplane(redis), secret)
 
 
 def _backplane(url: str) -> Backplane:
