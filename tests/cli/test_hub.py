@@ -96,31 +96,28 @@ def test_option_hub(start_server: Start) -> None:
         asked(f"{base}/chat")
 
 
-def test_the_hub_goes_with_the_other_options(
-    start_server: Start,
-    certificate: dict[str, Path],  # noqa: F811
-) -> None:
-    """TLS, another path, the faults, and whose pages may connect."""
-    server = start_server(
-        "--hub",
-        "--faults",
-        "--path",
-        "/live",
-        "--allowed-origin",
-        "self",
-        "--tls-cert",
-        str(certificate["both"]),
-    )
-    trust = ssl.create_default_context(cafile=certificate["authority"])
+def test_the_hub_goes_with_the_other_options(start_server: Start) -> None:
+    """Another path, the faults, and whose pages may connect."""
+    server = start_server("--hub", "--faults", "--path", "/live", "--allowed-origin", "self")
     base = server.url.rstrip("/")
     assert server.websocket_url.endswith("/live")
-    assert echoes(server.websocket_url, ssl=trust) == "hello"
-    assert enters(f"wss{base.removeprefix('https')}", ssl=trust)["room"] == "Lobby"
-    https = urllib.request.HTTPSHandler(context=trust)
-    assert "Faults on request" in asked(f"{base}/faults", https)[0]
-    assert "<h1>Chat</h1>" in asked(f"{base}/chat", https)[0]
+    assert echoes(server.websocket_url) == "hello"
+    hub = f"ws://127.0.0.1:{server.port}"
+    assert enters(hub, origin=base)["room"] == "Lobby"
     with pytest.raises(InvalidStatus, match="403"):
-        enters(f"wss{base.removeprefix('https')}", ssl=trust, origin="https://client.com")
+        enters(hub, origin="https://client.com")
+    assert "Faults on request" in asked(f"{base}/faults")[0]
+    assert "<h1>Chat</h1>" in asked(f"{base}/chat")[0]
+
+
+def test_the_hub_goes_with_tls(start_server: Start, certificate: dict[str, Path]) -> None:  # noqa: F811
+    """The page, and the negotiation."""
+    server = start_server("--hub", "--tls-cert", str(certificate["both"]))
+    https = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=certificate["authority"]))
+    base = server.url.rstrip("/")
+    assert base.startswith("https:")
+    assert "<h1>Chat</h1>" in asked(f"{base}/chat", https)[0]
+    assert "connectionToken" in asked(f"{base}/hub/negotiate?negotiateVersion=1", https, method="POST")[0]
 
 
 def test_the_hub_goes_with_a_unix_socket(start_server: Start, tmp_path: Path) -> None:

@@ -255,8 +255,12 @@ def test_what_the_hub_refuses_is_shown_in_its_words(start_chat: StartChat, peopl
     tab.sees("Left")
     tab.notice("You are not in.", "The name of a person has an invisible character in it: write it anew.")
     tab.join("Ada")
-    for number in range(20):
-        tab.say(f"message {number}")
+    tab.evaluate(
+        """() => { for (let number = 0; number < 15; number++) {
+          document.getElementById("text").value = `message ${number}`;
+          document.getElementById("message").requestSubmit();
+        } }"""
+    )
     tab.notice("Perhaps not everybody has got this.", "This is faster than people can read: wait a moment.")
     expect(tab["text"]).to_have_value(re.compile("message"))
 
