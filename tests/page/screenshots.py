@@ -1,4 +1,4 @@
-"""Makes the README's pictures of the pages: ``python tests/page/screenshots.py [folder]``, beside this file unless told.
+"""Makes the pictures of the pages: ``python tests/page/screenshots.py [folder]``, beside this file unless told.
 
 The pictures look best with the fonts Inter and JetBrains Mono (Debian: fonts-inter, fonts-jetbrains-mono).
 """
