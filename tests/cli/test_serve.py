@@ -80,6 +80,8 @@ DEFAULTS = {
     "--metrics-host": "127.0.0.1",
     "--metrics": None,
     "--metrics-reader": "(programs on this machine)",
+    "--hub": None,
+    "--redis": "(none)",
     "--faults": None,
     "--faults-beyond-loopback": None,
     "--ready-json": None,
@@ -119,10 +121,10 @@ def test_version_names_what_a_bug_report_needs() -> None:
 
 
 def test_every_option_has_a_test_of_its_effect() -> None:
-    """For each option there is a test in this file, or in that of a feature, that is named after it."""
-    features = ("test_faults.py", "test_metrics.py")
-    others = "".join((Path(__file__).parent / each).read_text(encoding="utf-8") for each in features)
-    tests = {*globals(), *re.findall(r"^def (test_option_\w+)", others, re.MULTILINE)}
+    """For each option there is a test in this folder that is named after it."""
+    files = Path(__file__).parent.glob("test_*.py")
+    texts = "".join(file.read_text(encoding="utf-8") for file in files)
+    tests = set(re.findall(r"^def (test_option_\w+)", texts, re.MULTILINE))
     missing = [option for option in DEFAULTS if f"test_option_{option[2:].replace('-', '_')}" not in tests]
     assert not missing
 

@@ -27,6 +27,7 @@ LAYERS = (
     {"live", "pictures", "_process"},
     {"testing"},
     {"client", "hubs"},
+    {"chat"},
     {"cli"},
     {"__main__"},
 )
@@ -40,6 +41,7 @@ FENCES: dict[str, set[str]] = {
     "h11": {"_http"},
     "click": {"cli"},
     "msgspec": {"hubs"},
+    "coredis": {"hubs"},
     "matplotlib": {"pictures"},
     "trustme": {"_process"},
     "prometheus_client": {"metrics"},

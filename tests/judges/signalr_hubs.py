@@ -13,7 +13,15 @@ import msgspec
 import trio
 
 import trioecho
-from trioecho.hubs import ConnectionOptions, Hub, HubException, HubOptions, HubServer, Target
+from trioecho.hubs import (
+    ConnectionOptions,
+    Hub,
+    HubException,
+    HubOptions,
+    HubServer,
+    RedisBackplane,
+    Target,
+)
 
 
 class InvalidOperationException(Exception):  # noqa: N818 (the suite reads its name)
@@ -115,13 +123,17 @@ class AuthorizedHub(Hub[Target]):
 def hub_routes(
     options: ConnectionOptions,
     admit: Callable[[trioecho.Request], Awaitable[trioecho.Accept | None]],
+    redis: str | None = None,
     **hub: Any,
 ) -> dict[str, trioecho.Route]:
-    """The hubs, whose connections have `options`, and what belongs to them."""
+    """The hubs, whose connections have `options`, and what belongs to them; with the URL of a Redis, over that."""
     tokens: set[str] = set()
+    prefix = secrets.token_hex(4)
     details = HubOptions(detailed_errors=True)
 
     def serve(hub_class: type[Hub[Target]], **more: Any) -> HubServer[Target]:
+        if redis is not None:
+            more["backplane"] = RedisBackplane(redis, prefix)
         return HubServer(
             hub_class, **{"admit": admit, "options": details, "connection_options": options} | hub | more
         )
@@ -141,7 +153,7 @@ def hub_routes(
         return trioecho.Response(token)
 
     async def client_result(request: trioecho.Request) -> trioecho.Response:
-        client = test_hub.clients.client(request.path_params["id"])
+        client = asking.clients.client(request.path_params["id"])
         try:
             return trioecho.Response(str(await client.invoke("Result", type=int)))
         except HubException as error:
@@ -150,7 +162,12 @@ def hub_routes(
     test_hub = serve(TestHub)
     without_websockets = replace(options, transports=("server-sent-events", "long-polling"))
     cors = options.cors()
-    return {
+    more: dict[str, trioecho.Route] = {}
+    asking = test_hub
+    if redis is not None:
+        # As in another process: what is asked goes to the client over Redis.
+        more["/elsewhere"] = asking = serve(TestHub)
+    return more | {
         "/testhub": test_hub,
         "/testhub-nowebsockets": serve(TestHub, connection_options=without_websockets),
         "/uncreatable": serve(UncreatableHub),

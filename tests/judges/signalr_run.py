@@ -1,7 +1,7 @@
 """Runs Microsoft's functional suite of SignalR's client against trioecho: ``python -m judges.signalr_run DIRECTORY``.
 
 README.md says what the directory is. Prints the specs that fail, and the sums, of each row; with names of rows behind
-the directory, of those.
+the directory, of those. ``--redis URL`` runs it over a Redis, ``--stateful`` with stateful reconnect.
 """
 
 from __future__ import annotations
@@ -129,17 +129,27 @@ def in_chromium(url: str) -> Found:
     return Found(**results)
 
 
-@contextlib.contextmanager
-def serving(
-    *origins: str, ssl_context: ssl.SSLContext | None = None, **more: trioecho.Route
-) -> Iterator[str]:
-    """The server that the suite wants, for pages of `origins`; its URL."""
-    with LiveServer(routes(origins) | more, port=0, ssl_context=ssl_context) as server:
-        yield server.url
+@dataclass(frozen=True)
+class Suite:
+    """The suite, and how the server is that it is run against."""
+
+    directory: Path
+    redis: str | None = None
+    stateful: bool = False
+
+    @contextlib.contextmanager
+    def serving(
+        self, *origins: str, ssl_context: ssl.SSLContext | None = None, **more: trioecho.Route
+    ) -> Iterator[str]:
+        """The server that the suite wants, for pages of `origins`; its URL."""
+        served = routes(origins, stateful=self.stateful, redis=self.redis) | more
+        with LiveServer(served, port=0, ssl_context=ssl_context) as server:
+            yield server.url
 
 
-def run(directory: Path, row: str) -> Found:
+def run(suite: Suite, row: str) -> Found:
     """Run one row."""
+    directory, serving = suite.directory, suite.serving
     if row == "node":
         with serving() as http:
             return on_node(directory, "", http)
@@ -159,10 +169,10 @@ def run(directory: Path, row: str) -> Found:
             return in_chromium(origin)
 
 
-def main(directory: Path, rows: list[str]) -> bool:
+def main(suite: Suite, rows: list[str]) -> bool:
     good = True
     for row in rows or ROWS:
-        found = run(directory, row)
+        found = run(suite, row)
         for name, reason in found.failed:
             print(f"    {name}: {reason.strip()}")
         print(
@@ -178,5 +188,8 @@ if __name__ == "__main__":
     )
     parser.add_argument("directory", type=Path)
     parser.add_argument("rows", nargs="*", choices=[[], *ROWS], help="all, if none is given")
+    parser.add_argument("--redis", metavar="URL", help="run it over this Redis")
+    parser.add_argument("--stateful", action="store_true", help="with stateful reconnect")
     arguments = parser.parse_args()
-    sys.exit(0 if main(arguments.directory.resolve(), arguments.rows) else 1)
+    suite = Suite(arguments.directory.resolve(), arguments.redis, arguments.stateful)
+    sys.exit(0 if main(suite, arguments.rows) else 1)

@@ -62,8 +62,10 @@ def redirect(cors: trioecho.Cors | None) -> trioecho.HttpRoute:
     return trioecho.HttpRoute(tell, ["POST"], cors=cors)
 
 
-def connection_options(origins: Sequence[str]) -> ConnectionOptions:
-    return ConnectionOptions(allowed_origins=tuple(origins), allowed_headers=ALLOWED_HEADERS)
+def connection_options(origins: Sequence[str], stateful: bool = False) -> ConnectionOptions:
+    return ConnectionOptions(
+        allowed_origins=tuple(origins), allowed_headers=ALLOWED_HEADERS, stateful=stateful
+    )
 
 
 def raw_routes(origins: Sequence[str] = ()) -> dict[str, trioecho.Route]:
@@ -80,9 +82,11 @@ def raw_routes(origins: Sequence[str] = ()) -> dict[str, trioecho.Route]:
     }
 
 
-def routes(origins: Sequence[str] = ()) -> dict[str, trioecho.Route]:
-    """All that the suite wants, for pages of `origins` besides its own."""
-    return raw_routes(origins) | hub_routes(connection_options(origins), cookies)
+def routes(
+    origins: Sequence[str] = (), *, stateful: bool = False, redis: str | None = None
+) -> dict[str, trioecho.Route]:
+    """All that the suite wants, for pages of `origins` besides its own, with stateful reconnect or over a Redis."""
+    return raw_routes(origins) | hub_routes(connection_options(origins, stateful), cookies, redis)
 
 
 async def main(port: int, origins: Sequence[str]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
+from hubs.redis_server import running_redis
 from judges import signalr_run
 from judges.h1spec_server import METHODS, echo_body
 from judges.signalr_server import raw_routes
@@ -150,15 +152,20 @@ def test_metadata_ends_with_the_first_other_line() -> None:
 
 @pytest.mark.keeps_open  # the browser's pipes
 @pytest.mark.timeout(signalr_run.LONGEST)
-@pytest.mark.parametrize("row", signalr_run.ROWS)
-def test_microsofts_suite_of_signalrs_client_passes(row: str) -> None:
+@pytest.mark.parametrize(
+    ("row", "stateful", "over_redis"),
+    [*((row, False, False) for row in signalr_run.ROWS), ("node", True, False), ("node", False, True)],
+)
+def test_microsofts_suite_of_signalrs_client_passes(row: str, stateful: bool, over_redis: bool) -> None:
     """Where the environment says where it is."""
     directory = os.environ.get("TRIOECHO_SIGNALR_SUITE")
     if directory is None:
         pytest.skip(
             "needs the suite, see tests/judges/README.md, and TRIOECHO_SIGNALR_SUITE to name its directory"
         )
-    found = signalr_run.run(Path(directory).resolve(), row)
+    with running_redis() if over_redis else contextlib.nullcontext() as redis:
+        suite = signalr_run.Suite(Path(directory).resolve(), redis and redis.url, stateful)
+        found = signalr_run.run(suite, row)
     assert not found.failed
     assert found.passed > 100
 

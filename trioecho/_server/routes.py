@@ -19,7 +19,7 @@ from trioecho._http.cors import Cors
 from trioecho._http.files import Files
 from trioecho._http.messages import MAX_BODY_SIZE, Accept, Request, Response
 from trioecho._http.paths import PathPattern, PathTable
-from trioecho._http.sample_page import SamplePage, healthz, sample_page
+from trioecho._http.sample_page import SamplePage, healthz
 from trioecho._protocol.tokens import TOKEN
 from trioecho._server.handlers import Handler, checked_function, checked_handler, echo
 from trioecho.options import WebSocketOptions, checked_path
@@ -209,6 +209,11 @@ class RouteGroup(abc.ABC):
     ignore_case: bool = False
     """Whether the group's paths match in any case of their letters."""
 
+    @property
+    def healthy(self) -> bool:
+        """Whether it can do what it is for, which `healthz` asks; override it if that can be False."""
+        return True
+
     @abc.abstractmethod
     def routes(self) -> Mapping[str, Sequence[Route]]:
         """Return what stands where: by what follows the group's own path, "" for itself, such as "/negotiate"."""
@@ -338,13 +343,15 @@ class RouteTable:
                     route.function.use_endpoint(self.websocket_paths[0])
 
     def find(self, request: Request) -> Endpoint | None:
-        """Return what stands at a request's path, and tell the request what the path's parameters stand for."""
+        """Return what stands at a request's path, and tell the request what the path's parameters stand for, and what
+        else is served."""
         found = self._table.find(request.path, request.target)
         if found is None:
             return None
         endpoint, params = found
         if params:
             request.path_params = params
+        request.served = self.groups
         return endpoint
 
 
@@ -398,10 +405,15 @@ def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
     return given
 
 
-def sample_routes(options: WebSocketOptions, *, faults: str | None = None) -> dict[str, list[Route]]:
+def sample_routes(
+    options: WebSocketOptions, links: Mapping[str, str] | None = None, *, faults: str | None = None
+) -> dict[str, list[Route]]:
     """The echo, its page, with a picker of the faults whose table is at `faults`, and a health check, as
-    ``python -m trioecho`` serves them."""
-    page = sample_page(options.path, faults=faults)
+    ``python -m trioecho`` serves them.
+
+    `links` are names of other pages that stand beside the page, by their URLs relative to it.
+    """
+    page = SamplePage(options.path, faults, links)
     routes: dict[str, list[Route]] = {options.path: [echo]}
     for path in page.paths:
         routes.setdefault(path, []).append(page)

@@ -29,6 +29,8 @@ Examples:
     python -m trioecho --trusted-proxy 127.0.0.1 --limit-per-address on
   For clients on slow networks, whose messages hold no secrets:
     python -m trioecho --compression deflate
+  A chat for SignalR's clients, with a page, of several servers on one Redis:
+    TRIOECHO_REDIS=redis://127.0.0.1 python -m trioecho --hub --port 0
   For the tests of a client, started by a program, a server that misbehaves:
     python -m trioecho --faults --port 0 --ready-json --exit-on-eof
 

@@ -20,10 +20,11 @@ from trioecho._process.logs import configure_logging
 from trioecho._process.run import COULD_NOT_START, CannotStartError, run_process
 from trioecho._protocol.deflate import Deflate
 from trioecho._server.listening import NOT_GIVEN, Host, NotGiven
-from trioecho._server.routes import Routes
+from trioecho._server.routes import Routes, sample_routes
 from trioecho._server.unix import UnixSocket
 from trioecho.cli.epilog import EPILOG
 from trioecho.cli.faults import check_loopback, fault_options, with_faults
+from trioecho.cli.hub import LINKS, hub_options, with_hub
 from trioecho.cli.metrics import metrics_listener, metrics_options, with_metrics
 from trioecho.cli.options import serving_options, starting_options
 from trioecho.cli.parameters import (
@@ -75,6 +76,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 )
 @serving_options
 @metrics_options
+@hub_options
 @fault_options
 @starting_options
 @click.option(
@@ -111,6 +113,8 @@ def main(
     compression: str,
     compression_window_bits: int,
     compression_no_context_takeover: bool,
+    hub: bool,
+    redis: str | None,
     faults: bool,
     faults_beyond_loopback: bool,
     ready_json: bool,
@@ -141,7 +145,14 @@ def main(
         **settings,
     )
     place = _place(host, port, unix, unix_mode, fd, backlog)
-    routes = _routes(options, faults, faults_beyond_loopback, host, unix, fd)
+    if redis is not None and not hub:
+        raise Refusal("--redis needs --hub, whose servers it makes one", 2)
+    if not faults and faults_beyond_loopback:
+        raise Refusal("--faults-beyond-loopback needs --faults, which it serves to other machines", 2)
+    if faults and not faults_beyond_loopback:
+        tcp = (unix is None and fd is None) or _typed("host") or _typed("port")
+        check_loopback(host if tcp else (), fd)
+    routes = _routes(options, faults=faults, hub=hub, redis=redis)
     routes = with_metrics(routes, options, metrics, metrics_reader)
     listener = metrics_listener(metrics_port, metrics_host)
     configure_logging(log_level, log_format, access=access_log)
@@ -194,23 +205,13 @@ def _place(
     }
 
 
-def _routes(
-    options: WebSocketOptions,
-    faults: bool,
-    beyond_loopback: bool,
-    hosts: tuple[str, ...],
-    unix: str | None,
-    fd: int | None,
-) -> Routes | None:
-    """What to serve: None, which is the sample, or that with the faults besides."""
-    if not faults:
-        if beyond_loopback:
-            raise Refusal("--faults-beyond-loopback needs --faults, which it serves to other machines", 2)
+def _routes(options: WebSocketOptions, *, faults: bool, hub: bool, redis: str | None) -> Routes | None:
+    """What to serve: None, which is the sample, or that with more besides."""
+    if not faults and not hub:
         return None
-    if not beyond_loopback:
-        tcp = (unix is None and fd is None) or _typed("host") or _typed("port")
-        check_loopback(hosts if tcp else (), fd)
-    return with_faults(options)
+    links = LINKS if hub else {}
+    routes = with_faults(options, links) if faults else sample_routes(options, links)
+    return with_hub(options, routes, redis) if hub else routes
 
 
 def _compression(method: str, window_bits: int, no_context_takeover: bool) -> Deflate | bool:

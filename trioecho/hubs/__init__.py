@@ -7,7 +7,15 @@ function of one `Connection` (the type `ConnectionHandler`). It stands at a path
 singly or by groups and users, and a `Backplane` carries that to other processes.
 """
 
-from trioecho.hubs.backplane import Address, Backplane, Local, LocalBackplane, NoConnection, Result
+from trioecho.hubs.backplane import (
+    Address,
+    Backplane,
+    BackplaneError,
+    Local,
+    LocalBackplane,
+    NoConnection,
+    Result,
+)
 from trioecho.hubs.clients import Clients, HubClients, Target
 from trioecho.hubs.connection import Connection, Reattached
 from trioecho.hubs.connection_options import ConnectionOptions
@@ -17,11 +25,13 @@ from trioecho.hubs.groups import Groups, OwnGroups
 from trioecho.hubs.hub import Hub
 from trioecho.hubs.hub_options import HubOptions
 from trioecho.hubs.logical_connection import ConnectionHandler
+from trioecho.hubs.redis_backplane import RedisBackplane
 from trioecho.hubs.server import HubServer
 
 __all__ = [
     "Address",
     "Backplane",
+    "BackplaneError",
     "Clients",
     "Connection",
     "ConnectionHandler",
@@ -38,6 +48,7 @@ __all__ = [
     "NoConnection",
     "OwnGroups",
     "Reattached",
+    "RedisBackplane",
     "Result",
     "Target",
 ]

@@ -41,15 +41,23 @@ class NoConnection(Exception):  # noqa: N818 (it is nobody's mistake)
     """There is no connection with this id, or it has ended before it answered."""
 
 
+class BackplaneError(ConnectionError):
+    """The other processes cannot be told now. What is said to clients of this process is not held up."""
+
+
 class Local(Protocol):
     """One process's half of a hub, as a backplane sees it."""
 
-    async def deliver(
-        self, address: Address, message: Mapping[str, bytes], exclude: Collection[str] = ()
-    ) -> None:
+    @property
+    def name(self) -> str:
+        """The name of the hub's class."""
+        ...
+
+    def deliver(self, address: Address, message: Mapping[str, bytes], exclude: Collection[str] = ()) -> None:
         """Send a message, whole and encoded by protocol, to the connections here but those with the ids `exclude`.
 
-        Waits for slow clients as the hub's `send_timeout` has it. Never raises for what happens to a connection.
+        Waits for nobody: for a client that has no room, the message waits by itself, as the hub's options have it.
+        Never raises for what happens to a connection.
         """
         ...
 
@@ -71,7 +79,7 @@ class Local(Protocol):
 class Backplane(Protocol):
     """What a `HubServer` asks of a backplane. One object serves one hub.
 
-    What cannot be told to the other processes is raised by the call whose it is, as `OSError` or a subclass.
+    What cannot be told to the other processes is raised by the call whose it is, as `BackplaneError`.
 
     Example:
 
@@ -140,12 +148,13 @@ class Backplane(Protocol):
         ...
 
     async def subscribe(self, address: Address) -> None:
-        """Take what comes for `address`: the first connection here has it. Returns when that is so, or soon where
-        it has to be made up for later. Never raises."""
+        """Take what comes for `address`, which one more connection here has. Returns when that is so, or soon where
+        it has to be made up for later; where it is so already, not a checkpoint. Never raises. Cancelled: it counts
+        all the same."""
         ...
 
     def unsubscribe(self, address: Address) -> None:
-        """Take no more: the last connection here that had `address` has gone. Never raises."""
+        """One connection fewer here has `address`; with the last one, take no more of it. Never raises."""
         ...
 
     async def join(self, connection_id: str, group: str) -> bool:

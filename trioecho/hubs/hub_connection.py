@@ -17,7 +17,7 @@ import trio
 from trioecho import Prepared
 from trioecho._protocol.counted import counted
 from trioecho._protocol.untrusted import in_quotes
-from trioecho.hubs.backplane import NoConnection, Result
+from trioecho.hubs.backplane import BackplaneError, NoConnection, Result
 from trioecho.hubs.call import Worker
 from trioecho.hubs.connection import Connection, Reattached
 from trioecho.hubs.exceptions import HubException, cause_of, connection_failed
@@ -458,7 +458,8 @@ class HubConnection:
 
     def _fail(self, error: Exception) -> None:
         cause = cause_of(error)
-        if not isinstance(cause, HubException):
+        if not isinstance(cause, HubException | BackplaneError):
+            # A backplane tells by itself that it is away, once.
             logger.error(
                 "%s failed for the connection %s", self._server.name, in_quotes(self.id), exc_info=error
             )

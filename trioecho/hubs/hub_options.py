@@ -23,6 +23,7 @@ _UNITS = {
     "max_streams": "streams",
     "max_client_results": "results",
     "max_groups": "groups",
+    "max_backlog": "bytes",
     "stateful_buffer": "bytes",
 }
 
@@ -79,7 +80,11 @@ class HubOptions:
         What happens to a client that has not read what it was sent before when a message goes to several clients:
         "wait" sends to the others at once, waits for it up to `send_timeout`, and then disconnects it, allowing
         it to reconnect; "close" disconnects it at once; "skip" leaves it out. The default disconnects nobody who
-        reads, and slows down who floods.
+        reads, and slows down who floods. Who sends from another process is not slowed down: see `max_backlog`.
+    - `max_backlog` (default 1 MiB, 1_048_576 bytes, arbitrary):
+        How much of what other processes send waits for a client that does not read, with ``slow_client="wait"``, each
+        message counted as 100 bytes more. For more than that, and for more than `send_timeout`, it does not wait: the
+        client is disconnected, and may reconnect. The other clients have it at once.
 
     Example:
 
@@ -111,6 +116,7 @@ class HubOptions:
     detailed_errors: bool = False
     protocols: tuple[str, ...] = tuple(PROTOCOLS)
     slow_client: SlowClient = "wait"
+    max_backlog: int = 1_048_576
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -20,6 +20,7 @@ import trio
 from msgspec.structs import astuple
 
 from trioecho._protocol.untrusted import in_quotes
+from trioecho.hubs.backplane import BackplaneError
 from trioecho.hubs.call import NO_UPLOADS, Call, Worker
 from trioecho.hubs.exceptions import HubException, cause_of, invocation_failed, stream_failed
 from trioecho.hubs.messages import BadMessage, Invocation
@@ -455,7 +456,8 @@ class Invocations:
         """Return what its caller is told of an exception, and log what is none of the client's doing."""
         target = call.invocation.target
         cause = cause_of(error)
-        if not isinstance(cause, HubException) and not self._connection.over:
+        # A backplane tells by itself that it is away, once.
+        if not isinstance(cause, HubException | BackplaneError) and not self._connection.over:
             logger.error(
                 "%s.%s failed, called by %s",
                 type(self._hub).__name__,

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 
 class Members:
-    """The connections here. What it returns from adding and removing tells which addresses begin or cease to matter
-    to a backplane."""
+    """The connections here. What it returns from removing them tells which addresses they have had."""
 
     def __init__(self) -> None:
         self.connections: dict[str, HubConnection] = {}
@@ -30,39 +29,35 @@ class Members:
             self._users.setdefault(connection.user, {})[connection.id] = connection
 
     def disconnect(self, connection: HubConnection) -> list[Address]:
-        """Take a connection out of everything. Returns the addresses that nobody here has any more."""
+        """Take a connection out of everything. Returns all addresses that it has had."""
         id = connection.id
         del self.connections[id]
-        left = [Address("connection", id)]
+        left = own_addresses(connection)
         user = connection.user
         if user is not None:
             del self._users[user][id]
             if not self._users[user]:
                 del self._users[user]
-                left.append(Address("user", user))
         for group in tuple(connection.groups):
-            left += self.leave(connection, group)
+            self.leave(connection, group)
+            left.append(Address("group", group))
         return left
 
-    def join(self, connection: HubConnection, group: str) -> bool:
-        """Put a connection into a group. Returns whether it is the first of it here."""
-        members = self._groups.setdefault(group, {})
-        first = not members
-        members[connection.id] = connection
+    def join(self, connection: HubConnection, group: str) -> None:
+        """Put a connection into a group."""
+        self._groups.setdefault(group, {})[connection.id] = connection
         connection.groups.add(group)
-        return first
 
-    def leave(self, connection: HubConnection, group: str) -> list[Address]:
-        """Take a connection out of a group. Returns the address of the group if nobody here has it any more."""
+    def leave(self, connection: HubConnection, group: str) -> bool:
+        """Take a connection out of a group. Returns whether it was in it."""
         if group not in connection.groups:
-            return []
+            return False
         connection.groups.discard(group)
         members = self._groups[group]
         del members[connection.id]
-        if members:
-            return []
-        del self._groups[group]
-        return [Address("group", group)]
+        if not members:
+            del self._groups[group]
+        return True
 
     def find(self, addresses: tuple[Address, ...], exclude: Collection[str] = ()) -> list[HubConnection]:
         """Return the connections that have any of the addresses, each once, but those with the ids `exclude`."""
@@ -82,3 +77,11 @@ class Members:
         if exclude:
             return [each for each in found.values() if each.id not in exclude]
         return list(found.values())
+
+
+def own_addresses(connection: HubConnection) -> list[Address]:
+    """Return the addresses that a connection has from its beginning to its end."""
+    own = [Address("connection", connection.id)]
+    if connection.user is not None:
+        own.append(Address("user", connection.user))
+    return own

@@ -24,7 +24,7 @@ from trioecho.hubs.handshake import PROTOCOLS
 from trioecho.hubs.hub import Hub
 from trioecho.hubs.hub_connection import HubConnection
 from trioecho.hubs.hub_options import HubOptions
-from trioecho.hubs.members import Members
+from trioecho.hubs.members import Members, own_addresses
 from trioecho.hubs.methods import Methods
 from trioecho.hubs.outgoing_call import OutgoingArguments, OutgoingCall
 
@@ -91,7 +91,7 @@ class HubServer(RouteGroup, Generic[T]):
         self.client_methods = client_methods(hub, Hub)
         self.members = Members()
         self._hub = hub
-        self._delivery = Delivery(self.members, options, backplane)
+        self._delivery = Delivery(self.name, self.members, options, backplane)
         self._route = ConnectionRoute(
             self.handle, admit=admit, user=user, options=_patient(connection_options, options)
         )
@@ -139,6 +139,7 @@ class HubServer(RouteGroup, Generic[T]):
         """Run what all connections share, the backplane and what is due at a time, until the last has ended."""
         self._stopping = False
         async with trio.open_nursery() as nursery:
+            self._delivery.nursery = nursery
             await nursery.start(self.backplane.run, self._delivery)
             await self.backplane.subscribe(ALL)
             nursery.start_soon(self._look)
@@ -182,10 +183,16 @@ class HubServer(RouteGroup, Generic[T]):
         return hub
 
     async def subscribe(self, connection: HubConnection) -> None:
-        """Tell the backplane that a connection and its user are here."""
-        await self.backplane.subscribe(Address("connection", connection.id))
-        if connection.user is not None:
-            await self.backplane.subscribe(Address("user", connection.user))
+        """Tell the backplane that a connection and its user are here. Cancelled: they are not."""
+        told = []
+        try:
+            for address in own_addresses(connection):
+                told.append(address)
+                await self.backplane.subscribe(address)
+        except BaseException:
+            for address in told:
+                self.backplane.unsubscribe(address)
+            raise
 
     def forget(self, connection: HubConnection) -> None:
         """Take out a connection that has ended."""
