@@ -63,6 +63,7 @@ class Request:
     - `scheme`: "https" if the server itself does TLS, or a trusted proxy says so, else "http".
     - `tls`: what TLS has agreed on with the peer, or None.
     - `http_version`: "1.1".
+    - `ready`: whether the server takes more clients; false when it had begun to stop before this came.
     - `nursery`: for an `HttpRoute`, what is started in it is cancelled when the response has been sent, or the exchange
         has failed. None for a handshake: a WebSocket has a nursery of its own.
     """
@@ -83,6 +84,7 @@ class Request:
         "nursery",
         "path",
         "path_params",
+        "ready",
         "scheme",
         "target",
         "tls",
@@ -127,6 +129,7 @@ class Request:
         self.nursery: trio.Nursery | None = None
         # Subprotocols that begin so carry a token: `bearer` sets it, and none of them is agreed on.
         self.token_prefix: str | None = None
+        self.ready = True
         self._receive = receive
 
     def __repr__(self) -> str:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import ssl
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging, c
 from trioecho._process.ports import advice
 from trioecho._process.signals import StopSignals
 from trioecho._process.standard_input import call_at_end_of_input
+from trioecho._server.draining import check_seconds
 from trioecho._server.listening import NOT_GIVEN, Host, ListenAt, NotGiven, Unix
 from trioecho._server.routes import Route, Routes
 from trioecho._server.serve import serve
@@ -79,7 +79,7 @@ def run(
     `SystemExit` with status 3. Must be called in the main thread (RuntimeError), outside of any Trio run; within one,
     use `trioecho.serve`.
     """
-    _check_seconds("shutdown_timeout", shutdown_timeout)
+    check_seconds("shutdown_timeout", shutdown_timeout)
     level = _chosen("log_level", log_level, LOG_LEVELS)
     layout = _chosen("log_format", log_format, LOG_FORMATS)
     if not configured_elsewhere():
@@ -246,11 +246,3 @@ def _chosen(name: str, value: object, choices: Sequence[str]) -> str:
     if isinstance(value, str) and value.lower() in choices:
         return value.lower()
     raise ValueError(f"{name} is one of {', '.join(choices)}; you gave {value!r}")
-
-
-def _check_seconds(name: str, value: object) -> None:
-    sentence = f"{name} takes seconds, 0 or more; you gave {value!r}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(sentence)
-    if math.isnan(value) or value < 0:
-        raise ValueError(sentence)

@@ -132,7 +132,7 @@ def _subprotocol(
 
 
 def _full(route: OpenRoute, service: Service) -> Refused:
-    if service.stopping:
+    if service.stopping or service.refusing:
         taken = "This server is stopping and takes no new connections"
     elif not route.room:
         taken = _all_taken(route.most, " of this path")

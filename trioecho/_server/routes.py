@@ -19,7 +19,7 @@ from trioecho._http.cors import Cors
 from trioecho._http.files import Files
 from trioecho._http.messages import MAX_BODY_SIZE, Accept, Request, Response
 from trioecho._http.paths import PathPattern, PathTable
-from trioecho._http.sample_page import SamplePage, healthz, sample_page
+from trioecho._http.sample_page import SamplePage, healthz, readyz, sample_page
 from trioecho._protocol.tokens import TOKEN
 from trioecho._server.handlers import Handler, checked_function, checked_handler, echo
 from trioecho.options import WebSocketOptions, checked_path
@@ -392,12 +392,13 @@ def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
 
 
 def sample_routes(options: WebSocketOptions) -> dict[str, list[Route]]:
-    """The echo, its page, and a health check, as ``python -m trioecho`` serves them."""
+    """The echo, its page, and health checks, as ``python -m trioecho`` serves them."""
     page = sample_page(options.path)
     routes: dict[str, list[Route]] = {options.path: [echo]}
     for path in page.paths:
         routes.setdefault(path, []).append(page)
-    routes.setdefault("/healthz", []).append(HttpRoute(healthz))
+    for path, answer in (("/healthz", healthz), ("/livez", healthz), ("/readyz", readyz)):
+        routes.setdefault(path, []).append(HttpRoute(answer))
     return routes
 
 

@@ -13,6 +13,7 @@ from trioecho._http.upgrade import accepting_response
 from trioecho._protocol.connection_id import new_id
 from trioecho._protocol.endings import LOG_LEVELS
 from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.draining import Draining
 from trioecho._server.listeners import accept
 from trioecho._server.listening import NOT_GIVEN, Host, ListenAt, NotGiven, Unix
 from trioecho._server.requests import Accepted, receive_requests
@@ -56,7 +57,7 @@ async def serve(
     `handler` is an async function of one `WebSocket`, served at ``options.path``, or a mapping from paths to routes:
     such functions, `WebSocketRoute`, `HttpRoute`, `Files`, `RawRoute`, or several of them in a list. A path may have
     parameters, ``/rooms/{room}``, ``/files/{path:path}``; the more specific one wins. Without a handler it is the
-    sample: an echo, its page at ``/``, and ``/healthz``. With `ssl_context`, https and wss.
+    sample: an echo, its page at ``/``, and ``/healthz``, ``/livez`` and ``/readyz``. With `ssl_context`, https and wss.
 
     Where it listens, at ``127.0.0.1`` port 5000 if nothing is given:
 
@@ -94,6 +95,7 @@ async def serve(
         if ssl_context is None
         else functools.partial(_serve_tls, service=service, ssl_context=ssl_context)
     )
+    draining: Draining | None = None
     opened = await listen_at.open()
     service.sockets.limit = most_sockets(options)
     try:
@@ -105,8 +107,10 @@ async def serve(
             try:
                 async with service.groups_running(), trio.open_nursery() as nursery:
                     server = service.server = Server(service, opened, encrypted=ssl_context is not None)
+                    draining = server._draining
+                    poller_nursery.start_soon(draining.run)
                     task_status.started(server)
-                    with server._accepting:
+                    with draining.accepting:
                         start_one = functools.partial(nursery.start_soon, serve_one)
                         await accept(
                             opened,
@@ -117,6 +121,8 @@ async def serve(
                         )
             finally:
                 service.memory.stop()
+                if draining is not None:
+                    draining.over()
                 if service.poller is not None:
                     service.poller.stop()
     finally:
