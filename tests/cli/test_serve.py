@@ -44,7 +44,7 @@ DEFAULTS = {
     "--port": "5000",
     "--unix": "(none)",
     "--unix-mode": "600",
-    "--fd": "(none)",
+    "--fd": "(those of systemd)",
     "--backlog": "(what the system allows)",
     "--path": "/ws",
     "--allowed-origin": "(every origin)",
@@ -60,6 +60,10 @@ DEFAULTS = {
     "--send-timeout": "30",
     "--answer-timeout": "1",
     "--shutdown-timeout": "10",
+    "--drain-delay": "0",
+    "--drain-window": "0",
+    "--restart-code": None,
+    "--workers": "(no supervisor)",
     "--max-message-size": "1MiB",
     "--max-connections": "(no limit)",
     "--max-sockets": "(what the limit on open files leaves)",
@@ -112,8 +116,8 @@ def test_version_names_what_a_bug_report_needs() -> None:
 
 
 def test_every_option_has_a_test_of_its_effect() -> None:
-    """For each option there is a test in this file, or in that of the faults, that is named after it."""
-    others = (Path(__file__).parent / "test_faults.py").read_text(encoding="utf-8")
+    """For each option there is a test in this file, or in that of its feature, that is named after it."""
+    others = "".join(each.read_text(encoding="utf-8") for each in Path(__file__).parent.glob("test_*.py"))
     tests = {*globals(), *re.findall(r"^def (test_option_\w+)", others, re.MULTILINE)}
     missing = [option for option in DEFAULTS if f"test_option_{option[2:].replace('-', '_')}" not in tests]
     assert not missing

@@ -13,7 +13,7 @@ from serving import connected, one_way, open_stream, serving, until
 from serving import way_of_reading as way_of_reading
 
 import trioecho
-from trioecho._server.draining import HANDOVER_GRACE, Draining
+from trioecho._server.draining import HANDOVER_GRACE, Draining, Steps
 from trioecho._server.service import Service
 from trioecho._server.sockets import Visit
 from trioecho.testing import RawClient
@@ -54,7 +54,7 @@ async def test_without_a_delay_and_a_window_all_are_told_in_the_same_step() -> N
     service = Service(cast(Any, {}), trioecho.WebSocketOptions())
     ours = Draining(service)
     told = [Told(service) for _ in range(3)]
-    ours.begin(timeout=10, delay=0, window=0, restart=False, handover=False)
+    ours.begin(Steps(10, 0, 0), handover=False)
     assert [len(each.heard) for each in told] == [1, 1, 1]
     assert ours.accepting.cancel_called
     assert (service.ready, service.stopping) == (False, True)
@@ -65,7 +65,7 @@ async def test_in_the_delay_nothing_has_changed_but_that_it_is_not_ready(
 ) -> None:
     async with draining() as ours:
         told = Told(ours.service)
-        ours.begin(timeout=10, delay=5, window=0, restart=False, handover=False)
+        ours.begin(Steps(10, 5, 0), handover=False)
         await trio.sleep(4.9)
         assert (ours.service.ready, ours.service.room, told.heard) == (False, True, [])
         assert not ours.accepting.cancel_called
@@ -81,7 +81,7 @@ async def test_in_the_window_one_is_told_after_the_other_and_each_has_the_whole_
     async with draining() as ours:
         told = [Told(ours.service, leaves=True) for _ in range(10)]
         begun = trio.current_time()
-        ours.begin(timeout=7, delay=5, window=20, restart=True, handover=False)
+        ours.begin(Steps(7, 5, 20, restart=True), handover=False)
         await trio.sleep(5.5)
         assert (ours.service.room, ours.accepting.cancel_called) == (False, False)
         await trio.sleep(30)
@@ -95,7 +95,7 @@ async def test_who_leaves_by_itself_is_not_waited_for(autojump_clock: trio.testi
     """Where nobody is left, the stop is over, whatever the window is."""
     async with draining() as ours:
         told = [Told(ours.service) for _ in range(10)]
-        ours.begin(timeout=7, delay=0, window=1000, restart=False, handover=False)
+        ours.begin(Steps(7, 0, 1000), handover=False)
         await trio.sleep(1)
         ours.service.connections.clear()
         await trio.sleep(101)
@@ -108,12 +108,12 @@ async def test_a_second_stop_shortens_each_step(autojump_clock: trio.testing.Moc
     async with draining() as ours:
         told = [Told(ours.service, leaves=True) for _ in range(4)]
         begun = trio.current_time()
-        ours.begin(timeout=7, delay=100, window=100, restart=False, handover=False)
+        ours.begin(Steps(7, 100, 100), handover=False)
         await trio.sleep(10)
-        ours.begin(timeout=3, delay=10, window=8, restart=False, handover=False)
-        ours.begin(timeout=1000, delay=1000, window=1000, restart=False, handover=False)
+        ours.begin(Steps(3, 10, 8), handover=False)
+        ours.begin(Steps(1000, 1000, 1000), handover=False)
         await trio.sleep(15)
-        ours.begin(timeout=3, delay=0, window=1, restart=False, handover=False)
+        ours.begin(Steps(3, 0, 1), handover=False)
         await trio.sleep(1.5)
     assert [each.heard[0][0] - begun for each in told] == pytest.approx([20, 22, 24, 25], abs=0.01)
     assert all(deadline - time == pytest.approx(3) for each in told for time, deadline, _ in each.heard)
@@ -122,9 +122,9 @@ async def test_a_second_stop_shortens_each_step(autojump_clock: trio.testing.Moc
 async def test_a_stop_without_steps_ends_one_that_has_them(autojump_clock: trio.testing.MockClock) -> None:
     async with draining() as ours:
         told = [Told(ours.service) for _ in range(4)]
-        ours.begin(timeout=7, delay=100, window=100, restart=False, handover=False)
+        ours.begin(Steps(7, 100, 100), handover=False)
         await trio.sleep(1)
-        ours.begin(timeout=7, delay=0, window=0, restart=False, handover=False)
+        ours.begin(Steps(7, 0, 0), handover=False)
         assert [len(each.heard) for each in told] == [1] * 4
 
 
@@ -133,7 +133,7 @@ async def test_an_abort_ends_what_waits(autojump_clock: trio.testing.MockClock) 
     for begun_before in (1.0, 5.0):
         async with draining() as ours:
             told = [Told(ours.service, leaves=True) for _ in range(4)]
-            ours.begin(timeout=7, delay=2, window=1000, restart=False, handover=False)
+            ours.begin(Steps(7, 2, 1000), handover=False)
             await trio.sleep(begun_before)
             ours.abort()
             assert all(each.heard for each in told)
@@ -211,7 +211,7 @@ async def test_a_handover_waits_for_nobody_who_asks_for_nothing(
         ours.service.sockets.enter(Visit(trio.testing.memory_stream_pair()[0]))
         await trio.sleep(age)
         told, begun = Told(ours.service), trio.current_time()
-        ours.begin(timeout=10, delay=0, window=0, restart=False, handover=True)
+        ours.begin(Steps(10, 0, 0), handover=True)
         await until(lambda: told.heard)
         assert told.heard[0][0] - begun == pytest.approx(grace, abs=0.1)
 

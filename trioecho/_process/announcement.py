@@ -24,9 +24,13 @@ def announce(server: Server, *, as_json: bool = False) -> None:
     TCP, the first Unix socket. Each further line is one more address at which the first of these can be reached.
     `as_json`, it is one line for programs: see `ready`. Without any standard output it says nothing.
     """
+    write([json.dumps(ready(server))] if as_json else ready_lines(server))
+
+
+def write(lines: Sequence[str]) -> None:
+    """Write lines to standard output, all at once; OSError if it takes none."""
     if sys.stdout is None:
         return
-    lines = [json.dumps(ready(server))] if as_json else _lines(server)
     text = "".join(f"{line}\n" for line in lines)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
@@ -50,7 +54,8 @@ def ready(server: Server) -> dict[str, Any]:
     }
 
 
-def _lines(server: Server) -> list[str]:
+def ready_lines(server: Server) -> list[str]:
+    """The lines for people: see `announce`."""
     places = [*_urls(server), *(f"unix:{shown(path)}" for path in server.unix_paths)]
     first = places[0]
     if server.urls and server.answers_http and server.has_websockets:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import trio
 
@@ -26,6 +27,21 @@ its request was answered by nobody, so it is let in; one that keeps a connection
 
 LOOK_AGAIN_AFTER = 0.02
 """Seconds between two looks at whether all of those have been answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How a stop is to go: the seconds of each step, as `Server.stop` has them; and whether it is for a restart."""
+
+    timeout: float = 10.0
+    delay: float = 0.0
+    window: float = 0.0
+    restart: bool = False
+
+    def __post_init__(self) -> None:
+        check_seconds("timeout", self.timeout)
+        check_seconds("delay", self.delay, finite=True)
+        check_seconds("window", self.window, finite=True)
 
 
 class Draining:
@@ -54,17 +70,17 @@ class Draining:
         self._timeout = math.inf
         self._pause: trio.CancelScope | None = None
 
-    def begin(self, *, timeout: float, delay: float, window: float, restart: bool, handover: bool) -> None:
+    def begin(self, steps: Steps, *, handover: bool) -> None:
         """Begin, or let what has begun end sooner. Returns at once; what waits needs `run`."""
         now = trio.current_time()
         self.service.ready = False
-        if restart:
+        if steps.restart:
             self.service.stop_code = RESTARTING
         self._handover = self._handover or handover
-        self._refuse_at = min(self._refuse_at, now + delay)
-        self._told_at = min(self._told_at, now + delay + window)
-        self._timeout = min(self._timeout, timeout)
-        if delay == window == 0 and not handover:
+        self._refuse_at = min(self._refuse_at, now + steps.delay)
+        self._told_at = min(self._told_at, now + steps.delay + steps.window)
+        self._timeout = min(self._timeout, steps.timeout)
+        if steps.delay == steps.window == 0 and not handover:
             self._finish()
         self._begun.set()
         if self._pause is not None:

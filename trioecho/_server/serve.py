@@ -45,7 +45,7 @@ async def serve(
     host: Host | NotGiven = NOT_GIVEN,
     port: int | NotGiven = NOT_GIVEN,
     unix: Unix | None = None,
-    fd: int | None = None,
+    fd: int | Sequence[int] | None = None,
     listeners: Sequence[trio.SocketListener] | None = None,
     backlog: int | None = None,
     options: WebSocketOptions | None = None,
@@ -67,8 +67,9 @@ async def serve(
     - `unix`:
         A Unix socket: its path, which only the server's own user can use then, or a `UnixSocket` with more to say.
     - `fd`:
-        A listening TCP or Unix stream socket that this process was started with, such as 3 from systemd. The server
-        uses a duplicate: closing the number, or calling it anew, stays the caller's. It is made non-blocking.
+        A listening TCP or Unix stream socket that this process was started with, such as 3 from systemd, or several in
+        a list. The server uses duplicates: closing the numbers, or calling them anew, stays the caller's. They are made
+        non-blocking.
     - `listeners`:
         Ready `trio.SocketListener` objects. The server owns them from here on and closes them, however it ends.
     - `backlog`:
@@ -90,10 +91,11 @@ async def serve(
     options = options if options is not None else WebSocketOptions()
     listen_at = ListenAt.of(host, port, unix=unix, fd=fd, listeners=listeners, backlog=backlog)
     service = Service(RouteTable(handler, options), options)
+    service.ssl_context = ssl_context
     serve_one = (
         functools.partial(serve_connection, service=service)
         if ssl_context is None
-        else functools.partial(_serve_tls, service=service, ssl_context=ssl_context)
+        else functools.partial(_serve_tls, service=service)
     )
     draining: Draining | None = None
     opened = await listen_at.open()
@@ -235,7 +237,9 @@ def _take_place(
 
 
 @trio.lowlevel.enable_ki_protection
-async def _serve_tls(stream: trio.SocketStream, *, service: Service, ssl_context: ssl.SSLContext) -> None:
+async def _serve_tls(stream: trio.SocketStream, *, service: Service) -> None:
+    ssl_context = service.ssl_context
+    assert ssl_context is not None
     if service.poller is not None:
         await serve_connection(TlsStream(stream, ssl_context), service)
     else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Collection, Mapping, Sequence
 
 from trioecho._protocol.counted import counted
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.addresses import authority, urls
-from trioecho._server.draining import Draining, check_seconds
+from trioecho._server.draining import Draining, Steps
 from trioecho._server.listening import Listening, addresses_of, paths_of
 from trioecho._server.service import Service
 from trioecho._server.unix import shown
@@ -156,10 +157,19 @@ class Server:
 
         Raises TypeError or ValueError for what is no number of seconds.
         """
-        check_seconds("timeout", timeout)
-        check_seconds("delay", delay, finite=True)
-        check_seconds("window", window, finite=True)
-        self._draining.begin(timeout=timeout, delay=delay, window=window, restart=restart, handover=handover)
+        self._draining.begin(Steps(timeout, delay, window, restart), handover=handover)
+
+    def renew_tls(self, ssl_context: ssl.SSLContext) -> None:
+        """Use another certificate, or other settings, for connections that are accepted from now on; those that are
+        open keep what they have. Not a checkpoint.
+
+        Raises TypeError for what is no `ssl.SSLContext`, RuntimeError where the server was started without one.
+        """
+        if not isinstance(ssl_context, ssl.SSLContext):
+            raise TypeError(f"renew_tls takes an ssl.SSLContext; you gave {ssl_context!r}")
+        if self._service.ssl_context is None:
+            raise RuntimeError("this server was started without ssl_context, so its clients speak no TLS")
+        self._service.ssl_context = ssl_context
 
     def abort(self) -> None:
         """Stop at once: handlers are cancelled, a Close 1001 is sent where there is room for it, nobody is awaited."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class Service:
     routes: RouteTable
     options: WebSocketOptions
     poller: Poller | None = None
+    ssl_context: ssl.SSLContext | None = None
+    """What connections that are accepted from now on get; None for a server without TLS."""
     server: Server | None = None
     """What handlers get as `WebSocket.server`; taken away at the end, since it refers to this."""
     connections: dict[Connection, WebSocket] = field(default_factory=dict)
