@@ -260,7 +260,10 @@ def test_places_that_make_no_sense_together_are_refused(unix_path: str) -> None:
             ["--unix", "@app", "--unix-mode", "660"],
             "--unix: mode, owner and group are those of a file, and @app is an abstract name, which has none",
         ),
-        (["--fd", "x"], "--fd: 'x' does not fit: write a whole number from 0 to 2147483647"),
+        (
+            ["--fd", "x y"],
+            "--fd: 'x y' does not fit: write the number of a descriptor, such as 3, or the name of a socket",
+        ),
     ):
         assert refused(*arguments) == (2, sentence)
 
