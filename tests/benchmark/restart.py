@@ -157,9 +157,7 @@ def main() -> None:
     parser.add_argument("--way", choices=("workers", "socket", "own"), default="workers")
     arguments = parser.parse_args()
     began = time.monotonic()
-    outcomes = trio.run(
-        measure, arguments.way, arguments.connections, arguments.restarts, arguments.at_once
-    )
+    outcomes = trio.run(measure, arguments.way, arguments.connections, arguments.restarts, arguments.at_once)
     print(
         f"{arguments.way}: {sum(outcomes.values())} connections, {arguments.restarts} restarts, "
         f"{time.monotonic() - began:.1f} s: {dict(outcomes)}"

@@ -239,9 +239,14 @@ def why(error: Exception) -> str:
 
 def who_is_left(connections: int, steps: Steps) -> str:
     """What the log says at the beginning of a stop."""
-    ready = f"not ready for {steps.delay:g} s, then " if steps.delay else ""
+    if connections == 0 and not steps.delay:
+        return "no connection is open"
+    ready = f"not ready for {steps.delay:g} s; " if steps.delay else ""
     if connections == 0:
-        return f"{ready}no connection is open" if not ready else f"{ready}over; no connection is open"
-    get = "connection gets" if connections == 1 else "connections get"
-    told = f", told over {steps.window:g} s" if steps.window else ""
-    return f"{ready}{connections} {get} {steps.timeout:g} s to finish{told}; a second signal stops at once"
+        left = "no connection is open"
+    else:
+        then = "then " if ready else ""
+        told, each = (f", told over {steps.window:g} s,", " each") if steps.window else ("", "")
+        get = "gets" if connections == 1 else "get"
+        left = f"{then}{counted(connections, 'connection')}{told} {get} {steps.timeout:g} s{each} to finish"
+    return f"{ready}{left}; a second signal stops at once"

@@ -130,12 +130,16 @@ class Draining:
 
     async def _let_in_who_was_accepted(self) -> None:
         until = trio.current_time() + HANDOVER_GRACE
-        # What was accepted in this step has a task by the next.
-        await trio.lowlevel.checkpoint()
-        while not self._done and self._under_way and trio.current_time() < until:
+        while True:
             with trio.move_on_after(LOOK_AGAIN_AFTER) as self._pause:
                 await trio.sleep_forever()
             self._pause = None
+            # The last one may have been accepted in the step of the cancellation. Its task begins in the next, behind
+            # this one perhaps, however late that is.
+            for _ in range(2):
+                await trio.lowlevel.checkpoint()
+            if self._done or not self._under_way or trio.current_time() >= until:
+                return
 
     @property
     def _under_way(self) -> bool:
