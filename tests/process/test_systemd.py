@@ -48,7 +48,7 @@ class Manager:
     def hear(self) -> dict[str, str]:
         """The next datagram."""
         lines = self.socket.recv(4096).decode().split("\n")
-        return dict((name, value) for name, _, value in (line.partition("=") for line in lines))
+        return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
     def hear_now(self) -> list[dict[str, str]]:
         """Those that have come."""
@@ -108,6 +108,7 @@ def test_sockets_have_names(names: str, found: list[Handed]) -> None:
 def launched(
     start_server: Start, *listening: socket.socket, options: tuple[str, ...] = (), **env: str
 ) -> ServerProcess:
+    """A server that is started with these sockets as systemd does it."""
     numbers = ",".join(str(each.fileno()) for each in listening)
     for each in listening:
         each.set_inheritable(True)
@@ -195,7 +196,9 @@ async def test_the_watchdog_hears_of_a_loop_that_turns_twice_in_its_time(
     assert [each["STATUS"] for each in news if "STATUS" in each] == said
 
 
-@pytest.mark.parametrize("given", [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_PID": "1"}])
+@pytest.mark.parametrize(
+    "given", [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_USEC": "5", "WATCHDOG_PID": "1"}]
+)
 def test_a_watchdog_that_is_none_of_ours_hears_nothing(given: dict[str, str]) -> None:
     assert (
         Notifier({"WATCHDOG_USEC": "3000000"} | given if "WATCHDOG_PID" in given else given).watchdog

@@ -9,6 +9,7 @@ from contextlib import ExitStack, asynccontextmanager, closing
 from typing import Any
 
 import pytest
+import trio
 from serving import unix_path as unix_path
 
 from trioecho._process import worker_sockets
@@ -97,7 +98,7 @@ async def test_where_the_kernel_does_not_spread_them_one_socket_is_shared(
         async with opened(3, unix=unix_path, fd=inherited.fileno()) as sockets:
             assert sockets.of(0) == sockets.of(1) == sockets.of(2)
             assert len(sockets.of(0)) == 2
-    assert not os.path.exists(unix_path)
+    assert not await trio.Path(unix_path).exists()
 
 
 async def test_nothing_is_left_open_where_not_all_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,8 @@ worker_options: Declaration = stacked(
         type=whole_number(1, MOST_WORKERS),
         show_default="no supervisor",
         help="Serve with so many processes on one port, which a supervisor starts, and follows by others when they die;"
-        " SIGUSR2 replaces them, and refuses nobody. The limit on memory is for all of them together, each other one for"
-        " each of them.",
+        " SIGUSR2 replaces them, and refuses nobody. The limit on memory is for all of them together, each other limit "
+        "for each of them.",
     ),
 )
 
