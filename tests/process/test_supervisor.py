@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
-import logging
 import os
 import re
 import signal
 import socket
+import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trio
 import trio.testing
-from command_line import client, close_code_seen, echoes, refused
+from command_line import SilentClient, client, close_code_seen, echoes, refused
 from process.test_process import Certificate
 from server_process import PATIENCE, ServerProcess
 from serving import unix_path as unix_path
-from websockets.sync.client import connect, unix_connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import unix_connect
 
 import trioecho
 from trioecho._process import supervisor
@@ -48,6 +53,11 @@ def lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def followed(server: ServerProcess, before: set[int]) -> bool:
+    """Whether another has taken the place of one of two workers."""
+    return len(workers(server)) == 2 and len(workers(server) & before) == 1
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -120,8 +130,6 @@ def test_a_signal_stops_all_as_it_stops_one(start_server: Start, name: str) -> N
 def test_a_second_signal_stops_all_at_once(start_server: Start) -> None:
     """Of a client that does not answer, nobody waits for the answer."""
     server = start_server("--workers", "2", "--close-timeout", "50")
-    from command_line import SilentClient
-
     silent = SilentClient(server)
     server.signal(signal.SIGTERM)
     server.wait_for_log("stopping 2 workers; a second signal stops at once")
@@ -139,11 +147,7 @@ def test_a_worker_that_dies_is_followed_by_another(start_server: Start) -> None:
         os.kill(victim, number)
         line = server.wait_for_log(f"(process {victim}) {how}; another is started in ")
         assert " ERROR worker " in line
-        wait_until(
-            lambda before=before, victim=victim: (
-                len(workers(server) - {victim}) == 2 and workers(server) != before
-            )
-        )
+        wait_until(functools.partial(followed, server, before))
         for _ in range(4):
             assert echoes(server.websocket_url) == "hello"
     assert server.stop() == 0
@@ -185,8 +189,6 @@ def test_workers_are_replaced_and_nobody_is_refused(start_server: Start) -> None
 
 
 def echo_or_close(url: str) -> str:
-    from websockets.exceptions import ConnectionClosed
-
     try:
         with client(url) as ws:
             ws.send("hello")
@@ -253,9 +255,6 @@ def test_a_port_in_use_is_told_in_one_line() -> None:
 
 def test_a_stop_in_steps_is_one_of_all_workers(start_server: Start) -> None:
     """/readyz is red in each of them, while they still let newcomers in."""
-    import urllib.error
-    import urllib.request
-
     server = start_server("--workers", "2", "--drain-delay", "1000")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -286,9 +285,9 @@ def test_the_end_of_input_stops_all(start_server: Start) -> None:
 class Fake:
     """In the place of `WorkerProcess`: lives for some seconds after a while, and takes down what it is told."""
 
-    plan: list[tuple[float, float]] = []
+    plan: ClassVar[list[tuple[float, float]]] = []
     """For each that is started: seconds until it is ready, and until it dies."""
-    made: list[Fake] = []
+    made: ClassVar[list[Fake]] = []
 
     def __init__(self, command: object, number: int, listen: object) -> None:
         self.number = number
@@ -334,12 +333,18 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> list[Fake]:
 
 
 @contextlib.asynccontextmanager
-async def supervising(count: int, plan: list[tuple[float, float]], steps: Steps = Steps()) -> Any:
+async def supervising(count: int, plan: list[tuple[float, float]], steps: Steps | None = None) -> Any:
     """A supervisor of `count` workers that live as planned, and the signals that it hears."""
     Fake.plan = plan
     with StopSignals(last=False, reload=True, renew=True) as signals:
         ours = Supervisor(
-            (), count, ListenAt.of(port=0), trioecho.WebSocketOptions(), steps, lambda *_: "", signals
+            (),
+            count,
+            ListenAt.of(port=0),
+            trioecho.WebSocketOptions(),
+            steps or Steps(),
+            lambda *_: "",
+            signals,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ours.run)
@@ -357,7 +362,7 @@ async def test_the_pause_before_another_doubles_and_is_bounded(
     async with supervising(1, [(0.0, 1.0)]):
         await trio.sleep(300)
     starts = [each.began_at for each in fakes]
-    pauses = [after - before - 1 for before, after in zip(starts, starts[1:], strict=False)]
+    pauses = [after - before - 1 for before, after in itertools.pairwise(starts)]
     expected = [min(FIRST_PAUSE * 2**number, LONGEST_PAUSE) for number in range(len(pauses))]
     assert pauses == pytest.approx(expected, abs=0.01)
     assert pauses[-1] == pytest.approx(LONGEST_PAUSE)
@@ -457,12 +462,9 @@ async def test_what_systemd_hears_is_of_all_workers(
         assert ours._status() == "serving: 3 connections, 3 workers"
 
 
-def test_the_module_needs_no_terminal(start_server: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """Output that nobody takes ends it as it ends one process."""
-    caplog.set_level(logging.DEBUG)
+def test_output_that_nobody_takes_ends_it_as_it_ends_one_process() -> None:
+    """Exit status 3, and one line that says so; no worker is left."""
     with open("/dev/full", "w", encoding="utf-8") as full:
-        import subprocess
-
         process = subprocess.run(
             [sys.executable, "-m", "trioecho", "--port", "0", "--workers", "2"],
             stdout=full,
@@ -473,4 +475,3 @@ def test_the_module_needs_no_terminal(start_server: Start, caplog: pytest.LogCap
         )
     assert process.returncode == 3
     assert "trioecho: cannot write to standard output: No space left on device" in process.stderr
-    assert connect

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, closing
 
 import pytest
 import trio
+import trio.testing
 from server_process import PATIENCE
 
 from trioecho._process import worker_process
@@ -20,11 +21,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no process star
 WORKER = """\
 import json, os, socket, sys
 role = json.loads(os.environ["_TRIOECHO_WORKER"])
-control = socket.socket(fileno=role["control"]).makefile("rw")
+control = socket.socket(fileno=role["control"])
+said, heard = control.makefile("w"), control.makefile("r")
 def say(**message):
-    print(json.dumps(message), file=control, flush=True)
+    print(json.dumps(message), file=said, flush=True)
 say(ready={"pid": os.getpid(), "role": role, "notify": "NOTIFY_SOCKET" in os.environ}, lines=["here"])
-for line in control:
+for line in heard:
     order = json.loads(line)
     if order["do"] == "figures":
         say(answer=order["number"], figures={"connections": 3})
