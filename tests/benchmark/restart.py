@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import trio
 
@@ -61,6 +62,7 @@ class Servers:
         """Return when the new one serves, and the old one is leaving."""
         if self.way == "workers":
             before = self.workers()
+            assert before
             self.process.send_signal(signal.SIGUSR2)
             while before & self.workers():
                 time.sleep(0.02)
@@ -72,8 +74,8 @@ class Servers:
             self.process = self.start()
 
     def workers(self) -> set[str]:
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as children:
-            return set(children.read().split())
+        found = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return {pid for each in found for pid in each.read_text(encoding="ascii").split()}
 
     def close(self) -> None:
         end(self.process)
