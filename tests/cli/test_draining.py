@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 import urllib.error
 import urllib.request
 
 import pytest
-from command_line import SilentClient, Start, client, close_code_seen, echoes, refused
+from command_line import Start, client, close_code_seen, echoes, refused
 from server_process import PATIENCE, ServerProcess
 from websockets.exceptions import InvalidStatus
 
@@ -63,20 +62,9 @@ def test_option_restart_code(start_server: Start) -> None:
     assert server.wait() == 0
 
 
-def test_option_shutdown_timeout(start_server: Start) -> None:
-    """A handler that waits for a client which reads nothing is cancelled after so long."""
-    server = start_server("--shutdown-timeout", "0", "--close-timeout", "0.1")
-    stuck = SilentClient(server, receive_buffer=4096)
-    stuck.stuff()
-    server.signal()
-    before = time.monotonic()
-    assert server.wait() == 0
-    assert time.monotonic() - before < 10
-    stuck.close()
-
-
 def test_seconds_that_are_none_are_refused() -> None:
     """In one line, with status 2."""
     for option in ("--drain-delay", "--drain-window"):
         code, line = refused(option, "-1")
-        assert (code, line[: len(option) + 20]) == (2, f"{option}: '-1' is not a time i")
+        assert code == 2
+        assert line.startswith(f"{option}: '-1' is not a time in seconds")
