@@ -27,6 +27,7 @@ from typing import Any
 
 import trio
 
+from trioecho._process.garbage import short_collections
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging, configured_elsewhere
 from trioecho._process.process import CannotStartError, Process, Worker
 from trioecho._process.signals import StopSignals
@@ -142,7 +143,8 @@ def run_process(
     start = functools.partial(
         serve, handler, host=host, port=port, **place, options=options, ssl_context=ssl_context
     )
-    with StopSignals(last=last, reload=reload is not None, only_term=worker is not None) as signals:
+    told = StopSignals(last=last, reload=reload is not None, only_term=worker is not None)
+    with told as signals, short_collections():
         process = Process(start, listen_at, options or WebSocketOptions(), steps, words, signals)
         process.ready_json, process.exit_on_eof = ready_json, exit_on_eof
         process.reload, process.worker = reload, worker
