@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import urllib.request
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,11 @@ DEFAULTS = {
     "--tls-key": None,
     "--log-level": "info",
     "--log-format": "text",
+    "--access-log": "access-log",
+    "--metrics-port": "(none)",
+    "--metrics-host": "127.0.0.1",
+    "--metrics": None,
+    "--metrics-reader": "(programs on this machine)",
     "--faults": None,
     "--faults-beyond-loopback": None,
     "--ready-json": None,
@@ -87,7 +93,7 @@ DEFAULTS = {
 
 def test_help_names_every_option_with_its_default() -> None:
     """--help shows the options that were asked for, no others, each with its default."""
-    text = " ".join(help_text().split())
+    text = " ".join(help_text().split()).replace(" / --no-access-log", "")
     shown = dict.fromkeys(re.findall(r"(--[a-z-]+) [A-Z]", text.split("Environment:")[0]))
     assert set(shown) - {"--help", "--version"} == set(DEFAULTS)
     for option, default in DEFAULTS.items():
@@ -351,9 +357,9 @@ def test_option_proxy_protocol(start_server: Start) -> None:
     """--proxy-protocol wants its header from a trusted proxy, and nobody else."""
     server = start_server("--trusted-proxy", "127.0.0.1", "--proxy-protocol")
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as proxy:
-        proxy.sendall(b"PROXY TCP4 203.0.113.9 10.0.0.1 41234 80\r\nGET /healthz HTTP/1.0\r\n\r\n")
+        proxy.sendall(b"PROXY TCP4 203.0.113.9 10.0.0.1 41234 80\r\nGET / HTTP/1.0\r\n\r\n")
         assert proxy.recv(65536).startswith(b"HTTP/1.1 200 ")
-    server.wait_for_log("203.0.113.9:41234 GET /healthz 200")
+    server.wait_for_log("203.0.113.9:41234 GET / 200")
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as proxy:
         proxy.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
@@ -610,6 +616,21 @@ def test_option_log_format(start_server: Start) -> None:
     assert record["cause"] == "peer closed"
     assert record["messages_received"] == record["messages_sent"] == 1
     assert record["code_received"] == record["code_sent"] == 1000
+
+
+def test_option_access_log(start_server: Start) -> None:
+    """Without it, no line for a connection or an exchange, unless one tells of a fault."""
+    for arguments, lines in (((), 3), (("--no-access-log",), 1)):
+        server = start_server(*arguments)
+        assert echoes(server.websocket_url) == "hello"
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(server.url) as page:
+            assert page.status == 200
+        with client(server.websocket_url) as ws:
+            ws.socket.sendall(b"\xff" * 10)
+            server.wait_for_log("protocol error")
+        assert server.stop() == 0
+        told = [line for line in server.log if "stopping" not in line]
+        assert len(told) == lines, told
 
 
 def record_of(line: str) -> dict[str, Any]:

@@ -194,8 +194,7 @@ def test_a_worker_tells_its_supervisor_that_it_is_ready_and_its_figures(supervis
         worker.say(do="figures", number=7)
         answer = worker.hear()
         assert answer["answer"] == 7
-        assert answer["figures"]["connections"] == 1
-        assert answer["figures"]["pid"] == pid
+        assert answer["figures"]["connections_open"] == 1
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from trioecho._process.process import CannotStartError
 from trioecho._process.signals import StopSignals
 from trioecho._process.supervisor import FIRST_PAUSE, KILL_AFTER, LONGEST_PAUSE, READY_WITHIN, Supervisor
 from trioecho._server.draining import Steps
+from trioecho._server.figures import Figures
 from trioecho._server.listening import ListenAt
 
 Start = Callable[..., ServerProcess]
@@ -280,6 +281,30 @@ def test_the_end_of_input_stops_all(start_server: Start) -> None:
     assert start_server("--workers", "2", "--exit-on-eof").wait() == 0
 
 
+def test_figures_are_the_sum_of_all_workers(start_server: Start) -> None:
+    """At the port of the supervisor's, which serves nobody else."""
+    server = start_server("--workers", "2", "--metrics-port", "0", "--ready-json")
+    told = json.loads(server.banner)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with ExitStack() as clients:
+        for _ in range(8):
+            clients.enter_context(client(told["websocket_url"]))
+        with opener.open(told["metrics_url"], timeout=PATIENCE) as answer:
+            text = answer.read().decode()
+    assert "\ntrioecho_connections_open 8.0\n" in text
+    assert "\ntrioecho_workers 2.0\n" in text
+    assert server.stop() == 0
+
+
+def test_every_worker_writes_its_tree_of_tasks(start_server: Start) -> None:
+    """SIGUSR1 is passed on, and changes nothing."""
+    server = start_server("--workers", "2")
+    server.signal(signal.SIGUSR1)
+    server.wait_until(lambda log: len([line for line in log if "of each nursery the" in line]) == 3)
+    assert echoes(server.websocket_url) == "hello"
+    assert server.stop() == 0
+
+
 # In virtual time, with workers that are none.
 
 
@@ -319,7 +344,7 @@ class Fake:
 
     async def ask_figures(self) -> Any:
         await trio.lowlevel.checkpoint()
-        return {"connections": self.number}
+        return Figures(connections_open=self.number).as_dict()
 
     def kill(self) -> None:
         self.heard.append("kill")
@@ -450,7 +475,8 @@ async def test_figures_are_those_of_all_who_live(
 ) -> None:
     async with supervising(3, [(0.0, INF)]) as (ours, _):
         await trio.sleep(1)
-        assert sorted(each["connections"] for each in await ours.ask()) == [0, 1, 2]
+        figures = await ours.figures()
+        assert (figures.connections_open, figures.workers) == (0 + 1 + 2, 3)
         assert ours.pids == [1000, 1001, 1002]
 
 

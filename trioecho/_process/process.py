@@ -13,10 +13,12 @@ import trio
 
 from trioecho._process.announcement import announce, ready, ready_lines, warn_if_open_to_every_page
 from trioecho._process.control import Channel
+from trioecho._process.metrics_listener import MetricsListener
 from trioecho._process.ports import advice
 from trioecho._process.signals import StopSignals
 from trioecho._process.standard_input import call_at_end_of_input
 from trioecho._process.systemd import Notifier
+from trioecho._process.task_tree_signal import TaskTreeSignal
 from trioecho._protocol.counted import counted
 from trioecho._server.draining import Steps
 from trioecho._server.listening import ListenAt
@@ -37,13 +39,11 @@ class CannotStartError(Exception):
 class Worker:
     """What makes a process one of several: the supervisor's end of `control`, a connected socket, tells it what to do.
 
-    `listen` are the numbers of its listening sockets, which it closes once the server has duplicates. `figures` is what
-    the supervisor gets when it asks for them: plain values that JSON can hold.
+    `listen` are the numbers of its listening sockets, which it closes once the server has duplicates.
     """
 
     control: int
     listen: tuple[int, ...]
-    figures: Callable[[Server], Any]
 
 
 class Process:
@@ -69,6 +69,8 @@ class Process:
         self.reload: Callable[[], ssl.SSLContext] | None = None
         self.worker: Worker | None = None
         self.notifier = Notifier({})
+        self.metrics: MetricsListener | None = None
+        self.task_tree_signal = TaskTreeSignal(last=False)
         self._input_ended = False
         self._stopping = False
         self._aborting = False
@@ -80,7 +82,7 @@ class Process:
     async def run(self) -> None:
         """Serve until told to stop. Raises `CannotStartError`, and what crashes the server."""
         failure: Exception | None = None
-        with self._signals.calling(self._obey):
+        with self._signals.calling(self._obey), self.task_tree_signal.writing():
             async with trio.open_nursery() as beside:
                 self._beside = beside.cancel_scope
                 async with trio.open_nursery() as nursery:
@@ -111,7 +113,15 @@ class Process:
             return None
         warn_if_open_to_every_page(server.hosts, self._options.allowed_origins, self._words)
         try:
-            announce(server, as_json=self.ready_json)
+            figures = (
+                None
+                if self.metrics is None
+                else await start_metrics(self.metrics, beside, self._words, server)
+            )
+            announce(server, as_json=self.ready_json, figures=figures)
+        except CannotStartError as error:
+            server.abort()
+            return error
         except OSError as error:
             server.abort()
             return CannotStartError(f"cannot write to standard output: {why(error)}")
@@ -185,13 +195,16 @@ class Process:
     # What a supervisor asks for.
 
     async def _be_supervised(self, worker: Worker, server: Server) -> None:
-        async with Channel.at(worker.control) as channel:
+        async with Channel.at(worker.control) as channel, trio.open_nursery() as nursery:
+            if self.metrics is not None:
+                nursery.start_soon(self.metrics.looks.run, trio.Event())
             try:
                 await channel.send({"ready": ready(server), "lines": ready_lines(server)})
                 while (order := await channel.receive()) is not None:
                     await self._follow(order, worker, server, channel)
             except trio.BrokenResourceError:
                 pass
+            nursery.cancel_scope.cancel()
         logger.warning("the supervisor is gone, so this worker (process %d) stops", os.getpid())
         self._stopping = True
         server.stop(timeout=self._steps.timeout)
@@ -212,20 +225,40 @@ class Process:
             case "reload":
                 self._reload(server)
             case "figures":
-                await channel.send({"answer": order.get("number"), "figures": worker.figures(server)})
+                figures = server.figures if self.metrics is None else self.metrics.looks.figures(server)
+                await channel.send({"answer": order.get("number"), "figures": figures.as_dict()})
 
     def _cannot_listen(self, error: Exception) -> CannotStartError:
         return cannot_listen(error, self._listen_at, self._words)
 
 
+async def start_metrics(
+    metrics: MetricsListener,
+    beside: trio.Nursery,
+    words: Callable[[str, Any], str],
+    server: Server | None = None,
+    collect: Callable[[], Awaitable[Figures]] | None = None,
+) -> Server:
+    """Serve the figures of `server`, or what `collect` returns. Raises `CannotStartError` if it cannot listen."""
+    try:
+        found: Server = await beside.start(functools.partial(metrics.serve, server, collect=collect))
+    except (OSError, UnicodeError) as error:
+        raise cannot_listen(error, metrics.listen_at, words, " for metrics", "metrics_port") from None
+    return found
+
+
 def cannot_listen(
-    error: Exception, listen_at: ListenAt, words: Callable[[str, Any], str]
+    error: Exception,
+    listen_at: ListenAt,
+    words: Callable[[str, Any], str],
+    what_for: str = "",
+    setting: str = "port",
 ) -> CannotStartError:
     """What to tell the user where `error` says that it is not possible to listen at `listen_at`."""
     place = listen_at.blame(error)
     named = isinstance(error, OSError) and error.filename is not None
-    hint = "" if named else advice(error, listen_at.port, words("port", 0))
-    return CannotStartError(f"cannot listen on {place}: {why(error)}{hint}")
+    hint = "" if named else advice(error, listen_at.port, words(setting, 0))
+    return CannotStartError(f"cannot listen on {place}{what_for}: {why(error)}{hint}")
 
 
 def why(error: Exception) -> str:

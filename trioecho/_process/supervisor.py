@@ -13,23 +13,35 @@ socket, so that nobody is refused, and it runs the code that is installed by the
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
 
-from trioecho._process.announcement import warn_if_open_to_every_page, write
-from trioecho._process.process import NOT_RELOADED, RELOADED, CannotStartError, cannot_listen, why
+from trioecho._process.announcement import metrics_url, warn_if_open_to_every_page, write
+from trioecho._process.metrics_listener import MetricsListener
+from trioecho._process.process import (
+    NOT_RELOADED,
+    RELOADED,
+    CannotStartError,
+    cannot_listen,
+    start_metrics,
+    why,
+)
 from trioecho._process.signals import StopSignals
 from trioecho._process.standard_input import call_at_end_of_input
 from trioecho._process.systemd import Notifier
+from trioecho._process.task_tree_signal import TaskTreeSignal, write_task_tree
 from trioecho._process.worker_process import WorkerProcess
 from trioecho._process.worker_sockets import WorkerSockets
 from trioecho._protocol.counted import counted
 from trioecho._server.draining import Steps
+from trioecho._server.figures import Figures
 from trioecho._server.listening import ListenAt
 from trioecho.options import WebSocketOptions
 
@@ -74,6 +86,8 @@ class Supervisor:
         """Reads the certificate, to see whether it is any good before the workers are told to; what it raises says why
         it is none."""
         self.notifier = Notifier({})
+        self.metrics: MetricsListener | None = None
+        self.task_tree_signal = TaskTreeSignal(last=False)
         self._places: list[WorkerProcess] = []
         self._pauses = [FIRST_PAUSE] * count
         # Those who live, of whom some may be about to leave.
@@ -90,7 +104,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Serve until told to stop. Raises `CannotStartError` if the workers do not come up."""
-        with self._signals.calling(self._obey):
+        with self._signals.calling(self._obey), self.task_tree_signal.writing(self._write_task_trees):
             if self._signals.count:
                 return
             try:
@@ -112,19 +126,20 @@ class Supervisor:
         """The process ids of the workers that are in their places."""
         return [worker.pid for worker in self._places if worker.pid is not None and not worker.ended.is_set()]
 
-    async def ask(self) -> list[Any]:
-        """The figures of every worker that lives and answers, those who are leaving among them."""
-        answers: list[Any] = []
+    async def figures(self) -> Figures:
+        """The sum over every worker that lives and answers, those who are leaving among them."""
+        answers: list[Figures] = []
 
         async def ask_one(worker: WorkerProcess) -> None:
             answer = await worker.ask_figures()
             if answer is not None:
-                answers.append(answer)
+                answers.append(Figures.from_dict(answer))
 
         async with trio.open_nursery() as nursery:
             for worker in tuple(self._alive):
                 nursery.start_soon(ask_one, worker)
-        return answers
+        merged = Figures.merge(answers)
+        return dataclasses.replace(merged, workers=len(answers), stopping=min(1, merged.stopping))
 
     # Their lives.
 
@@ -133,7 +148,7 @@ class Supervisor:
             self._places = [self._start(number) for number in range(self._count)]
             if await self._all_ready():
                 self._serving = True
-                self._announce()
+                await self._announce(beside)
                 beside.start_soon(self._look)
                 beside.start_soon(self.notifier.watch, self._status)
                 if self.exit_on_eof:
@@ -292,21 +307,35 @@ class Supervisor:
 
     # What it tells.
 
-    def _announce(self) -> None:
+    async def _announce(self, beside: trio.Nursery) -> None:
         first = self._places[0].told
         warn_if_open_to_every_page(self._sockets.hosts, self._options.allowed_origins, self._words)
-        lines = list(first["lines"])
-        if self.ready_json:
-            lines = [json.dumps(first["ready"] | {"pid": os.getpid(), "workers": self.pids})]
         try:
+            url = await self._serve_metrics(beside)
+            lines = [*first["lines"], *([] if url is None else [f"and metrics at {url}"])]
+            if self.ready_json:
+                told = first["ready"] | {"metrics_url": url, "pid": os.getpid(), "workers": self.pids}
+                lines = [json.dumps(told)]
             write(lines)
-        except OSError as error:
-            self._failure = CannotStartError(f"cannot write to standard output: {why(error)}")
+        except (CannotStartError, OSError) as error:
+            said = f"cannot write to standard output: {why(error)}"
+            self._failure = error if isinstance(error, CannotStartError) else CannotStartError(said)
             self._stopping.set()
             self._nursery.start_soon(self._tell_all, "abort")
             return
         logger.info("%s: processes %s", counted(self._count, "worker"), " ".join(map(str, self.pids)))
         self.notifier.ready(self._status())
+
+    async def _serve_metrics(self, beside: trio.Nursery) -> str | None:
+        if self.metrics is None:
+            return None
+        return metrics_url(await start_metrics(self.metrics, beside, self._words, collect=self.figures))
+
+    def _write_task_trees(self) -> None:
+        """That of this process, and of each worker, which writes its own."""
+        write_task_tree()
+        for worker in tuple(self._alive):
+            worker.pass_on(signal.SIGUSR1)
 
     def _status(self) -> str:
         what = "stopping" if self._stopping.is_set() else "serving"
@@ -316,4 +345,4 @@ class Supervisor:
         """Ask how many connections there are, where somebody wants to know."""
         while self.notifier.asked:
             await trio.sleep(5)
-            self._connections = sum(int(each.get("connections", 0)) for each in await self.ask())
+            self._connections = (await self.figures()).connections_open

@@ -136,6 +136,11 @@ class WorkerProcess:
             self._questions.pop(number, sender).close()
             receiver.close()
 
+    def pass_on(self, number: int) -> None:
+        """Send it a signal that it has something to do for; before it is ready it may die of that, and is spared."""
+        if self.ready.is_set() and self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
     def kill(self) -> None:
         """End it at once, whatever it does. One that has ended stays so."""
         if self._process is not None and self._process.returncode is None:

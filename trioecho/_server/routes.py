@@ -103,12 +103,13 @@ class HttpRoute:
     of the request that is asked first: it raises `Refused` or returns None. `cors` says which pages of other origins
     may read the answers. `max_body_size` bounds `Request.body`, in bytes. With `while_client_stays` the function is
     cancelled as soon as the client has gone, even before it has returned a response; a response that streams without a
-    Content-Length ends so in any case.
+    Content-Length ends so in any case. With `quiet`, exchanges that go well, with a status below 400, are logged at
+    DEBUG, not at INFO: for what is asked for all the time, such as a health check.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """
 
-    __slots__ = ("admit", "cors", "function", "max_body_size", "methods", "while_client_stays")
+    __slots__ = ("admit", "cors", "function", "max_body_size", "methods", "quiet", "while_client_stays")
 
     def __init__(
         self,
@@ -119,6 +120,7 @@ class HttpRoute:
         cors: Cors | None = None,
         max_body_size: int = MAX_BODY_SIZE,
         while_client_stays: bool = False,
+        quiet: bool = False,
     ) -> None:
         checked_function(function, "HttpRoute takes an async function", "request", returns="Response(...)")
         if isinstance(methods, str) or not isinstance(methods, Iterable):
@@ -141,6 +143,7 @@ class HttpRoute:
         self.cors = cors
         self.max_body_size = max_body_size
         self.while_client_stays = bool(while_client_stays)
+        self.quiet = bool(quiet)
 
     def __repr__(self) -> str:
         return f"HttpRoute({self.function!r}, {self.methods!r})"
@@ -268,7 +271,10 @@ class Endpoint:
         """Put one more route here. Raises TypeError, or ValueError for one whose place is taken."""
         if isinstance(route, RouteGroup):
             raise TypeError(f"a group stands at a path, not in another group; {route!r} does")
-        if isinstance(route, (Files, SamplePage)):
+        if isinstance(route, SamplePage):
+            # One visit is one line of the log, not one for each script and picture.
+            route = HttpRoute(route, quiet=self.path != "/")
+        elif isinstance(route, Files):
             route = HttpRoute(route)
         if self.raw is not None or (isinstance(route, RawRoute) and (self.websocket or self.http)):
             raise ValueError(f"a RawRoute at {self.path!r} gets every request, so no other route fits there")
@@ -398,7 +404,7 @@ def sample_routes(options: WebSocketOptions) -> dict[str, list[Route]]:
     for path in page.paths:
         routes.setdefault(path, []).append(page)
     for path, answer in (("/healthz", healthz), ("/livez", healthz), ("/readyz", readyz)):
-        routes.setdefault(path, []).append(HttpRoute(answer))
+        routes.setdefault(path, []).append(HttpRoute(answer, quiet=True))
     return routes
 
 

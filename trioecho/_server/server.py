@@ -9,6 +9,7 @@ from trioecho._protocol.counted import counted
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.addresses import authority, urls
 from trioecho._server.draining import Draining, Steps
+from trioecho._server.figures import Figures
 from trioecho._server.listening import Listening, addresses_of, paths_of
 from trioecho._server.service import Service
 from trioecho._server.unix import shown
@@ -122,6 +123,12 @@ class Server:
     def memory(self) -> MemoryFigures:
         """What the server holds of its `max_memory`, and whom it had to do without for that: a snapshot."""
         return self._service.memory.figures
+
+    @property
+    def figures(self) -> Figures:
+        """What the server has done so far and is doing, in numbers: a snapshot. Takes some 3 µs for each open
+        connection. `trioecho.metrics` serves them to Prometheus."""
+        return self._service.tally.figures(self._service)
 
     @property
     def ready(self) -> bool:

@@ -233,7 +233,8 @@ serving_options: Declaration = stacked(
         type=click.Choice(LOG_LEVELS, case_sensitive=False),
         default="info",
         metavar="LEVEL",
-        help=f"{', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}; info is one line for each connection.",
+        help=f"{', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}; info is one line for each connection, and for "
+        "each HTTP exchange but those for scripts and pictures of the page and for health checks.",
     ),
     log(
         "--log-format",
@@ -241,6 +242,11 @@ serving_options: Declaration = stacked(
         default="text",
         metavar="FORMAT",
         help="text, or json: one object a line.",
+    ),
+    log(
+        "--access-log/--no-access-log",
+        default=True,
+        help="Write the lines for each connection and each HTTP exchange; without, only those that tell of a fault.",
     ),
 )
 """What every server has."""

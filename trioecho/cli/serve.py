@@ -30,6 +30,7 @@ from trioecho.cli.draining import draining_options
 from trioecho.cli.epilog import EPILOG
 from trioecho.cli.faults import check_loopback, fault_options, with_faults
 from trioecho.cli.inherited import inherited
+from trioecho.cli.metrics import metrics_listener, metrics_options, with_metrics
 from trioecho.cli.options import serving_options, starting_options
 from trioecho.cli.parameters import ARGUMENTS, ENVIRONMENT_PREFIX, Refusal
 from trioecho.cli.program import Program
@@ -79,6 +80,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 @serving_options
 @draining_options
 @worker_options
+@metrics_options
 @fault_options
 @starting_options
 @click.option(
@@ -107,6 +109,7 @@ def main(
     restart_code: bool,
     log_level: str,
     log_format: str,
+    access_log: bool,
     allowed_origin: tuple[str, ...],
     allowed_host: tuple[str, ...],
     subprotocol: tuple[str, ...],
@@ -121,6 +124,10 @@ def main(
     faults_beyond_loopback: bool,
     ready_json: bool,
     exit_on_eof: bool,
+    metrics: bool,
+    metrics_reader: tuple[str, ...],
+    metrics_port: int | None,
+    metrics_host: str,
     **settings: Any,
 ) -> None:
     """A WebSocket echo server: the echo at /ws, a page to try it at /, and /healthz.
@@ -148,11 +155,19 @@ def main(
         raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
     place = _place(host, port, unix, unix_mode, fd, backlog) if worker is None else place_of(worker)
     routes = _routes(options, faults, faults_beyond_loopback or worker is not None, host, place)
-    configure_logging(log_level, log_format)
+    if metrics and workers is not None:
+        raise Refusal(
+            "--metrics: with --workers whoever asks for figures gets those of one worker; use --metrics-port",
+            2,
+        )
+    routes = with_metrics(routes, options, metrics, metrics_reader)
+    listener = metrics_listener(metrics_port, metrics_host)
+    configure_logging(log_level, log_format, access=access_log)
     read_tls = None if tls_cert is None else functools.partial(tls_context, tls_cert, tls_key)
     context = None if read_tls is None else read_tls()
     steps = Steps(shutdown_timeout, drain_delay, drain_window, restart_code)
     told: dict[str, Any] = {"ready_json": ready_json, "exit_on_eof": exit_on_eof, "reload": read_tls}
+    told["metrics"] = listener
     try:
         if workers is not None and worker is None:
             arguments = click.get_current_context().meta[ARGUMENTS]
@@ -250,7 +265,8 @@ def _typed(name: str) -> bool:
 
 
 def _as_option(name: str, value: Any) -> str:
-    return f"{OPTION_OF_FIELD.get(name, f'--{name}')} {value}"
+    dashed = name.replace("_", "-")
+    return f"{OPTION_OF_FIELD.get(name, f'--{dashed}')} {value}"
 
 
 def _options(**settings: Any) -> WebSocketOptions:

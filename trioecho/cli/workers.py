@@ -11,14 +11,15 @@ from typing import Any
 import click
 import trio
 
+from trioecho._process.metrics_listener import MetricsListener
 from trioecho._process.process import Worker
 from trioecho._process.signals import StopSignals
 from trioecho._process.supervisor import Supervisor
 from trioecho._process.systemd import Notifier
+from trioecho._process.task_tree_signal import TaskTreeSignal
 from trioecho._process.worker_process import ROLE
 from trioecho._server.draining import Steps
 from trioecho._server.listening import NOT_GIVEN, ListenAt
-from trioecho._server.server import Server
 from trioecho.cli.parameters import Declaration, Option, Refusal, stacked, whole_number
 from trioecho.options import WebSocketOptions
 
@@ -43,23 +44,13 @@ def role(environment: Mapping[str, str] = os.environ) -> Worker | None:
     if ROLE not in environment:
         return None
     given = json.loads(environment[ROLE])
-    return Worker(int(given["control"]), tuple(map(int, given["listen"])), figures)
+    return Worker(int(given["control"]), tuple(map(int, given["listen"])))
 
 
 def place_of(worker: Worker) -> dict[str, Any]:
     """Where a worker listens, as arguments of `serve`: where its supervisor does."""
     nowhere_else = {"host": NOT_GIVEN, "port": NOT_GIVEN, "unix": None, "listeners": None, "backlog": None}
     return nowhere_else | {"fd": list(worker.listen)}
-
-
-def figures(server: Server) -> dict[str, Any]:
-    """What a supervisor hears of one worker."""
-    return {
-        "pid": os.getpid(),
-        "connections": len(server.connections),
-        "open_sockets": server.open_sockets,
-        "memory_held": server.memory.held,
-    }
 
 
 def share_of_memory(most: float | None, workers: int | None) -> float | None:
@@ -80,6 +71,7 @@ def supervise(
     ready_json: bool,
     exit_on_eof: bool,
     reload: Callable[[], object] | None,
+    metrics: MetricsListener | None,
 ) -> None:
     """Serve with several processes, each of which gets the same `arguments`, until told to stop.
 
@@ -89,8 +81,10 @@ def supervise(
         raise Refusal("--workers: this system cannot start a process with open sockets; leave it out", 2)
     listen_at = ListenAt.of(**place)
     command = (sys.executable, "-m", "trioecho", *arguments)
-    with StopSignals(last=True, reload=reload is not None, renew=True) as signals:
+    told = StopSignals(last=True, reload=reload is not None, renew=True)
+    with told as signals, TaskTreeSignal(last=True) as task_tree_signal:
         supervisor = Supervisor(command, workers, listen_at, options, steps, words, signals)
         supervisor.ready_json, supervisor.exit_on_eof = ready_json, exit_on_eof
         supervisor.reload, supervisor.notifier = reload, Notifier()
+        supervisor.metrics, supervisor.task_tree_signal = metrics, task_tree_signal
         trio.run(supervisor.run)
