@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from trioecho._process.systemd import Notifier
 from trioecho._process.task_tree_signal import TaskTreeSignal
 from trioecho._protocol.counted import counted
 from trioecho._server.draining import Steps
+from trioecho._server.figures import Figures
 from trioecho._server.listening import ListenAt
 from trioecho._server.server import Server
 from trioecho.options import WebSocketOptions
