@@ -24,7 +24,15 @@ def test_option_workers(start_server: Start) -> None:
     assert server.stop() == 0
 
 
+def test_figures_of_one_worker_are_refused() -> None:
+    """Whoever reads them among the server's paths would get those of another worker each time."""
+    pytest.importorskip("prometheus_client")
+    code, line = refused("--workers", "2", "--metrics")
+    assert (code, line.partition(";")[2]) == (2, " use --metrics-port")
+
+
 def test_a_count_that_is_none_is_refused() -> None:
+    """With what would fit."""
     for count in ("0", "-1", "many", "1025"):
         code, line = refused("--workers", count)
         assert (code, line) == (2, f"--workers: {count!r} does not fit: write a whole number from 1 to 1024")
