@@ -299,3 +299,28 @@ async def test_a_request_knows_the_server_that_it_came_to() -> None:
     async with serving(routes) as server, connected(server), plain_http(server) as client:
         assert (await client.ask("/")).text == "1"
         assert seen == [server]
+
+
+async def test_handlers_that_go_on_and_messages_that_nobody_takes_are_counted() -> None:
+    """From the records, as they end."""
+
+    async def deaf(ws: trioecho.WebSocket) -> None:
+        await trio.sleep_forever()
+
+    async with serving(deaf, answer_timeout=0.01) as server:
+        async with connected(server) as client:
+            for _ in range(3):
+                await client.send("hello")
+            await client.close(1000)
+            await client.receive_rest()
+        await until(lambda: server.figures.lifetimes.count)
+    assert (server.figures.handlers_cancelled, server.figures.messages_discarded) == (1, 3)
+    assert server.figures.messages_received == 3
+
+
+async def test_who_is_too_late_is_counted() -> None:
+    """Half a request, and no more of it."""
+    async with serving(handshake_timeout=0.05) as server, await open_stream(server) as stream:
+        await stream.send_all(b"GET / HTTP/1.1\r\n")
+        assert b" 408 " in bytes(await stream.receive_some())
+    assert server.figures.refusals == {("late", "408"): 1}

@@ -6,7 +6,7 @@ ended. So the figures are the sums of those that have ended and of those that ar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from trioecho._protocol.histogram import Histogram
 from trioecho._protocol.record import ConnectionRecord
@@ -66,7 +66,8 @@ class Tally:
         self.endings[ending] = self.endings.get(ending, 0) + 1
         self.lifetimes.observe(record.duration)
         self.handlers_cancelled += record.handler_cancelled
-        _add(self._sums, record)
+        for name in SUMMED:
+            self._sums[name] += getattr(record, name)
 
     def refused(self, refused: Refused) -> None:
         """Count what was refused before there was a WebSocket."""
@@ -81,15 +82,25 @@ class Tally:
         self.body_bytes += body_bytes
 
     def figures(self, service: Service) -> Figures:
-        """The figures of this moment. No checkpoint; takes some 3 µs for each open connection."""
-        sums: dict[str, Any] = dict(self._sums)
-        waiting_received = waiting_sent = 0
+        """The figures of this moment. No checkpoint; takes some 1 µs for each open connection."""
+        # In one pass without a record between, and few calls: everything else waits meanwhile.
+        messages_in = bytes_in = wire_in = discarded = waiting_in = 0
+        messages_out = bytes_out = wire_out = skipped = waiting_out = 0
         for connection in service.connections:
-            connection.refresh_record()
-            _add(sums, connection.record)
-            incoming = connection.incoming
-            waiting_received += incoming.kept + incoming.half
-            waiting_sent += connection.outgoing.unsent
+            incoming, outgoing = connection.incoming, connection.outgoing
+            messages_in += incoming.received_messages
+            bytes_in += (size := incoming.received_bytes)
+            messages_out += outgoing.sent_messages
+            bytes_out += (sent := outgoing.sent_bytes)
+            # The same, unless something was agreed on.
+            compressed = outgoing.deflates
+            wire_in += incoming.wire_bytes if compressed else size
+            wire_out += outgoing.sent_wire_bytes if compressed else sent
+            discarded += incoming.discarded
+            waiting_in += incoming.kept + incoming.half
+            skipped += outgoing.skipped
+            waiting_out += outgoing.unsent
+        ended = self._sums
         memory, sockets = service.memory.figures, service.sockets
         return Figures(
             connections_open=len(service.connections),
@@ -103,8 +114,16 @@ class Tally:
             lifetimes=self.lifetimes.distribution,
             http_exchanges=dict(self.exchanges),
             http_body_bytes=self.body_bytes,
-            waiting_received=waiting_received,
-            waiting_sent=waiting_sent,
+            messages_received=ended["messages_received"] + messages_in,
+            bytes_received=ended["bytes_received"] + bytes_in,
+            wire_bytes_received=ended["wire_bytes_received"] + wire_in,
+            messages_sent=ended["messages_sent"] + messages_out,
+            bytes_sent=ended["bytes_sent"] + bytes_out,
+            wire_bytes_sent=ended["wire_bytes_sent"] + wire_out,
+            messages_discarded=ended["messages_discarded"] + discarded,
+            messages_skipped=ended["messages_skipped"] + skipped,
+            waiting_received=waiting_in,
+            waiting_sent=waiting_out,
             memory_held=memory.held,
             memory_limit=memory.limit,
             memory_pauses=memory.pauses,
@@ -114,7 +133,6 @@ class Tally:
             sockets_open=sockets.open,
             sockets_limit=sockets.limit,
             stopping=int(service.stopping),
-            **sums,
         )
 
 
@@ -124,8 +142,3 @@ def class_of_code(code: int | None) -> str:
     if code is None:
         return "none"
     return str(code) if 1000 <= code <= 1015 else f"{code // 1000}xxx"
-
-
-def _add(sums: dict[str, int], record: ConnectionRecord) -> None:
-    for name in SUMMED:
-        sums[name] += getattr(record, name)
