@@ -40,6 +40,7 @@ FENCES: dict[str, set[str]] = {
     "click": {"cli"},
     "msgspec": {"hubs"},
     "matplotlib": {"pictures"},
+    "trustme": {"_process"},
 }
 """Who alone may know a library."""
 

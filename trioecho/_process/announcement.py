@@ -17,14 +17,15 @@ from trioecho._server.unix import shown
 logger = logging.getLogger("trioecho")
 
 
-def announce(server: Server, *, as_json: bool = False) -> None:
+def announce(server: Server, *, as_json: bool = False, ca_file: str | None = None) -> None:
     """Writes the ready lines to standard output, all at once; OSError if it takes none.
 
     The first has the server's URL, where it answers plain HTTP, and that of the first WebSocket; or, where there is no
-    TCP, the first Unix socket. Each further line is one more address at which the first of these can be reached.
+    TCP, the first Unix socket; behind them `ca_file`, whose authority clients have to trust, where there is one. Each
+    further line is one more address at which the first of these can be reached.
     `as_json`, it is one line for programs: see `ready`. Without any standard output it says nothing.
     """
-    write([json.dumps(ready(server))] if as_json else ready_lines(server))
+    write([json.dumps(ready(server, ca_file))] if as_json else ready_lines(server, ca_file))
 
 
 def write(lines: Sequence[str]) -> None:
@@ -41,25 +42,28 @@ def write(lines: Sequence[str]) -> None:
         raise
 
 
-def ready(server: Server) -> dict[str, Any]:
+def ready(server: Server, ca_file: str | None = None) -> dict[str, Any]:
     """What a program has to know of a server that accepts connections: the URLs of its first address, all of its URLs
-    and Unix sockets, and its process."""
+    and Unix sockets, the authority that vouches for it where that is its own, and its process."""
     websockets = server.has_websockets and bool(server.urls)
     return {
         "url": server.url if server.urls else None,
         "websocket_url": server.websocket_url if websockets else None,
         "urls": list(server.urls),
         "unix": list(server.unix_paths),
+        "ca": ca_file,
         "pid": os.getpid(),
     }
 
 
-def ready_lines(server: Server) -> list[str]:
+def ready_lines(server: Server, ca_file: str | None = None) -> list[str]:
     """The lines for people: see `announce`."""
     places = [*_urls(server), *(f"unix:{shown(path)}" for path in server.unix_paths)]
     first = places[0]
     if server.urls and server.answers_http and server.has_websockets:
         first += f" and {server.websocket_url}"
+    if ca_file is not None:
+        first += f" with the CA {shown(ca_file)}"
     return [f"trioecho serves {first} (Ctrl-C stops it)", *(f"and {place}" for place in places[1:])]
 
 

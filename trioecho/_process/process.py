@@ -66,6 +66,7 @@ class Process:
         self._signals = signals
         self.ready_json = False
         self.exit_on_eof = False
+        self.ca_file: str | None = None
         self.reload: Callable[[], ssl.SSLContext] | None = None
         self.worker: Worker | None = None
         self.notifier = Notifier({})
@@ -111,7 +112,7 @@ class Process:
             return None
         warn_if_open_to_every_page(server.hosts, self._options.allowed_origins, self._words)
         try:
-            announce(server, as_json=self.ready_json)
+            announce(server, as_json=self.ready_json, ca_file=self.ca_file)
         except OSError as error:
             server.abort()
             return CannotStartError(f"cannot write to standard output: {why(error)}")

@@ -129,14 +129,15 @@ def run_process(
     exit_on_eof: bool = False,
     reload: Callable[[], ssl.SSLContext] | None = None,
     worker: Worker | None = None,
+    ca_file: str | None = None,
 ) -> None:
     """`run` without its logging and exit status: raises `CannotStartError`.
 
     `words` is how the user writes a setting, such as ``--port 0`` for ``("port", 0)``. With `last`, signals are ignored
     from its end on. With `ready_json` the first line is JSON; with `exit_on_eof` the end of standard input stops the
-    server as the first signal does. SIGHUP calls `reload`, where there is one, for a new `ssl_context`; what that
-    raises says in its text why there is none. A `worker` is one of several processes, and does what their supervisor
-    says. What crashes the server leaves as Trio raised it.
+    server as the first signal does. `ca_file` is told in the first line. SIGHUP calls `reload`, where there is one, for
+    a new `ssl_context`; what that raises says in its text why there is none. A `worker` is one of several processes,
+    and does what their supervisor says. What crashes the server leaves as Trio raised it.
     """
     place: dict[str, Any] = {"unix": unix, "fd": fd, "listeners": listeners, "backlog": backlog}
     listen_at = ListenAt.of(host, port, **place)
@@ -146,7 +147,7 @@ def run_process(
     told = StopSignals(last=last, reload=reload is not None, only_term=worker is not None)
     with told as signals, short_collections():
         process = Process(start, listen_at, options or WebSocketOptions(), steps, words, signals)
-        process.ready_json, process.exit_on_eof = ready_json, exit_on_eof
+        process.ready_json, process.exit_on_eof, process.ca_file = ready_json, exit_on_eof, ca_file
         process.reload, process.worker = reload, worker
         process.notifier = Notifier() if worker is None else Notifier({})
         trio.run(process.run)
