@@ -76,6 +76,7 @@ DEFAULTS = {
     "--compression-no-context-takeover": None,
     "--tls-cert": None,
     "--tls-key": None,
+    "--tls-selfsigned": None,
     "--log-level": "info",
     "--log-format": "text",
     "--access-log": "access-log",
@@ -593,6 +594,18 @@ def test_option_tls_key(start_server: Start, certificate: dict[str, Path]) -> No
 def test_option_tls_cert(start_server: Start, certificate: dict[str, Path]) -> None:
     """--tls-cert alone is enough when the file holds the private key, too."""
     speaks_tls(start_server("--tls-cert", str(certificate["both"])), certificate)
+
+
+def test_option_tls_selfsigned(start_server: Start, tmp_path: Path) -> None:
+    """It serves https and wss; the first line names the file of an authority to trust, which is gone at the end."""
+    server = start_server("--tls-selfsigned", env={"TMPDIR": str(tmp_path)})
+    (authority,) = tmp_path.glob("trioecho-ca-*.pem")
+    assert f" with the CA {authority} (Ctrl-C" in server.banner
+    assert stat.S_IMODE(authority.stat().st_mode) == 0o600
+    assert "PRIVATE KEY" not in authority.read_text()
+    speaks_tls(server, {"authority": authority})
+    assert server.stop() == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_option_log_level(start_server: Start) -> None:

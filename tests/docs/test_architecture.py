@@ -42,6 +42,7 @@ FENCES: dict[str, set[str]] = {
     "msgspec": {"hubs"},
     "matplotlib": {"pictures"},
     "prometheus_client": {"metrics"},
+    "trustme": {"_process"},
 }
 """Who alone may know a library."""
 

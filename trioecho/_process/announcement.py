@@ -18,15 +18,19 @@ from trioecho._server.unix import shown
 logger = logging.getLogger("trioecho")
 
 
-def announce(server: Server, *, as_json: bool = False, figures: Server | None = None) -> None:
+def announce(
+    server: Server, *, as_json: bool = False, ca_file: str | None = None, figures: Server | None = None
+) -> None:
     """Writes the ready lines to standard output, all at once; OSError if it takes none.
 
     The first has the server's URL, where it answers plain HTTP, and that of the first WebSocket; or, where there is no
-    TCP, the first Unix socket. Each further line is one more address at which the first of these can be reached; the
-    last, where `figures` of it are served by another server, the URL of these. `as_json`, it is one line for programs:
-    see `ready`. Without any standard output it says nothing.
+    TCP, the first Unix socket; behind them `ca_file`, whose authority clients have to trust, where there is one. Each
+    further line is one more address at which the first of these can be reached; the last, where `figures` of it are
+    served by another server, the URL of these. `as_json`, it is one line for programs: see `ready`. Without any
+    standard output it says nothing.
     """
-    write([json.dumps(ready(server, figures))] if as_json else ready_lines(server, figures))
+    told = (server, ca_file, figures)
+    write([json.dumps(ready(*told))] if as_json else ready_lines(*told))
 
 
 def write(lines: Sequence[str]) -> None:
@@ -43,15 +47,17 @@ def write(lines: Sequence[str]) -> None:
         raise
 
 
-def ready(server: Server, figures: Server | None = None) -> dict[str, Any]:
+def ready(server: Server, ca_file: str | None = None, figures: Server | None = None) -> dict[str, Any]:
     """What a program has to know of a server that accepts connections: the URLs of its first address, all of its URLs
-    and Unix sockets, the URL of its figures if these are served by another, and its process."""
+    and Unix sockets, the authority that vouches for it where that is its own, the URL of its figures if these are
+    served by another, and its process."""
     websockets = server.has_websockets and bool(server.urls)
     return {
         "url": server.url if server.urls else None,
         "websocket_url": server.websocket_url if websockets else None,
         "urls": list(server.urls),
         "unix": list(server.unix_paths),
+        "ca": ca_file,
         "metrics_url": None if figures is None else metrics_url(figures),
         "pid": os.getpid(),
     }
@@ -62,12 +68,14 @@ def metrics_url(figures: Server) -> str:
     return figures.url + PATH
 
 
-def ready_lines(server: Server, figures: Server | None = None) -> list[str]:
+def ready_lines(server: Server, ca_file: str | None = None, figures: Server | None = None) -> list[str]:
     """The lines for people: see `announce`."""
     places = [*_urls(server), *(f"unix:{shown(path)}" for path in server.unix_paths)]
     first = places[0]
     if server.urls and server.answers_http and server.has_websockets:
         first += f" and {server.websocket_url}"
+    if ca_file is not None:
+        first += f" with the CA {shown(ca_file)}"
     lines = [f"trioecho serves {first} (Ctrl-C stops it)", *(f"and {place}" for place in places[1:])]
     return lines if figures is None else [*lines, f"and metrics at {metrics_url(figures)}"]
 

@@ -68,6 +68,7 @@ class Process:
         self._signals = signals
         self.ready_json = False
         self.exit_on_eof = False
+        self.ca_file: str | None = None
         self.reload: Callable[[], ssl.SSLContext] | None = None
         self.worker: Worker | None = None
         self.notifier = Notifier({})
@@ -120,7 +121,7 @@ class Process:
                 if self.metrics is None
                 else await start_metrics(self.metrics, beside, self._words, server)
             )
-            announce(server, as_json=self.ready_json, figures=figures)
+            announce(server, as_json=self.ready_json, ca_file=self.ca_file, figures=figures)
         except CannotStartError as error:
             server.abort()
             return error

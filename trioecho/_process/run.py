@@ -142,15 +142,16 @@ def run_process(
     reload: Callable[[], ssl.SSLContext] | None = None,
     worker: Worker | None = None,
     metrics: MetricsListener | None = None,
+    ca_file: str | None = None,
 ) -> None:
     """`run` without its logging and exit status: raises `CannotStartError`.
 
     `words` is how the user writes a setting, such as ``--port 0`` for ``("port", 0)``. With `last`, signals are ignored
     from its end on. With `ready_json` the first line is JSON; with `exit_on_eof` the end of standard input stops the
-    server as the first signal does. SIGHUP calls `reload`, where there is one, for a new `ssl_context`; what that
-    raises says in its text why there is none. A `worker` is one of several processes, and does what their supervisor
-    says. With `metrics` its figures are served beside it, until it has ended; those of a worker its supervisor serves.
-    What crashes the server leaves as Trio raised it.
+    server as the first signal does. `ca_file` is told in the first line. SIGHUP calls `reload`, where there is one, for
+    a new `ssl_context`; what that raises says in its text why there is none. A `worker` is one of several processes,
+    and does what their supervisor says. With `metrics` its figures are served beside it, until it has ended; those of a
+    worker its supervisor serves. What crashes the server leaves as Trio raised it.
     """
     place: dict[str, Any] = {"unix": unix, "fd": fd, "listeners": listeners, "backlog": backlog}
     listen_at = ListenAt.of(host, port, **place)
@@ -162,6 +163,7 @@ def run_process(
         process = Process(start, listen_at, options or WebSocketOptions(), steps, words, signals)
         process.ready_json, process.exit_on_eof, process.metrics = ready_json, exit_on_eof, metrics
         process.reload, process.worker, process.task_tree_signal = reload, worker, task_tree_signal
+        process.ca_file = ca_file
         process.notifier = Notifier() if worker is None else Notifier({})
         trio.run(process.run)
 

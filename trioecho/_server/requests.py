@@ -266,7 +266,7 @@ async def _refuse(
 async def _hand_over(
     http: Http1, request: Request, route: RawRoute, transport: trio.abc.Stream, service: Service, peer: str
 ) -> None:
-    stream = RawStream(transport, http.take_bytes())
+    stream = RawStream(transport, http.take_bytes(), service.stop_begun)
     try:
         with service.phase(math.inf):
             await call(route.function, request, stream)

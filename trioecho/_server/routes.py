@@ -152,11 +152,12 @@ class HttpRoute:
 class RawRoute:
     """A function that gets the request and its connection before anything is answered.
 
-    `function` is an async function ``(request, stream)``. `stream` is a `trio.abc.Stream` that begins with the first
-    byte behind the request's head; everything that is sent is the function's. When it returns, or raises, the
-    connection is closed. For other upgrades, and for endpoints that misbehave on purpose. Requests of every method, and
-    for a WebSocket, come here; the server's `allowed_hosts` and, for a WebSocket, its `allowed_origins` have been
-    judged.
+    `function` is an async function ``(request, stream)``. `stream` is a `trio.abc.Stream` that begins with the
+    first byte behind the request's head; everything that is sent is the function's. When it returns, or raises, the
+    connection is closed. ``stream.stopping``, a `trio.Event`, is set when the server begins to stop; what goes on
+    until the end of its `shutdown_timeout` is cancelled then. For other upgrades, and for endpoints that misbehave
+    on purpose. Requests of every method, and for a WebSocket, come here; the server's `allowed_hosts` and, for a
+    WebSocket, its `allowed_origins` have been judged.
 
     Example:
 
@@ -397,9 +398,10 @@ def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
     return given
 
 
-def sample_routes(options: WebSocketOptions) -> dict[str, list[Route]]:
-    """The echo, its page, and health checks, as ``python -m trioecho`` serves them."""
-    page = sample_page(options.path)
+def sample_routes(options: WebSocketOptions, *, faults: str | None = None) -> dict[str, list[Route]]:
+    """The echo, its page, with a picker of the faults whose table is at `faults`, and health checks, as
+    ``python -m trioecho`` serves them."""
+    page = sample_page(options.path, faults=faults)
     routes: dict[str, list[Route]] = {options.path: [echo]}
     for path in page.paths:
         routes.setdefault(path, []).append(page)

@@ -228,6 +228,12 @@ serving_options: Declaration = stacked(
         metavar="FILE",
         help="Private key (PEM, no password), if it is not in the certificate's file.",
     ),
+    tls(
+        "--tls-selfsigned",
+        is_flag=True,
+        help="For tests: https and wss with a certificate for localhost, 127.0.0.1, ::1 and the hosts given, by an "
+        "authority of its own. The first line names its file, for clients to trust. Needs trioecho[selfsigned].",
+    ),
     log(
         "--log-level",
         type=click.Choice(LOG_LEVELS, case_sensitive=False),
@@ -255,7 +261,7 @@ starting_options: Declaration = stacked(
     starting(
         "--ready-json",
         is_flag=True,
-        help="Write the first line as JSON, with URLs, Unix sockets and the process id.",
+        help="Write the first line as JSON, with URLs, Unix sockets, the CA of --tls-selfsigned and the process id.",
     ),
     starting(
         "--exit-on-eof",

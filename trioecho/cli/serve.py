@@ -34,7 +34,7 @@ from trioecho.cli.metrics import metrics_listener, metrics_options, with_metrics
 from trioecho.cli.options import serving_options, starting_options
 from trioecho.cli.parameters import ARGUMENTS, ENVIRONMENT_PREFIX, Refusal
 from trioecho.cli.program import Program
-from trioecho.cli.tls import tls_context
+from trioecho.cli.tls import chosen_tls, tls_context
 from trioecho.cli.workers import place_of, role, share_of_memory, supervise, worker_options
 from trioecho.options import WebSocketOptions
 
@@ -103,6 +103,7 @@ def main(
     workers: int | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    tls_selfsigned: bool,
     shutdown_timeout: float,
     drain_delay: float,
     drain_window: float,
@@ -151,8 +152,10 @@ def main(
         compression=_compression(compression, compression_window_bits, compression_no_context_takeover),
         **settings | {"max_memory": share_of_memory(settings["max_memory"], workers)},
     )
-    if tls_key is not None and tls_cert is None:
-        raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
+    if tls_selfsigned and workers is not None:
+        raise Refusal(
+            "--tls-selfsigned: with --workers each process would have another certificate; give --tls-cert", 2
+        )
     place = _place(host, port, unix, unix_mode, fd, backlog) if worker is None else place_of(worker)
     routes = _routes(options, faults, faults_beyond_loopback or worker is not None, host, place)
     if metrics and workers is not None:
@@ -164,28 +167,29 @@ def main(
     listener = metrics_listener(metrics_port, metrics_host)
     configure_logging(log_level, log_format, access=access_log)
     read_tls = None if tls_cert is None else functools.partial(tls_context, tls_cert, tls_key)
-    context = None if read_tls is None else read_tls()
     steps = Steps(shutdown_timeout, drain_delay, drain_window, restart_code)
     told: dict[str, Any] = {"ready_json": ready_json, "exit_on_eof": exit_on_eof, "reload": read_tls}
     told["metrics"] = listener
     try:
-        if workers is not None and worker is None:
-            arguments = click.get_current_context().meta[ARGUMENTS]
-            supervise(arguments, workers, place, options, steps, _as_option, **told)
-            return
-        if worker is not None:
-            told["exit_on_eof"] = False
-        run_process(
-            routes,
-            **place,
-            options=options,
-            ssl_context=context,
-            steps=steps,
-            words=_as_option,
-            last=True,
-            worker=worker,
-            **told,
-        )
+        with chosen_tls(tls_cert, tls_key, tls_selfsigned, host) as (context, ca_file):
+            if workers is not None and worker is None:
+                arguments = click.get_current_context().meta[ARGUMENTS]
+                supervise(arguments, workers, place, options, steps, _as_option, **told)
+                return
+            if worker is not None:
+                told["exit_on_eof"] = False
+            run_process(
+                routes,
+                **place,
+                options=options,
+                ssl_context=context,
+                steps=steps,
+                words=_as_option,
+                last=True,
+                worker=worker,
+                ca_file=ca_file,
+                **told,
+            )
     except CannotStartError as error:
         raise Refusal(str(error), COULD_NOT_START) from None
 

@@ -80,6 +80,18 @@ class HubOptions:
         "wait" sends to the others at once, waits for it up to `send_timeout`, and then disconnects it, allowing
         it to reconnect; "close" disconnects it at once; "skip" leaves it out. The default disconnects nobody who
         reads, and slows down who floods.
+
+    Example:
+
+        from trioecho.hubs import Hub, HubOptions, HubServer, Target
+
+        class Prices(Hub[Target]):
+            async def watch(self, name: str) -> None:
+                await self.groups.add(name)
+
+        # Prices age: who does not read them misses some.
+        options = HubOptions(slow_client="skip", max_groups=20)
+        routes = {"/prices": HubServer(Prices, options=options)}
     """
 
     keep_alive: float = 15.0
