@@ -45,7 +45,7 @@ DEFAULTS = {
     "--port": "5000",
     "--unix": "(none)",
     "--unix-mode": "600",
-    "--fd": "(none)",
+    "--fd": "(those of systemd)",
     "--backlog": "(what the system allows)",
     "--path": "/ws",
     "--allowed-origin": "(every origin)",
@@ -61,6 +61,10 @@ DEFAULTS = {
     "--send-timeout": "30",
     "--answer-timeout": "1",
     "--shutdown-timeout": "10",
+    "--drain-delay": "0",
+    "--drain-window": "0",
+    "--restart-code": None,
+    "--workers": "(no supervisor)",
     "--max-message-size": "1MiB",
     "--max-connections": "(no limit)",
     "--max-sockets": "(what the limit on open files leaves)",
@@ -266,7 +270,10 @@ def test_places_that_make_no_sense_together_are_refused(unix_path: str) -> None:
             ["--unix", "@app", "--unix-mode", "660"],
             "--unix: mode, owner and group are those of a file, and @app is an abstract name, which has none",
         ),
-        (["--fd", "x"], "--fd: 'x' does not fit: write a whole number from 0 to 2147483647"),
+        (
+            ["--fd", "x y"],
+            "--fd: 'x y' does not fit: write the number of a descriptor, such as 3, or the name of a socket",
+        ),
     ):
         assert refused(*arguments) == (2, sentence)
 

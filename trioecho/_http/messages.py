@@ -73,6 +73,7 @@ class Request:
     - `scheme`: "https" if the server itself does TLS, or a trusted proxy says so, else "http".
     - `tls`: what TLS has agreed on with the peer, or None.
     - `http_version`: "1.1".
+    - `ready`: whether the server takes more clients; false when it had begun to stop before this came.
     - `server`: the server that was asked; None where there is none, as in a test.
     - `served`: the route groups of the server, each of which says whether it is `healthy`; often none.
     - `nursery`: for an `HttpRoute`, what is started in it is cancelled when the response has been sent, or the exchange
@@ -95,6 +96,7 @@ class Request:
         "nursery",
         "path",
         "path_params",
+        "ready",
         "scheme",
         "served",
         "server",
@@ -143,6 +145,7 @@ class Request:
         self.nursery: trio.Nursery | None = None
         # Subprotocols that begin so carry a token: `bearer` sets it, and none of them is agreed on.
         self.token_prefix: str | None = None
+        self.ready = True
         self._receive = receive
 
     def __repr__(self) -> str:

@@ -140,7 +140,7 @@ def _subprotocol(
 
 
 def _full(route: OpenRoute, service: Service) -> Refused:
-    if service.stopping:
+    if service.stopping or service.refusing:
         return try_later("This server is stopping and takes no new connections", counted_as="stopping")
     if not route.room:
         taken = _all_taken(route.most, " of this path")

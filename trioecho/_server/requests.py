@@ -107,6 +107,7 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                             # It has made room for another in the step in which this came.
                             return None
                         service.sockets.serve(visit)
+                        request.ready = service.ready
                         if visit.trusted:
                             believe(request, service.options.proxy_networks)
                             peer = (

@@ -19,7 +19,7 @@ from trioecho._http.cors import Cors
 from trioecho._http.files import Files
 from trioecho._http.messages import MAX_BODY_SIZE, Accept, Request, Response
 from trioecho._http.paths import PathPattern, PathTable
-from trioecho._http.sample_page import SamplePage, healthz
+from trioecho._http.sample_page import SamplePage, healthz, readyz
 from trioecho._protocol.tokens import TOKEN
 from trioecho._server.handlers import Handler, checked_function, checked_handler, echo
 from trioecho.options import WebSocketOptions, checked_path
@@ -408,7 +408,7 @@ def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
 def sample_routes(
     options: WebSocketOptions, links: Mapping[str, str] | None = None, *, faults: str | None = None
 ) -> dict[str, list[Route]]:
-    """The echo, its page, with a picker of the faults whose table is at `faults`, and a health check, as
+    """The echo, its page, with a picker of the faults whose table is at `faults`, and health checks, as
     ``python -m trioecho`` serves them.
 
     `links` are names of other pages that stand beside the page, by their URLs relative to it.
@@ -417,7 +417,8 @@ def sample_routes(
     routes: dict[str, list[Route]] = {options.path: [echo]}
     for path in page.paths:
         routes.setdefault(path, []).append(page)
-    routes.setdefault("/healthz", []).append(HttpRoute(healthz, quiet=True))
+    for path, answer in (("/healthz", healthz), ("/livez", healthz), ("/readyz", readyz)):
+        routes.setdefault(path, []).append(HttpRoute(answer, quiet=True))
     return routes
 
 
