@@ -89,7 +89,7 @@ class SamplePage:
             return _with_slash(request)
         if file is None:
             raise Refused(404, f"Nothing is served at {quoted(request.path)}.")
-        file = with_endpoint(file, self.endpoint)
+        file = with_endpoint(file, request.root_path + self.endpoint)
         status = precondition(request.method, request.headers, Validators(file.etag))
         if status is not None:
             return Response(status=status, headers=file.headers)
