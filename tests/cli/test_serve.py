@@ -466,8 +466,10 @@ def test_option_flood_limit(start_server: Start, limit: str, code: int) -> None:
     """--flood-limit ends the connection of a client that sends more Pongs than it allows, and 0 that of nobody."""
     server = start_server("--flood-limit", limit)
     with client(server.websocket_url) as ws:
-        for _ in range(200):
-            ws.pong()
+        # The server may end it, as it shall, before all are sent.
+        with suppress(ConnectionClosed):
+            for _ in range(200):
+                ws.pong()
         if limit == "0":
             ws.send("hello")
             assert ws.recv(PATIENCE) == "hello"

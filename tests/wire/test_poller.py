@@ -15,7 +15,7 @@ from serving import connected, serving, until
 
 import trioecho
 from trioecho._wire import poller as poller_module
-from trioecho._wire.poller import BUSY, GONE, MOST, QUIET_ROUNDS, READABLE, ROUND, TURN, Poller
+from trioecho._wire.poller import BUSY, GONE, MOST, QUIET_ROUNDS, READABLE, ROUND, TURN, WOKEN, Poller
 from trioecho.testing import TEXT, RawClient
 
 pytestmark = pytest.mark.skipif(not Poller.available, reason="this platform has no epoll")
@@ -389,3 +389,63 @@ async def test_who_has_more_is_served_again_though_the_kernel_has_nothing(
             await until(lambda: calls == 10 and not poller.awake)
             poller.stop()
     poller.close()
+
+
+async def test_tasks_that_wait_are_let_go_on_a_few_in_a_round() -> None:
+    """However many sockets can be read at once; nobody is forgotten, and who is watched is served in between."""
+    count = 10 * WOKEN
+    async with polling(1) as (poller, chatter):
+        pairs = [socket.socketpair() for _ in range(count)]
+        woken_after: list[int] = []
+
+        async def wait(ours: socket.socket) -> None:
+            await poller.wait_readable(ours.fileno())
+            woken_after.append(chatter.calls)
+
+        async with trio.open_nursery() as nursery:
+            for ours, _ in pairs:
+                nursery.start_soon(wait, ours)
+            await until(lambda: len(poller._wake) == count)
+            for _, theirs in pairs:
+                theirs.send(b"x")
+        assert len(woken_after) == count
+        assert all(woken_after.count(calls) <= 2 * WOKEN for calls in woken_after)
+        assert len(set(woken_after)) >= count // (2 * WOKEN)
+        for ours, theirs in pairs:
+            ours.close()
+            theirs.close()
+
+
+async def test_a_task_that_is_cancelled_while_it_waits_leaves_nothing_behind() -> None:
+    """Its socket can be waited for again, and be closed."""
+    async with polling(0) as (poller, _):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            with trio.move_on_after(0.01) as scope:
+                await poller.wait_readable(ours.fileno())
+            assert scope.cancelled_caught
+            theirs.send(b"x")
+            with trio.fail_after(20):
+                await poller.wait_readable(ours.fileno())
+        assert not poller._wake
+
+
+async def test_waiting_goes_on_when_the_kernel_has_once_no_memory_to_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One failure does not leave everybody waiting for ever who waits for its first bytes."""
+    async with polling(0) as (poller, _):
+        wake_some, failures = poller._wake_some, [MemoryError()]
+
+        def fail_once(events: int, now: float) -> None:
+            if failures:
+                raise failures.pop()
+            wake_some(events, now)
+
+        poller._watched[poller._waiting.fileno()] = fail_once
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.send(b"x")
+            with trio.fail_after(20):
+                await poller.wait_readable(ours.fileno())
+        assert not failures

@@ -26,6 +26,7 @@ from typing import Any
 import trio
 
 from trioecho._process.announcement import announce, warn_if_open_to_every_page
+from trioecho._process.garbage import short_collections
 from trioecho._process.logs import LOG_FORMATS, LOG_LEVELS, configure_logging, configured_elsewhere
 from trioecho._process.ports import advice
 from trioecho._process.signals import StopSignals
@@ -132,7 +133,7 @@ def run_process(
     start = functools.partial(
         serve, handler, host=host, port=port, **place, options=options, ssl_context=ssl_context
     )
-    with StopSignals(last=last) as signals:
+    with StopSignals(last=last) as signals, short_collections():
         process = _Process(start, listen_at, options, shutdown_timeout, words, signals)
         process.ready_json, process.exit_on_eof = ready_json, exit_on_eof
         trio.run(process.run)

@@ -15,6 +15,7 @@ Where there is no epoll, connections read through their Trio stream instead: `Po
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import select
@@ -73,6 +74,11 @@ TURN = 0.0001
 handlers of those who were served, come on top: with 100 clients that send nothing but Pongs, as fast as they can, a
 neighbour's message is read within half a millisecond."""
 
+WOKEN = 4
+"""Tasks that `wait_readable` lets go on in one round. Each may have a tenth of a millisecond to do, or two: a TLS
+handshake, a request, its end. They are in an epoll of their own, and that one in the other, so that no WebSocket waits
+in the kernel's queue behind thousands that have just been opened, or hang up in the same moment."""
+
 ALL = -1
 """For `select.epoll.poll`: 1,023."""
 
@@ -103,6 +109,9 @@ class Poller:
 
     def __init__(self, shortage: Shortage | None = None) -> None:
         self._epoll = select.epoll()
+        # Those that a task waits for, once each.
+        self._waiting = select.epoll()
+        self._wake: dict[int, Callable[[], None]] = {}
         self._watched: dict[int, Readable] = {}
         self._shares = Shares[int]()
         self.writers: list[Writer] = []
@@ -113,6 +122,7 @@ class Poller:
         self.awake = False
         self.busy = False
         """Many connections have something to say at once, so that it is worth while to write their answers together."""
+        self.watch(self._waiting.fileno(), self._wake_some)
         self._scope = trio.CancelScope(shield=True)
         # Where the server says once for all its connections that there is no memory.
         self._shortage = shortage
@@ -128,26 +138,37 @@ class Poller:
     async def wait_readable(self, fd: int) -> None:
         """Wait until `fd`, which is not watched, can be read or is lost. A checkpoint.
 
-        As `trio.lowlevel.wait_readable`, but that no more than `MOST` are woken in one round, in which a task may have
-        much to do: where 5,000 clients hung up in the same moment, everybody else waited for 600 ms.
+        As `trio.lowlevel.wait_readable`, but that no more than `WOKEN` are woken in one round: where 5,000 clients hung
+        up in the same moment, everybody else waited for 600 ms.
         """
         task = trio.lowlevel.current_task()
 
-        def woken(_events: int, _now: float) -> None:
-            self.forget(fd)
-            trio.lowlevel.reschedule(task)
-
         def cancelled(_: object) -> trio.lowlevel.Abort:
-            self.forget(fd)
+            self._let_go(fd)
             return trio.lowlevel.Abort.SUCCEEDED
 
         try:
-            self.watch(fd, woken)
+            self._waiting.register(fd, READABLE)
         except OSError:
             # The kernel has no room for it here; it may where Trio asks.
             await trio.lowlevel.wait_readable(fd)
-        else:
-            await trio.lowlevel.wait_task_rescheduled(cancelled)
+            return
+        self._wake[fd] = functools.partial(trio.lowlevel.reschedule, task)
+        await trio.lowlevel.wait_task_rescheduled(cancelled)
+
+    def _let_go(self, fd: int) -> None:
+        del self._wake[fd]
+        try:
+            self._waiting.unregister(fd)
+        except (OSError, MemoryError):
+            # As in `forget`.
+            pass
+
+    def _wake_some(self, _events: int, _now: float) -> None:
+        for fd, _ in self._waiting.poll(0, WOKEN):
+            wake = self._wake[fd]
+            self._let_go(fd)
+            wake()
 
     def pause(self, fd: int) -> None:
         """Report only the loss of the connection (`GONE`) until `resume`: this is backpressure."""
@@ -238,7 +259,8 @@ class Poller:
                         # The rest of this round is ready in the next one, too. That none of this stops the server
                         # was seen the hard way: a MemoryError for one half message ended all connections.
                         quiet = 0
-                        self.forget(ready)
+                        if ready != self._waiting.fileno():
+                            self.forget(ready)
                         lacking = self._shortage if isinstance(error, MemoryError) else None
                         if lacking is None or lacking.due(current_time()):
                             # A round without memory may be followed by a thousand others.
@@ -254,4 +276,5 @@ class Poller:
 
     def close(self) -> None:
         """Give the epoll back, after `run` has ended and everybody has let go."""
+        self._waiting.close()
         self._epoll.close()

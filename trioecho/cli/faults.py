@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable
 
+import click
+
 import trioecho.faults
 from trioecho._server.routes import Route, Routes, sample_routes
-from trioecho.cli.parameters import Refusal
+from trioecho.cli.parameters import Declaration, Option, Refusal, stacked
 from trioecho.options import WebSocketOptions
+
+faulty = functools.partial(click.option, cls=Option, section="Faults, for tests of clients")
+
+fault_options: Declaration = stacked(
+    faulty(
+        "--faults",
+        is_flag=True,
+        help="Serve paths that misbehave on request besides the echo: the list below, and /faults.",
+    ),
+    faulty(
+        "--faults-beyond-loopback",
+        is_flag=True,
+        help="Serve them to other machines too. They waste time and bandwidth on purpose.",
+    ),
+)
 
 
 def with_faults(options: WebSocketOptions) -> Routes:

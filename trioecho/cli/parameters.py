@@ -145,6 +145,21 @@ class Option(click.Option):
         self.section = section
 
 
+Declaration = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""What declares one option, or several, of the function below it."""
+
+
+def stacked(*declarations: Declaration) -> Declaration:
+    """Make one decorator of several, which stand in ``--help`` in this order."""
+
+    def declare(command: Callable[..., Any]) -> Callable[..., Any]:
+        for declaration in reversed(declarations):
+            command = declaration(command)
+        return command
+
+    return declare
+
+
 class Command(click.Command):
     """Help under headings, and mistakes as a `Refusal` with exit status 2."""
 

@@ -18,6 +18,7 @@ from contract import (
 )
 
 import trioecho
+from trioecho._process.garbage import short_collections
 from trioecho._process.logs import configure_logging
 
 
@@ -66,4 +67,6 @@ async def main() -> None:
         announce(server.port)
 
 
-trio.run(main)
+# As `trioecho.run` and the command line have it.
+with short_collections():
+    trio.run(main)

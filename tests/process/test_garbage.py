@@ -1,0 +1,95 @@
+"""Collections stay short in a process that serves, and nothing is left out of them for ever."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from trioecho._process import garbage
+from trioecho._process.garbage import THAW, short_collections
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(gc, "freeze"), reason="this Python cannot leave objects out of a collection"
+)
+
+
+class Node:
+    """Refers to itself, so that only the collector frees it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+class Clock:
+    """A clock that the test turns; each collection takes `each` seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.each = 0.0
+
+    def __call__(self) -> float:
+        self.now += self.each
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    """The clock by which collections are measured. Collections only when the test asks for one."""
+    clock = Clock()
+    monkeypatch.setattr(garbage, "monotonic", clock)
+    gc.collect()
+    gc.disable()
+    yield clock
+    gc.enable()
+
+
+def test_what_was_imported_is_looked_at_no_more(clock: Clock) -> None:
+    """And is again afterwards."""
+    before = len(gc.get_objects())
+    with short_collections():
+        assert gc.get_freeze_count() > before / 2
+        assert len(gc.get_objects()) < before / 2
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_survives_a_long_collection_is_left_out_of_the_next(clock: Clock) -> None:
+    """What survives a short one is not."""
+    with short_collections():
+        at_first = gc.get_freeze_count()
+        nodes = [Node() for _ in range(1000)]
+        gc.collect()
+        assert gc.get_freeze_count() < at_first + 1000
+        clock.each = 2 * garbage.LONGEST
+        gc.collect()
+        assert gc.get_freeze_count() >= at_first + 1000
+        del nodes
+
+
+def test_after_ten_minutes_everything_is_looked_at_again(clock: Clock) -> None:
+    """So a circle that died after it was left out is freed."""
+    with short_collections():
+        node = Node()
+        gone = weakref.ref(node)
+        clock.each = 2 * garbage.LONGEST
+        gc.collect()
+        del node
+        gc.collect()
+        assert gone() is not None
+        clock.now += THAW
+        gc.collect()
+        assert gone() is None
+
+
+def test_a_program_that_leaves_objects_out_itself_is_left_as_it_is(clock: Clock) -> None:
+    """Its are not put back."""
+    gc.freeze()
+    try:
+        frozen, observers = gc.get_freeze_count(), list(gc.callbacks)
+        with short_collections():
+            assert gc.callbacks == observers
+        assert gc.get_freeze_count() >= frozen / 2
+    finally:
+        gc.unfreeze()
