@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import urllib.request
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ DEFAULTS = {
     "--fd": "(none)",
     "--backlog": "(what the system allows)",
     "--path": "/ws",
+    "--root-path": "(none)",
     "--allowed-origin": "(every origin)",
     "--allowed-host": "(every host)",
     "--limit-per-address": "off",
@@ -77,6 +79,8 @@ DEFAULTS = {
     "--faults-beyond-loopback": None,
     "--ready-json": None,
     "--exit-on-eof": None,
+    "--config": "(none)",
+    "--print-config": None,
 }
 """What the command line was asked to have, and its defaults."""
 
@@ -112,9 +116,9 @@ def test_version_names_what_a_bug_report_needs() -> None:
 
 
 def test_every_option_has_a_test_of_its_effect() -> None:
-    """For each option there is a test in this file, or in that of the faults, that is named after it."""
-    others = (Path(__file__).parent / "test_faults.py").read_text(encoding="utf-8")
-    tests = {*globals(), *re.findall(r"^def (test_option_\w+)", others, re.MULTILINE)}
+    """For each option there is a test in this folder that is named after it."""
+    others = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_*.py"))
+    tests = re.findall(r"^def (test_option_\w+)", others, re.MULTILINE)
     missing = [option for option in DEFAULTS if f"test_option_{option[2:].replace('-', '_')}" not in tests]
     assert not missing
 
@@ -282,6 +286,16 @@ def test_option_path(start_server: Start) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         echoes(f"ws://127.0.0.1:{server.port}/ws")
     assert refusal.value.response.status_code == 404
+
+
+def test_option_root_path(start_server: Start) -> None:
+    """--root-path is in front of the page's WebSocket, and may be in front of what is asked for, or not."""
+    server = start_server("--root-path", "/echo")
+    for prefix in ("", "/echo"):
+        assert echoes(f"ws://127.0.0.1:{server.port}{prefix}/ws") == "hello"
+        with urllib.request.urlopen(f"{server.url}{prefix}/", timeout=PATIENCE) as page:
+            assert b'content="/echo/ws"' in page.read()
+    assert refused("--root-path", "echo")[1].endswith("you gave 'echo': write '/echo'")
 
 
 def test_option_allowed_origin(start_server: Start) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import logging
+import os
 import platform
 import re
 from pathlib import Path
@@ -22,6 +24,7 @@ from trioecho._protocol.deflate import Deflate
 from trioecho._server.listening import NOT_GIVEN, Host, NotGiven
 from trioecho._server.routes import Routes
 from trioecho._server.unix import UnixSocket
+from trioecho.cli.configuration import configuration, configuration_options, strangers
 from trioecho.cli.epilog import EPILOG
 from trioecho.cli.faults import check_loopback, fault_options, with_faults
 from trioecho.cli.options import serving_options, starting_options
@@ -32,6 +35,8 @@ from trioecho.cli.parameters import (
 from trioecho.cli.program import Program
 from trioecho.cli.tls import tls_context
 from trioecho.options import WebSocketOptions
+
+logger = logging.getLogger("trioecho")
 
 FIELDS = tuple(field.name for field in dataclasses.fields(WebSocketOptions) if field.init)
 # What may be given more than once is named in the singular here and in the plural there.
@@ -75,6 +80,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 @serving_options
 @fault_options
 @starting_options
+@configuration_options
 @click.option(
     "--version",
     is_flag=True,
@@ -111,6 +117,7 @@ def main(
     faults_beyond_loopback: bool,
     ready_json: bool,
     exit_on_eof: bool,
+    print_config: bool,
     **settings: Any,
 ) -> None:
     """A WebSocket echo server: the echo at /ws, a page to try it at /, and /healthz.
@@ -136,7 +143,13 @@ def main(
         raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
     place = _place(host, port, unix, unix_mode, fd, backlog)
     routes = _routes(options, faults, faults_beyond_loopback, host, unix, fd)
+    program = click.get_current_context()
+    if print_config:
+        click.echo(configuration(program))
+        return
     configure_logging(log_level, log_format)
+    for sentence in strangers(os.environ, program.command.params):
+        logger.warning("%s", sentence)
     context = None if tls_cert is None else tls_context(tls_cert, tls_key)
     try:
         run_process(
@@ -222,7 +235,7 @@ def _compression(method: str, window_bits: int, no_context_takeover: bool) -> De
 
 
 def _typed(name: str) -> bool:
-    """Whether the command line or the environment gives this parameter."""
+    """Whether the command line, the environment or a file gives this parameter."""
     return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
