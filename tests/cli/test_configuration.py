@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import Start, echoes, options_given, refused
 from server_process import PATIENCE
+from serving import unix_path as unix_path
 
 from trioecho.cli.configuration import strangers
 from trioecho.cli.serve import main
@@ -130,10 +131,10 @@ def test_what_is_printed_is_a_file_that_says_the_same(tmp_path: Path) -> None:
     assert tomllib.loads(first)["tls-cert"] == 'a"b\\\x7f.pem'
 
 
-def test_a_variable_of_kubernetes_is_ignored_with_a_warning(start_server: Start) -> None:
+def test_a_variable_of_kubernetes_is_ignored_with_a_warning(start_server: Start, unix_path: str) -> None:
     """A service called trioecho sets TRIOECHO_PORT and others in every container; one more is only misspelt."""
     server = start_server(
-        command=("-m", "trioecho", "--host", "127.0.0.3"),
+        command=("-m", "trioecho", "--unix", unix_path),
         env={
             "TRIOECHO_PORT": "tcp://10.0.0.1:5000",
             "TRIOECHO_PORT_5000_TCP_ADDR": "10.0.0.1",
@@ -141,7 +142,8 @@ def test_a_variable_of_kubernetes_is_ignored_with_a_warning(start_server: Start)
             "TRIOECHO_LOG_LEVLE": "debug",
         },
     )
-    assert server.port == 5000
+    # A port that was given would be listened at, too.
+    assert server.banner == f"trioecho serves unix:{unix_path} (Ctrl-C stops it)\n"
     assert "TRIOECHO_PORT and 2 variables more" in server.wait_for_log("Kubernetes")
     assert server.wait_for_log("TRIOECHO_LOG_LEVLE").endswith("did you mean TRIOECHO_LOG_LEVEL?")
 
