@@ -52,6 +52,7 @@ OF_BEHAVIOUR = {
     "attacks",
     "benchmark",
     "chaos",
+    "deploy",
     "docs",
     "examples",
     "fuzzing",
