@@ -30,6 +30,7 @@ import trio
 
 from trioecho._protocol.budget import Budget
 from trioecho._protocol.frames import PONG, encode_frame
+from trioecho._websocket.expiring import expired
 from trioecho._websocket.room import Room
 from trioecho._wire.wire import Wire
 
@@ -299,7 +300,11 @@ class Outgoing(Room):
                 try:
                     written = await self._wire.send(data)
                 except (OSError, MemoryError) as error:
-                    self.break_off(error)
+                    try:
+                        # What is let go of may be megabytes: of 300 clients that hung up at once, for a second.
+                        await expired()
+                    finally:
+                        self.break_off(error)
                     return
                 break
             if self.broken:
