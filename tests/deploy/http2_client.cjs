@@ -1,10 +1,10 @@
-// Asks a proxy by HTTP/2, with what Node.js has for it: its page, or with a third argument an echo by a WebSocket
+// Asks a proxy for a path by HTTP/2, with what Node.js has for it; with a fourth argument, for an echo by a WebSocket
 // (RFC 8441). Prints what was heard as JSON.
 
 const fs = require("node:fs");
 const http2 = require("node:http2");
 
-const [port, authority, websocket] = process.argv.slice(2);
+const [port, authority, path, websocket] = process.argv.slice(2);
 const session = http2.connect(`https://localhost:${port}`, { ca: fs.readFileSync(authority), settings: { enablePush: false } });
 const told = {};
 const pieces = [];
@@ -25,9 +25,9 @@ session.once("remoteSettings", (settings) => {
   told.alpn = session.alpnProtocol;
   told.connect = settings.enableConnectProtocol;
   const asked = websocket
-    ? { ":method": "CONNECT", ":protocol": "websocket", ":path": "/ws", "sec-websocket-version": "13", origin: "https://localhost" }
-    : { ":path": "/" };
-  const stream = session.request({ ":scheme": "https", ":authority": "localhost", ...asked }, { endStream: !websocket });
+    ? { ":method": "CONNECT", ":protocol": "websocket", "sec-websocket-version": "13", origin: "https://localhost" }
+    : {};
+  const stream = session.request({ ":path": path, ":scheme": "https", ":authority": "localhost", ...asked }, { endStream: !websocket });
   stream.on("error", fail);
   stream.on("response", (headers) => {
     told.status = headers[":status"];

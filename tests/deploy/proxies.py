@@ -106,7 +106,9 @@ class Site:
     trust: ssl.SSLContext
 
     @contextlib.asynccontextmanager
-    async def connect(self, *, tls: bool = True, headers: str = "") -> AsyncIterator[RawClient]:
+    async def connect(
+        self, path: str = "/ws", *, tls: bool = True, headers: str = ""
+    ) -> AsyncIterator[RawClient]:
         """A WebSocket by HTTP/1.1, from an address that is not the proxy's. One that is refused raises
         AssertionError with the answer."""
         stream: trio.abc.Stream = await trio.open_tcp_stream("127.0.0.1", self.port, local_address=CLIENT)
@@ -117,7 +119,7 @@ class Site:
         client = RawClient(stream)
         try:
             with trio.fail_after(PATIENCE):
-                await client.handshake(headers=headers)
+                await client.handshake(path, headers=headers)
             yield client
         finally:
             await trio.aclose_forcefully(stream)

@@ -85,12 +85,12 @@ async def listens(client: RawClient, seconds: float) -> None:
             await client.send_frame(PONG, frame.payload)
 
 
-def by_http2(both: Both, *more: str) -> dict[str, object]:
+def by_http2(both: Both, *asked: str) -> dict[str, object]:
     """What Node's client, which nobody here wrote, heard over HTTP/2."""
     if (node := shutil.which("node")) is None:
         pytest.skip("no Node.js on this machine")
     told = subprocess.run(
-        [node, str(HTTP2_CLIENT), str(both.site.port), str(both.folder / "authority.pem"), *more],
+        [node, str(HTTP2_CLIENT), str(both.site.port), str(both.folder / "authority.pem"), *asked],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -129,7 +129,7 @@ async def test_what_the_client_is_and_asks_for_comes_through(run: Run, name: str
 @every_proxy
 def test_the_page_comes_by_http2(run: Run, name: str) -> None:
     """From the proxy; the servers behind it speak HTTP/1.1."""
-    told = by_http2(run(name))
+    told = by_http2(run(name), "/")
     assert (told["alpn"], told["status"]) == ("h2", 200)
     assert "WebSocket Sample Application" in str(told["body"])
 
@@ -137,7 +137,7 @@ def test_the_page_comes_by_http2(run: Run, name: str) -> None:
 @pytest.mark.parametrize("name", ["haproxy", "apache"])
 def test_a_websocket_comes_by_http2_where_the_proxy_can(run: Run, name: str) -> None:
     """Extended CONNECT (RFC 8441) from the client to the proxy, an upgrade from there to the server."""
-    told = by_http2(run(name), "websocket")
+    told = by_http2(run(name), "/ws", "websocket")
     assert told == {"alpn": "h2", "connect": True, "status": 200, "body": "\x81\x05hello"}
 
 
@@ -191,6 +191,23 @@ async def test_of_two_servers_one_may_die(run: Run, name: str) -> None:
         assert await trio.to_thread.run_sync(two.wait) == 0
 
 
+@pytest.mark.parametrize("taken_away", ["", "/"], ids=["handed on", "taken away"])
+async def test_the_server_may_stand_below_a_path(run: Run, taken_away: str) -> None:
+    """As nginx' file says it, with the path handed on or taken away: the page names its WebSocket with it."""
+    below = ("--root-path", "/echo")
+    both = run(
+        "nginx",
+        ("    location / {", "    location /echo/ {"),
+        ("proxy_pass http://trioecho;", f"proxy_pass http://trioecho{taken_away};"),
+        one=below,
+        two=below,
+    )
+    async with both.site.connect("/echo/ws") as client:
+        assert await said(client, "hello") == "hello"
+    told = by_http2(both, "/echo/")
+    assert (told["status"], 'content="/echo/ws"' in str(told["body"])) == (200, True)
+
+
 async def test_haproxy_may_carry_tcp_alone(run: Run) -> None:
     """As its file's comment says: by the PROXY protocol, with TLS and everything else the servers' own."""
     more = ("--proxy-protocol",)
@@ -198,7 +215,7 @@ async def test_haproxy_may_carry_tcp_alone(run: Run) -> None:
         "haproxy",
         ("    mode http", "    mode tcp"),
         (" ssl crt", "\n    # ssl crt"),
-        ("    http-request", "    # http-request"),
+        ("    http-", "    # http-"),
         ("    option", "    # option"),
         ("    retry-on", "    # retry-on"),
         (" check inter", " send-proxy-v2 check-send-proxy check inter"),
