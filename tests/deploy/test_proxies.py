@@ -191,6 +191,15 @@ async def test_of_two_servers_one_may_die(run: Run, name: str) -> None:
         assert await trio.to_thread.run_sync(two.wait) == 0
 
 
+@pytest.mark.parametrize("name", ["nginx", "haproxy"])
+async def test_a_server_that_takes_nobody_is_passed_over(run: Run, name: str) -> None:
+    """Its 503, as it is full or stops, is no client's answer while the other server takes more."""
+    both = run(name, one=("--max-connections", "1"))
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(both.site.connect()) for _ in range(6)]
+        assert [await said(client, "hello") for client in clients] == ["hello"] * 6
+
+
 @pytest.mark.parametrize("taken_away", ["", "/"], ids=["handed on", "taken away"])
 async def test_the_server_may_stand_below_a_path(run: Run, taken_away: str) -> None:
     """As nginx' file says it, with the path handed on or taken away: the page names its WebSocket with it."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import logging
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -29,6 +31,8 @@ from trioecho.cli.parameters import (
     is_address_of_kubernetes,
     stacked,
 )
+
+logger = logging.getLogger("trioecho")
 
 configuring = functools.partial(click.option, cls=Option, section="Options from elsewhere")
 
@@ -87,6 +91,12 @@ def configuration(context: click.Context) -> str:
         origin = _origin(context, param)
         lines.append(f"{line}  # {origin}" if origin is not None else f"# {line}  # {_default(param)}")
     return "\n".join(lines)
+
+
+def warn_of_strangers(context: click.Context) -> None:
+    """Say in the log what the environment has that looks like an option of this program and is none."""
+    for sentence in strangers(os.environ, context.command.params):
+        logger.warning("%s", sentence)
 
 
 def strangers(environment: Mapping[str, str], params: Iterable[click.Parameter]) -> list[str]:

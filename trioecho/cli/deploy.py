@@ -29,6 +29,7 @@ FILES = {
     "systemd": Files("A hardened service and its socket.", ("trioecho.socket", "trioecho.service")),
     "docker": Files("A Dockerfile.", ("Dockerfile",)),
     "kubernetes": Files("Deployment, Service, disruption budget and autoscaler.", ("kubernetes.yaml",)),
+    "grafana": Files("A dashboard for Grafana.", ("grafana.json",)),
 }
 """What there is to print."""
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import logging
-import os
 import platform
 import re
 from pathlib import Path
@@ -24,7 +22,7 @@ from trioecho._protocol.deflate import Deflate
 from trioecho._server.listening import NOT_GIVEN, Host, NotGiven
 from trioecho._server.routes import Routes
 from trioecho._server.unix import UnixSocket
-from trioecho.cli.configuration import configuration, configuration_options, strangers
+from trioecho.cli.configuration import configuration, configuration_options, warn_of_strangers
 from trioecho.cli.epilog import EPILOG
 from trioecho.cli.faults import check_loopback, fault_options, with_faults
 from trioecho.cli.options import serving_options, starting_options
@@ -35,8 +33,6 @@ from trioecho.cli.parameters import (
 from trioecho.cli.program import Program
 from trioecho.cli.tls import tls_context
 from trioecho.options import WebSocketOptions
-
-logger = logging.getLogger("trioecho")
 
 FIELDS = tuple(field.name for field in dataclasses.fields(WebSocketOptions) if field.init)
 # What may be given more than once is named in the singular here and in the plural there.
@@ -143,13 +139,11 @@ def main(
         raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
     place = _place(host, port, unix, unix_mode, fd, backlog)
     routes = _routes(options, faults, faults_beyond_loopback, host, unix, fd)
-    program = click.get_current_context()
     if print_config:
-        click.echo(configuration(program))
+        click.echo(configuration(click.get_current_context()))
         return
     configure_logging(log_level, log_format)
-    for sentence in strangers(os.environ, program.command.params):
-        logger.warning("%s", sentence)
+    warn_of_strangers(click.get_current_context())
     context = None if tls_cert is None else tls_context(tls_cert, tls_key)
     try:
         run_process(
