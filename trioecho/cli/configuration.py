@@ -19,7 +19,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from trioecho._process.run import COULD_NOT_START, why
+from trioecho._process.run import COULD_NOT_START
 from trioecho._protocol.counted import counted
 from trioecho.cli.parameters import (
     CONFIGURATION_FILE,
@@ -142,7 +142,7 @@ def _file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode())
     except OSError as error:
-        raise Refusal(f"cannot read {path}: {why(error)}", COULD_NOT_START) from None
+        raise Refusal(f"cannot read {path}: {error.strerror or error}", COULD_NOT_START) from None
     except ValueError as error:
         raise Refusal(f"--config: {path} is no TOML: {error}", 2) from None
 
