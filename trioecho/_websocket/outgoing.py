@@ -30,7 +30,7 @@ import trio
 
 from trioecho._protocol.budget import Budget
 from trioecho._protocol.frames import PONG, encode_frame
-from trioecho._websocket.expiring import expired
+from trioecho._websocket.expiring import lost
 from trioecho._websocket.room import Room
 from trioecho._wire.wire import Wire
 
@@ -42,6 +42,9 @@ GATHERED_BYTES = 65_536
 
 LOOKS = 4
 """How often in one `send_timeout` the drain task looks whether the peer has taken any of what the kernel holds."""
+
+TURN_WITHIN = 1.0
+"""Seconds that a connection which is lost waits for its turn to be looked at, at most."""
 
 
 class Outgoing(Room):
@@ -285,6 +288,10 @@ class Outgoing(Room):
                     self.write_now()
             if self._scope.cancelled_caught and not self._finishing:
                 self.break_off()
+        if self.broken and not self._finishing:
+            # What is left to be read comes next, of all who hung up at once.
+            with trio.move_on_after(TURN_WITHIN, shield=True):
+                await lost()
 
     async def _send(self) -> None:
         """Wait until the peer takes some of what waits, `send_timeout` at most."""
@@ -302,7 +309,7 @@ class Outgoing(Room):
                 except (OSError, MemoryError) as error:
                     try:
                         # What is let go of may be megabytes: of 300 clients that hung up at once, for a second.
-                        await expired()
+                        await lost()
                     finally:
                         self.break_off(error)
                     return
