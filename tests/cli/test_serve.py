@@ -45,7 +45,7 @@ DEFAULTS = {
     "--port": "5000",
     "--unix": "(none)",
     "--unix-mode": "600",
-    "--fd": "(none)",
+    "--fd": "(those of systemd)",
     "--backlog": "(what the system allows)",
     "--path": "/ws",
     "--root-path": "(none)",
@@ -62,6 +62,10 @@ DEFAULTS = {
     "--send-timeout": "30",
     "--answer-timeout": "1",
     "--shutdown-timeout": "10",
+    "--drain-delay": "0",
+    "--drain-window": "0",
+    "--restart-code": None,
+    "--workers": "(no supervisor)",
     "--max-message-size": "1MiB",
     "--max-connections": "(no limit)",
     "--max-sockets": "(what the limit on open files leaves)",
@@ -75,6 +79,11 @@ DEFAULTS = {
     "--tls-key": None,
     "--log-level": "info",
     "--log-format": "text",
+    "--access-log": "access-log",
+    "--metrics-port": "(none)",
+    "--metrics-host": "127.0.0.1",
+    "--metrics": None,
+    "--metrics-reader": "(programs on this machine)",
     "--faults": None,
     "--faults-beyond-loopback": None,
     "--ready-json": None,
@@ -87,7 +96,7 @@ DEFAULTS = {
 
 def test_help_names_every_option_with_its_default() -> None:
     """--help shows the options that were asked for, no others, each with its default."""
-    text = " ".join(help_text().split())
+    text = " ".join(help_text().split()).replace(" / --no-access-log", "")
     shown = dict.fromkeys(re.findall(r"(--[a-z-]+) [A-Z]", text.split("Environment:")[0]))
     assert set(shown) - {"--help", "--version"} == set(DEFAULTS)
     for option, default in DEFAULTS.items():
@@ -260,7 +269,10 @@ def test_places_that_make_no_sense_together_are_refused(unix_path: str) -> None:
             ["--unix", "@app", "--unix-mode", "660"],
             "--unix: mode, owner and group are those of a file, and @app is an abstract name, which has none",
         ),
-        (["--fd", "x"], "--fd: 'x' does not fit: write a whole number from 0 to 2147483647"),
+        (
+            ["--fd", "x y"],
+            "--fd: 'x y' does not fit: write the number of a descriptor, such as 3, or the name of a socket",
+        ),
     ):
         assert refused(*arguments) == (2, sentence)
 
@@ -358,9 +370,9 @@ def test_option_proxy_protocol(start_server: Start) -> None:
     """--proxy-protocol wants its header from a trusted proxy, and nobody else."""
     server = start_server("--trusted-proxy", "127.0.0.1", "--proxy-protocol")
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as proxy:
-        proxy.sendall(b"PROXY TCP4 203.0.113.9 10.0.0.1 41234 80\r\nGET /healthz HTTP/1.0\r\n\r\n")
+        proxy.sendall(b"PROXY TCP4 203.0.113.9 10.0.0.1 41234 80\r\nGET / HTTP/1.0\r\n\r\n")
         assert proxy.recv(65536).startswith(b"HTTP/1.1 200 ")
-    server.wait_for_log("203.0.113.9:41234 GET /healthz 200")
+    server.wait_for_log("203.0.113.9:41234 GET / 200")
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as proxy:
         proxy.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
@@ -617,6 +629,21 @@ def test_option_log_format(start_server: Start) -> None:
     assert record["cause"] == "peer closed"
     assert record["messages_received"] == record["messages_sent"] == 1
     assert record["code_received"] == record["code_sent"] == 1000
+
+
+def test_option_access_log(start_server: Start) -> None:
+    """Without it, no line for a connection or an exchange, unless one tells of a fault."""
+    for arguments, lines in (((), 3), (("--no-access-log",), 1)):
+        server = start_server(*arguments)
+        assert echoes(server.websocket_url) == "hello"
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(server.url) as page:
+            assert page.status == 200
+        with client(server.websocket_url) as ws:
+            ws.socket.sendall(b"\xff" * 10)
+            server.wait_for_log("protocol error")
+        assert server.stop() == 0
+        told = [line for line in server.log if "stopping" not in line]
+        assert len(told) == lines, told
 
 
 def record_of(line: str) -> dict[str, Any]:

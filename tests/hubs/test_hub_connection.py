@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import logging
 import math
 from collections.abc import AsyncIterator
@@ -12,7 +14,9 @@ import trio
 import trio.testing
 from hubs.memory_connection import JsonClient, running, settled
 
+import trioecho
 from trioecho.hubs import Hub, HubException, HubOptions, HubServer, Target
+from trioecho.testing import connect_raw
 
 
 class Chat(Hub[Target]):
@@ -363,3 +367,24 @@ async def test_only_so_many_results_are_awaited_of_one_client() -> None:
             nursery.start_soon(server.clients.client("c1").invoke, "Pick")
             await settled()
             nursery.cancel_scope.cancel()
+
+
+async def test_who_is_told_to_go_before_the_server_stops_may_come_again() -> None:
+    """In a stop that tells one client after the other: another server may be there soon."""
+    options = trioecho.WebSocketOptions()
+    async with trio.open_nursery() as nursery:
+        start = functools.partial(trioecho.serve, {"/hub": HubServer(Chat)}, port=0, options=options)
+        server = await nursery.start(start)
+        client = await connect_raw(server.port, path="/hub")
+        await client.send('{"protocol":"json","version":1}\x1e')
+        assert await client.receive() == "{}\x1e"
+        other = await connect_raw(server.port, path="/hub")
+        server.stop(window=1000)
+        with trio.fail_after(10):
+            message = await client.receive()
+            while '"type":7' not in str(message):
+                message = await client.receive()
+        assert json.loads(str(message).rstrip("\x1e"))["allowReconnect"] is True
+        server.abort()
+        for each in (client, other):
+            await trio.aclose_forcefully(each.stream)

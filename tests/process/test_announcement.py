@@ -143,6 +143,7 @@ async def test_programs_are_told_as_json(capsys: pytest.CaptureFixture[str]) -> 
             "websocket_url": server.websocket_url,
             "urls": list(server.urls),
             "unix": [],
+            "metrics_url": None,
             "pid": os.getpid(),
         }
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import trio
 
     from trioecho._protocol.budget import Budget
+    from trioecho._server.server import Server
 
 MAX_BODY_SIZE = 1_048_576
 """Bytes of a request's body that `Request.body` collects unless its route says otherwise: as much as a message's."""
@@ -64,6 +65,8 @@ class Request:
     - `scheme`: "https" if the server itself does TLS, or a trusted proxy says so, else "http".
     - `tls`: what TLS has agreed on with the peer, or None.
     - `http_version`: "1.1".
+    - `ready`: whether the server takes more clients; false when it had begun to stop before this came.
+    - `server`: the server that was asked; None where there is none, as in a test.
     - `nursery`: for an `HttpRoute`, what is started in it is cancelled when the response has been sent, or the exchange
         has failed. None for a handshake: a WebSocket has a nursery of its own.
     """
@@ -84,8 +87,10 @@ class Request:
         "nursery",
         "path",
         "path_params",
+        "ready",
         "root_path",
         "scheme",
+        "server",
         "target",
         "tls",
         "token_prefix",
@@ -127,9 +132,11 @@ class Request:
         self.path_params = _NO_PARAMS
         self.root_path = ""
         self.max_body_size = MAX_BODY_SIZE
+        self.server: Server | None = None
         self.nursery: trio.Nursery | None = None
         # Subprotocols that begin so carry a token: `bearer` sets it, and none of them is agreed on.
         self.token_prefix: str | None = None
+        self.ready = True
         self._receive = receive
 
     def __repr__(self) -> str:

@@ -119,6 +119,23 @@ async def healthz(request: Request) -> Response:
     return Response("ok", headers=(("Cache-Control", "no-store"), NOSNIFF))
 
 
+async def readyz(request: Request) -> Response:
+    """Answer "ok", or 503 "stopping" from when the server has begun to stop (`Server.stop`), while it still serves: a
+    load balancer that hears it sends no more clients here. Not a checkpoint.
+
+    Example:
+
+        health = trioecho.HttpRoute(trioecho.healthz)
+        routes = {"/ws": trioecho.echo, "/livez": health, "/readyz": trioecho.HttpRoute(trioecho.readyz)}
+    """
+    headers = (("Cache-Control", "no-store"), NOSNIFF)
+    return (
+        Response("ok", headers=headers)
+        if request.ready
+        else Response("stopping", status=503, headers=headers)
+    )
+
+
 @cache
 def page_files() -> Mapping[str, PageFile]:
     """The files of the package's folder `page` by the path of their URL, read once; `/` is index.html."""

@@ -11,22 +11,28 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from trioecho._process.metrics_listener import PATH
 from trioecho._server.server import Server
 from trioecho._server.unix import shown
 
 logger = logging.getLogger("trioecho")
 
 
-def announce(server: Server, *, as_json: bool = False) -> None:
+def announce(server: Server, *, as_json: bool = False, figures: Server | None = None) -> None:
     """Writes the ready lines to standard output, all at once; OSError if it takes none.
 
     The first has the server's URL, where it answers plain HTTP, and that of the first WebSocket; or, where there is no
-    TCP, the first Unix socket. Each further line is one more address at which the first of these can be reached.
-    `as_json`, it is one line for programs: see `ready`. Without any standard output it says nothing.
+    TCP, the first Unix socket. Each further line is one more address at which the first of these can be reached; the
+    last, where `figures` of it are served by another server, the URL of these. `as_json`, it is one line for programs:
+    see `ready`. Without any standard output it says nothing.
     """
+    write([json.dumps(ready(server, figures))] if as_json else ready_lines(server, figures))
+
+
+def write(lines: Sequence[str]) -> None:
+    """Write lines to standard output, all at once; OSError if it takes none."""
     if sys.stdout is None:
         return
-    lines = [json.dumps(ready(server))] if as_json else _lines(server)
     text = "".join(f"{line}\n" for line in lines)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
@@ -37,25 +43,33 @@ def announce(server: Server, *, as_json: bool = False) -> None:
         raise
 
 
-def ready(server: Server) -> dict[str, Any]:
+def ready(server: Server, figures: Server | None = None) -> dict[str, Any]:
     """What a program has to know of a server that accepts connections: the URLs of its first address, all of its URLs
-    and Unix sockets, and its process."""
+    and Unix sockets, the URL of its figures if these are served by another, and its process."""
     websockets = server.has_websockets and bool(server.urls)
     return {
         "url": server.url if server.urls else None,
         "websocket_url": server.websocket_url if websockets else None,
         "urls": list(server.urls),
         "unix": list(server.unix_paths),
+        "metrics_url": None if figures is None else metrics_url(figures),
         "pid": os.getpid(),
     }
 
 
-def _lines(server: Server) -> list[str]:
+def metrics_url(figures: Server) -> str:
+    """Where the figures are that `MetricsListener` serves."""
+    return figures.url + PATH
+
+
+def ready_lines(server: Server, figures: Server | None = None) -> list[str]:
+    """The lines for people: see `announce`."""
     places = [*_urls(server), *(f"unix:{shown(path)}" for path in server.unix_paths)]
     first = places[0]
     if server.urls and server.answers_http and server.has_websockets:
         first += f" and {server.websocket_url}"
-    return [f"trioecho serves {first} (Ctrl-C stops it)", *(f"and {place}" for place in places[1:])]
+    lines = [f"trioecho serves {first} (Ctrl-C stops it)", *(f"and {place}" for place in places[1:])]
+    return lines if figures is None else [*lines, f"and metrics at {metrics_url(figures)}"]
 
 
 def _urls(server: Server) -> list[str]:

@@ -99,13 +99,16 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                     begun = await http.begin()
                     if not begun:
                         return None
+                    begun_at = trio.current_time()
                 try:
                     if begun:
                         request = await http.receive()
+                        request.server = service.server
                         if not visit.counted:
                             # It has made room for another in the step in which this came.
                             return None
                         service.sockets.serve(visit)
+                        request.ready = service.ready
                         if visit.trusted:
                             believe(request, service.options.proxy_networks)
                             peer = (
@@ -126,6 +129,7 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                             check_host(request, service.options)
                             if endpoint is None or endpoint.raw is None:
                                 admission = await admit_websocket(request, endpoint, service)
+                                service.tally.handshakes.observe(trio.current_time() - begun_at)
                                 return Accepted(
                                     request, admission, http.take_bytes(), peer, _group_of(request, visit)
                                 )
@@ -134,7 +138,7 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                             check_host(request, service.options)
                         if endpoint is not None and endpoint.raw is not None and service.memory.full:
                             service.memory.refuse()
-                            raise try_later(NO_MEMORY)
+                            raise try_later(NO_MEMORY, counted_as="memory")
                 except Refused as refused:
                     # Its traceback would hold this frame, which holds it.
                     refusal = refused.with_traceback(None)
@@ -242,10 +246,17 @@ def _with_slash(request: Request) -> Refused:
 def _too_late(request: Request | None, service: Service) -> Refused:
     seconds = service.options.handshake_timeout
     if trio.current_time() >= service.deadline:
-        return Refused(503, "This server has stopped.")
+        refused = Refused(503, "This server has stopped.")
+        refused._counted_as = "stopping"
+        return refused
     if request is None:
-        return Refused(408, f"No complete request came within {counted(seconds, 'second')}.")
-    return Refused(503, f"The server did not decide on this request within {counted(seconds, 'second')}.")
+        refused = Refused(408, f"No complete request came within {counted(seconds, 'second')}.")
+    else:
+        refused = Refused(
+            503, f"The server did not decide on this request within {counted(seconds, 'second')}."
+        )
+    refused._counted_as = "late"
+    return refused
 
 
 async def _refuse(
@@ -259,6 +270,7 @@ async def _refuse(
         service.turned_away.count(refused.kind, line, level=logging.INFO)
     else:
         logger.info("%s", line)
+    service.tally.refused(refused)
     http.close_after = True
     with service.phase(service.options.close_timeout):
         head_only = request is not None and request.method == "HEAD"

@@ -19,7 +19,7 @@ from trioecho._http.cors import Cors
 from trioecho._http.files import Files
 from trioecho._http.messages import MAX_BODY_SIZE, Accept, Request, Response
 from trioecho._http.paths import PathPattern, PathTable
-from trioecho._http.sample_page import SamplePage, healthz, sample_page
+from trioecho._http.sample_page import SamplePage, healthz, readyz, sample_page
 from trioecho._protocol.tokens import TOKEN
 from trioecho._server.handlers import Handler, checked_function, checked_handler, echo
 from trioecho.options import WebSocketOptions, checked_path
@@ -104,12 +104,13 @@ class HttpRoute:
     of the request that is asked first: it raises `Refused` or returns None. `cors` says which pages of other origins
     may read the answers. `max_body_size` bounds `Request.body`, in bytes. With `while_client_stays` the function is
     cancelled as soon as the client has gone, even before it has returned a response; a response that streams without a
-    Content-Length ends so in any case.
+    Content-Length ends so in any case. With `quiet`, exchanges that go well, with a status below 400, are logged at
+    DEBUG, not at INFO: for what is asked for all the time, such as a health check.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """
 
-    __slots__ = ("admit", "cors", "function", "max_body_size", "methods", "while_client_stays")
+    __slots__ = ("admit", "cors", "function", "max_body_size", "methods", "quiet", "while_client_stays")
 
     def __init__(
         self,
@@ -120,6 +121,7 @@ class HttpRoute:
         cors: Cors | None = None,
         max_body_size: int = MAX_BODY_SIZE,
         while_client_stays: bool = False,
+        quiet: bool = False,
     ) -> None:
         checked_function(function, "HttpRoute takes an async function", "request", returns="Response(...)")
         if isinstance(methods, str) or not isinstance(methods, Iterable):
@@ -142,6 +144,7 @@ class HttpRoute:
         self.cors = cors
         self.max_body_size = max_body_size
         self.while_client_stays = bool(while_client_stays)
+        self.quiet = bool(quiet)
 
     def __repr__(self) -> str:
         return f"HttpRoute({self.function!r}, {self.methods!r})"
@@ -269,7 +272,10 @@ class Endpoint:
         """Put one more route here. Raises TypeError, or ValueError for one whose place is taken."""
         if isinstance(route, RouteGroup):
             raise TypeError(f"a group stands at a path, not in another group; {route!r} does")
-        if isinstance(route, (Files, SamplePage)):
+        if isinstance(route, SamplePage):
+            # One visit is one line of the log, not one for each script and picture.
+            route = HttpRoute(route, quiet=self.path != "/")
+        elif isinstance(route, Files):
             route = HttpRoute(route)
         if self.raw is not None or (isinstance(route, RawRoute) and (self.websocket or self.http)):
             raise ValueError(f"a RawRoute at {self.path!r} gets every request, so no other route fits there")
@@ -393,12 +399,13 @@ def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
 
 
 def sample_routes(options: WebSocketOptions) -> dict[str, list[Route]]:
-    """The echo, its page, and a health check, as ``python -m trioecho`` serves them."""
+    """The echo, its page, and health checks, as ``python -m trioecho`` serves them."""
     page = sample_page(options.path)
     routes: dict[str, list[Route]] = {options.path: [echo]}
     for path in page.paths:
         routes.setdefault(path, []).append(page)
-    routes.setdefault("/healthz", []).append(HttpRoute(healthz))
+    for path, answer in (("/healthz", healthz), ("/livez", healthz), ("/readyz", readyz)):
+        routes.setdefault(path, []).append(HttpRoute(answer, quiet=True))
     return routes
 
 

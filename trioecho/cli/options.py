@@ -16,6 +16,7 @@ from trioecho.cli.parameters import (
     Declaration,
     Option,
     address_limits,
+    descriptor,
     memory,
     permissions,
     seconds,
@@ -59,10 +60,12 @@ serving_options: Declaration = stacked(
     ),
     where(
         "--fd",
-        type=whole_number(0, 2**31 - 1),
-        show_default="none",
-        help="Listening socket that this process was started with, such as 3 from systemd, instead of TCP unless a"
-        " host or port is given, too.",
+        type=descriptor,
+        metavar="NUMBER|NAME",
+        show_default="those of systemd",
+        help="Listening socket that this process was started with, such as 3, or by the name that systemd gives it "
+        "(FileDescriptorName=), instead of TCP unless a host or port is given, too. Where no place is given, what "
+        "systemd hands over is it.",
     ),
     where(
         "--backlog",
@@ -168,12 +171,6 @@ serving_options: Declaration = stacked(
         default="1",
         help="How long a handler may take over each answer that is still owed when its client has closed.",
     ),
-    time_limit(
-        "--shutdown-timeout",
-        type=seconds(zero="at once"),
-        default="10",
-        help="How long handlers may take to finish after Ctrl-C, SIGTERM or SIGHUP. 0 is at once.",
-    ),
     size_limit(
         "--max-message-size",
         type=size,
@@ -184,7 +181,7 @@ serving_options: Declaration = stacked(
         "--max-connections",
         type=whole_number(1),
         show_default="no limit",
-        help="Connections open at once; one more is refused with 503.",
+        help="Connections open at once, of each worker; one more is refused with 503.",
     ),
     size_limit(
         "--max-sockets",
@@ -203,9 +200,9 @@ serving_options: Declaration = stacked(
         "--max-memory",
         type=memory,
         default="50%",
-        help="Memory held for all clients together: bytes, also with a unit, such as 512MiB, or a share of what "
-        "the machine, container or ulimit allows, such as 50%. Near it, new ones are refused with 503; above "
-        "it, the largest half messages and unread answers are given up with 1013. off is no limit.",
+        help="Memory held for all clients together, of all workers: bytes, also with a unit, such as 512MiB, or a "
+        "share of what the machine, container or ulimit allows, such as 50%. Near it, new ones are refused with "
+        "503; above it, the largest half messages and unread answers are given up with 1013. off is no limit.",
     ),
     compressing(
         "--compression",
@@ -244,7 +241,8 @@ serving_options: Declaration = stacked(
         type=click.Choice(LOG_LEVELS, case_sensitive=False),
         default="info",
         metavar="LEVEL",
-        help=f"{', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}; info is one line for each connection.",
+        help=f"{', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}; info is one line for each connection, and for "
+        "each HTTP exchange but those for scripts and pictures of the page and for health checks.",
     ),
     log(
         "--log-format",
@@ -252,6 +250,11 @@ serving_options: Declaration = stacked(
         default="text",
         metavar="FORMAT",
         help="text, or json: one object a line.",
+    ),
+    log(
+        "--access-log/--no-access-log",
+        default=True,
+        help="Write the lines for each connection and each HTTP exchange; without, only those that tell of a fault.",
     ),
 )
 """What every server has."""

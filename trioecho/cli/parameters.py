@@ -103,6 +103,19 @@ def memory(value: Any) -> int | float | None:
         ) from None
 
 
+def descriptor(value: Any) -> int | str:
+    """A click type: the number of a descriptor, or a name that systemd knows a socket by."""
+    text = str(value)
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    # systemd.socket(5): no control characters, no colon.
+    if not re.fullmatch(r"[^\W\d][\w.@-]{0,254}", text, re.ASCII):
+        raise click.BadParameter(
+            f"{text!r} does not fit: write the number of a descriptor, such as 3, or the name of a socket"
+        )
+    return text
+
+
 def permissions(value: Any) -> int:
     """A click type: permissions of a file as chmod takes them, in octal: ``660``."""
     if not re.fullmatch(r"(0o?)?[0-7]{3}", str(value)):
@@ -191,8 +204,16 @@ def stacked(*declarations: Declaration) -> Declaration:
     return declare
 
 
+ARGUMENTS = "trioecho.arguments"
+"""Where `click.Context.meta` has what was typed, for who starts the same program again."""
+
+
 class Command(click.Command):
     """Help under headings, and mistakes as a `Refusal` with exit status 2."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         try:

@@ -6,9 +6,11 @@ What the program then does, its output, signals and exit statuses, is in `trioec
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +19,24 @@ from click.core import ParameterSource
 
 from trioecho._http.address_limits import AddressLimits
 from trioecho._process.logs import configure_logging
-from trioecho._process.run import COULD_NOT_START, CannotStartError, run_process
+from trioecho._process.process import CannotStartError
+from trioecho._process.run import COULD_NOT_START, run_process
 from trioecho._protocol.deflate import Deflate
+from trioecho._server.draining import Steps
 from trioecho._server.listening import NOT_GIVEN, Host, NotGiven
 from trioecho._server.routes import Routes
 from trioecho._server.unix import UnixSocket
 from trioecho.cli.configuration import configuration, configuration_options, warn_of_strangers
+from trioecho.cli.draining import draining_options
 from trioecho.cli.epilog import EPILOG
 from trioecho.cli.faults import check_loopback, fault_options, with_faults
+from trioecho.cli.inherited import inherited
+from trioecho.cli.metrics import metrics_listener, metrics_options, with_metrics
 from trioecho.cli.options import serving_options, starting_options
-from trioecho.cli.parameters import (
-    ENVIRONMENT_PREFIX,
-    Refusal,
-)
+from trioecho.cli.parameters import ARGUMENTS, ENVIRONMENT_PREFIX, Refusal
 from trioecho.cli.program import Program
 from trioecho.cli.tls import tls_context
+from trioecho.cli.workers import place_of, role, share_of_memory, supervise, worker_options
 from trioecho.options import WebSocketOptions
 
 FIELDS = tuple(field.name for field in dataclasses.fields(WebSocketOptions) if field.init)
@@ -74,6 +79,9 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
     },
 )
 @serving_options
+@draining_options
+@worker_options
+@metrics_options
 @fault_options
 @starting_options
 @configuration_options
@@ -92,13 +100,18 @@ def main(
     port: int,
     unix: str | None,
     unix_mode: int,
-    fd: int | None,
+    fd: int | str | None,
     backlog: int | None,
+    workers: int | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     shutdown_timeout: float,
+    drain_delay: float,
+    drain_window: float,
+    restart_code: bool,
     log_level: str,
     log_format: str,
+    access_log: bool,
     allowed_origin: tuple[str, ...],
     allowed_host: tuple[str, ...],
     subprotocol: tuple[str, ...],
@@ -114,12 +127,18 @@ def main(
     ready_json: bool,
     exit_on_eof: bool,
     print_config: bool,
+    metrics: bool,
+    metrics_reader: tuple[str, ...],
+    metrics_port: int | None,
+    metrics_host: str,
     **settings: Any,
 ) -> None:
     """A WebSocket echo server: the echo at /ws, a page to try it at /, and /healthz.
 
-    Serves until SIGINT (Ctrl-C), SIGTERM or SIGHUP, then closes every connection; a second signal stops at once.
+    Serves until SIGINT (Ctrl-C), SIGTERM or SIGHUP, then closes every connection; a second signal stops at once. With a
+    certificate, SIGHUP reads it anew instead.
     """
+    worker = role()
     if proxy_protocol and not trusted_proxy:
         raise Refusal(
             "--proxy-protocol needs --trusted-proxy, the networks from which its header is believed", 2
@@ -133,29 +152,47 @@ def main(
         proxy_protocol=proxy_protocol,
         flood_limit=flood_limit or None,
         compression=_compression(compression, compression_window_bits, compression_no_context_takeover),
-        **settings,
+        **settings | {"max_memory": share_of_memory(settings["max_memory"], workers)},
     )
     if tls_key is not None and tls_cert is None:
         raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
-    place = _place(host, port, unix, unix_mode, fd, backlog)
-    routes = _routes(options, faults, faults_beyond_loopback, host, unix, fd)
+    place = _place(host, port, unix, unix_mode, fd, backlog) if worker is None else place_of(worker)
+    routes = _routes(options, faults, faults_beyond_loopback or worker is not None, host, place)
+    if metrics and workers is not None:
+        raise Refusal(
+            "--metrics: with --workers whoever asks for figures gets those of one worker; use --metrics-port",
+            2,
+        )
+    routes = with_metrics(routes, options, metrics, metrics_reader)
+    listener = metrics_listener(metrics_port, metrics_host)
     if print_config:
         click.echo(configuration(click.get_current_context()))
         return
-    configure_logging(log_level, log_format)
-    warn_of_strangers(click.get_current_context())
-    context = None if tls_cert is None else tls_context(tls_cert, tls_key)
+    configure_logging(log_level, log_format, access=access_log)
+    if worker is None:
+        warn_of_strangers(click.get_current_context())
+    read_tls = None if tls_cert is None else functools.partial(tls_context, tls_cert, tls_key)
+    context = None if read_tls is None else read_tls()
+    steps = Steps(shutdown_timeout, drain_delay, drain_window, restart_code)
+    told: dict[str, Any] = {"ready_json": ready_json, "exit_on_eof": exit_on_eof, "reload": read_tls}
+    told["metrics"] = listener
     try:
+        if workers is not None and worker is None:
+            arguments = click.get_current_context().meta[ARGUMENTS]
+            supervise(arguments, workers, place, options, steps, _as_option, **told)
+            return
+        if worker is not None:
+            told["exit_on_eof"] = False
         run_process(
             routes,
             **place,
             options=options,
             ssl_context=context,
-            shutdown_timeout=shutdown_timeout,
+            steps=steps,
             words=_as_option,
             last=True,
-            ready_json=ready_json,
-            exit_on_eof=exit_on_eof,
+            worker=worker,
+            **told,
         )
     except CannotStartError as error:
         raise Refusal(str(error), COULD_NOT_START) from None
@@ -166,7 +203,7 @@ def _place(
     port: int,
     path: str | None,
     mode: int,
-    fd: int | None,
+    fd: int | str | None,
     backlog: int | None,
 ) -> dict[str, Any]:
     """Where to listen, as arguments of `serve`."""
@@ -176,6 +213,8 @@ def _place(
         raise Refusal("--host: * is every address already; give it alone, or leave it out", 2)
     if backlog is not None and fd is not None and path is None and not _typed("host") and not _typed("port"):
         raise Refusal("--backlog is for --host, --port and --unix; the socket of --fd listens already", 2)
+    elsewhere = path is not None or _typed("host") or _typed("port")
+    fds = inherited(fd, elsewhere=elsewhere)
     host: Host | NotGiven = None if hosts == ("*",) else hosts
     try:
         unix = None if path is None else UnixSocket(re.sub("^@", "\0", path), mode=mode)
@@ -185,7 +224,7 @@ def _place(
         "host": host if _typed("host") else NOT_GIVEN,
         "port": port if _typed("port") else NOT_GIVEN,
         "unix": unix,
-        "fd": fd,
+        "fd": fds,
         "listeners": None,
         "backlog": backlog,
     }
@@ -196,17 +235,17 @@ def _routes(
     faults: bool,
     beyond_loopback: bool,
     hosts: tuple[str, ...],
-    unix: str | None,
-    fd: int | None,
+    place: Mapping[str, Any],
 ) -> Routes | None:
     """What to serve: None, which is the sample, or that with the faults besides."""
     if not faults:
-        if beyond_loopback:
+        if beyond_loopback and _typed("faults_beyond_loopback"):
             raise Refusal("--faults-beyond-loopback needs --faults, which it serves to other machines", 2)
         return None
     if not beyond_loopback:
-        tcp = (unix is None and fd is None) or _typed("host") or _typed("port")
-        check_loopback(hosts if tcp else (), fd)
+        fds = place["fd"]
+        tcp = (place["unix"] is None and fds is None) or _typed("host") or _typed("port")
+        check_loopback(hosts if tcp else (), None if fds is None else fds[0])
     return with_faults(options)
 
 
@@ -234,7 +273,8 @@ def _typed(name: str) -> bool:
 
 
 def _as_option(name: str, value: Any) -> str:
-    return f"{OPTION_OF_FIELD.get(name, f'--{name}')} {value}"
+    dashed = name.replace("_", "-")
+    return f"{OPTION_OF_FIELD.get(name, f'--{dashed}')} {value}"
 
 
 def _options(**settings: Any) -> WebSocketOptions:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from trioecho._process.run import COULD_NOT_START, why
+from trioecho._process.process import why
+from trioecho._process.run import COULD_NOT_START
 from trioecho.cli.parameters import Refusal
 
 
