@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from command_line import options_given
 from server_process import PATIENCE
 
 from deploy.proxies import FOLDER
+import trioecho
 from trioecho.cli.deploy import FILES, printed
 from trioecho.cli.serve import main
 
@@ -141,7 +143,9 @@ def test_kubernetes_takes_the_manifests() -> None:
 
 
 def test_the_parts_of_the_cluster_name_each_other() -> None:
-    """Ports, and the metric by which it grows."""
+    """Ports, and the metric by which it grows, which there is."""
+    (metric,) = re.findall(r"name: trioecho_(\w+)", CLUSTER)
+    assert metric in {each.name for each in dataclasses.fields(trioecho.Figures)}
     given = of_cluster()
     assert number(CLUSTER, r"prometheus.io/port: \"(\d+)\"") == float(given["--metrics-port"])
     assert number(CLUSTER, r"name: metrics\n +containerPort: (\d+)") == float(given["--metrics-port"])
