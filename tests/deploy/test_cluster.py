@@ -16,8 +16,8 @@ import pytest
 from command_line import options_given
 from server_process import PATIENCE
 
-from deploy.proxies import FOLDER
 import trioecho
+from deploy.proxies import FOLDER
 from trioecho.cli.deploy import FILES, printed
 from trioecho.cli.serve import main
 
