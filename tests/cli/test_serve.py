@@ -48,6 +48,7 @@ DEFAULTS = {
     "--fd": "(those of systemd)",
     "--backlog": "(what the system allows)",
     "--path": "/ws",
+    "--root-path": "(none)",
     "--allowed-origin": "(every origin)",
     "--allowed-host": "(every host)",
     "--limit-per-address": "off",
@@ -90,6 +91,8 @@ DEFAULTS = {
     "--faults-beyond-loopback": None,
     "--ready-json": None,
     "--exit-on-eof": None,
+    "--config": "(none)",
+    "--print-config": None,
 }
 """What the command line was asked to have, and its defaults."""
 
@@ -299,6 +302,16 @@ def test_option_path(start_server: Start) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         echoes(f"ws://127.0.0.1:{server.port}/ws")
     assert refusal.value.response.status_code == 404
+
+
+def test_option_root_path(start_server: Start) -> None:
+    """--root-path is in front of the page's WebSocket, and may be in front of what is asked for, or not."""
+    server = start_server("--root-path", "/echo")
+    for prefix in ("", "/echo"):
+        assert echoes(f"ws://127.0.0.1:{server.port}{prefix}/ws") == "hello"
+        with urllib.request.urlopen(f"{server.url}{prefix}/", timeout=PATIENCE) as page:
+            assert b'content="/echo/ws"' in page.read()
+    assert refused("--root-path", "echo")[1].endswith("you gave 'echo': write '/echo'")
 
 
 def test_option_allowed_origin(start_server: Start) -> None:

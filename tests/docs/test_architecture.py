@@ -57,6 +57,7 @@ OF_BEHAVIOUR = {
     "attacks",
     "benchmark",
     "chaos",
+    "deploy",
     "docs",
     "examples",
     "fuzzing",

@@ -68,6 +68,7 @@ class Request:
     - `path`: decoded, without the query: "/rooms/über". A percent-encoded slash stays encoded.
     - `path_params`: what the route's ``{name}`` parameters stand for, decoded; empty where it has none.
     - `target`: the path with the query, as sent, in origin form: "/rooms/%C3%BCber?since=3".
+    - `root_path`: the server's `root_path`, "" for none; neither `path` nor `target` begins with it.
     - `client`: the client's address and port; None for what has none, such as a Unix socket. Behind a trusted proxy it
         is what that says, with port 0 where it does not tell the port.
     - `scheme`: "https" if the server itself does TLS, or a trusted proxy says so, else "http".
@@ -97,6 +98,7 @@ class Request:
         "path",
         "path_params",
         "ready",
+        "root_path",
         "scheme",
         "served",
         "server",
@@ -140,6 +142,7 @@ class Request:
         self.tls = tls
         self.path_params = _NO_PARAMS
         self.served: Sequence[Served] = ()
+        self.root_path = ""
         self.max_body_size = MAX_BODY_SIZE
         self.server: Server | None = None
         self.nursery: trio.Nursery | None = None
@@ -199,7 +202,7 @@ class Request:
     @property
     def url(self) -> str:
         """The URL that was asked for, as far as it is known: ``"https://client.com/ws?room=1"``."""
-        return f"{self.scheme}://{self.host or ''}{self.target}"
+        return f"{self.scheme}://{self.host or ''}{self.root_path}{self.target}"
 
     @property
     def state(self) -> dict[str, Any]:

@@ -90,11 +90,7 @@ class SamplePage:
     @property
     def paths(self) -> tuple[str, ...]:
         """The paths of all files, to mount each by itself: "/" is the page, "/page.js" its script, and so on."""
-        return tuple(self._files)
-
-    @property
-    def _files(self) -> Mapping[str, PageFile]:
-        return page_files() if self._faults is None else files_with_faults(self._faults)
+        return tuple(page_files() if self._faults is None else files_with_faults(self._faults))
 
     async def __call__(self, request: Request) -> Response:
         """Answer a GET or HEAD with a file, or 304 if the client has it (RFC 9110 §13.1.2).
@@ -107,12 +103,14 @@ class SamplePage:
         mounted_alone = name is None
         if name is None:
             name = request.path.rpartition("/")[2]
-        file = self._files.get("/" if name == "/" else f"/{name}")
+        table = None if self._faults is None else request.root_path + self._faults
+        files = page_files() if table is None else files_with_faults(table)
+        file = files.get("/" if name == "/" else f"/{name}")
         if file is None and mounted_alone:
             return _with_slash(request)
         if file is None:
             raise Refused(404, f"Nothing is served at {quoted(request.path)}.")
-        return filled_in(file, self.endpoint, self._links).answer(request)
+        return filled_in(file, request.root_path + self.endpoint, self._links).answer(request)
 
 
 def sample_page(endpoint: str | None = None, *, faults: str | None = None) -> SamplePage:

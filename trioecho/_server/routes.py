@@ -35,6 +35,7 @@ Choose: TypeAlias = Callable[[Request, tuple[str, ...]], str | None]
 
 SERVERS_OWN = (
     "path",
+    "root_path",
     "handshake_timeout",
     "allowed_hosts",
     "max_memory",
@@ -49,13 +50,13 @@ SERVERS_OWN = (
 class WebSocketRoute:
     """A handler of WebSockets with what belongs to its path.
 
-    `options` are its own: a mapping of those that differ from the server's, ``{"max_message_size": 4096}``, or a whole
-    `WebSocketOptions`. Its `max_connections` counts the connections of this route; the server's counts all. `path`,
-    `handshake_timeout`, `allowed_hosts`, `max_memory`, `max_sockets`, `limits_per_address`, `trusted_proxies` and
-    `proxy_protocol` are the server's alone. `admit` is an async function of the `Request`, run before the 101 under
-    `handshake_timeout`: it raises `Refused`, or returns None or `Accept`. `subprotocols` are those that the handler
-    speaks, the preferred one first, or a function, not async, of the request and the tuple of those offered that
-    returns one of them or None.
+    `options` are its own: a mapping of those that differ from the server's, ``{"max_message_size": 4096}``, or a
+    whole `WebSocketOptions`. Its `max_connections` counts the connections of this route; the server's counts all.
+    `path`, `root_path`, `handshake_timeout`, `allowed_hosts`, `max_memory`, `max_sockets`, `limits_per_address`,
+    `trusted_proxies` and `proxy_protocol` are the server's alone. `admit` is an async function of the `Request`, run
+    before the 101 under `handshake_timeout`: it raises `Refused`, or returns None or `Accept`. `subprotocols` are
+    those that the handler speaks, the preferred one first, or a function, not async, of the request and the tuple of
+    those offered that returns one of them or None.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """

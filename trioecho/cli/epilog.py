@@ -7,7 +7,7 @@ import trioecho.faults
 EPILOG = """\b
 Environment:
   Every option can also be set as TRIOECHO_ and its name; several values are
-  separated by spaces. What is typed wins.
+  separated by spaces. What is typed wins, and a file of --config comes last.
     TRIOECHO_PORT=8080 TRIOECHO_LOG_FORMAT=json python -m trioecho
     TRIOECHO_ALLOWED_ORIGIN="https://client.com https://www.client.com"
 

@@ -74,6 +74,14 @@ serving_options: Declaration = stacked(
         help="Connections that may wait to be accepted.",
     ),
     where("--path", default="/ws", metavar="PATH", help="Path of the WebSocket endpoint."),
+    where(
+        "--root-path",
+        default="",
+        metavar="PATH",
+        show_default="none",
+        help="Path below which a proxy shows this server, such as /echo, whether the proxy takes it away or hands it "
+        "on. The page's links and its WebSocket have it in front.",
+    ),
     who(
         "--allowed-origin",
         multiple=True,

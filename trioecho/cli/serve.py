@@ -25,6 +25,7 @@ from trioecho._server.draining import Steps
 from trioecho._server.listening import NOT_GIVEN, Host, NotGiven
 from trioecho._server.routes import Routes, sample_routes
 from trioecho._server.unix import UnixSocket
+from trioecho.cli.configuration import configuration, configuration_options, warn_of_strangers
 from trioecho.cli.draining import draining_options
 from trioecho.cli.epilog import EPILOG
 from trioecho.cli.faults import check_loopback, fault_options, with_faults
@@ -84,6 +85,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 @hub_options
 @fault_options
 @starting_options
+@configuration_options
 @click.option(
     "--version",
     is_flag=True,
@@ -128,6 +130,7 @@ def main(
     faults_beyond_loopback: bool,
     ready_json: bool,
     exit_on_eof: bool,
+    print_config: bool,
     metrics: bool,
     metrics_reader: tuple[str, ...],
     metrics_port: int | None,
@@ -178,7 +181,12 @@ def main(
     routes = _routes(options, faults=faults, hub=hub, redis=redis)
     routes = with_metrics(routes, options, metrics, metrics_reader)
     listener = metrics_listener(metrics_port, metrics_host)
+    if print_config:
+        click.echo(configuration(click.get_current_context()))
+        return
     configure_logging(log_level, log_format, access=access_log)
+    if worker is None:
+        warn_of_strangers(click.get_current_context())
     read_tls = None if tls_cert is None else functools.partial(tls_context, tls_cert, tls_key)
     steps = Steps(shutdown_timeout, drain_delay, drain_window, restart_code)
     told: dict[str, Any] = {"ready_json": ready_json, "exit_on_eof": exit_on_eof, "reload": read_tls}
@@ -267,7 +275,7 @@ def _compression(method: str, window_bits: int, no_context_takeover: bool) -> De
 
 
 def _typed(name: str) -> bool:
-    """Whether the command line or the environment gives this parameter."""
+    """Whether the command line, the environment or a file gives this parameter."""
     return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
