@@ -191,7 +191,7 @@ async def test_one_that_hangs_too_long_is_connected_to_anew(
         await here.link.subscribe(b"a")
         redis.hang()
         await here.link.publish(b"a", b"1")
-        while here.link._publisher is not None:
+        while here.link._size:
             await trio.sleep(0.1)
         # Attempts that it does not answer fail meanwhile.
         await trio.sleep(1)
@@ -217,6 +217,31 @@ async def test_who_floods_is_slowed_down(redis: RedisServer, monkeypatch: pytest
 
         with pytest.raises(BackplaneError):
             await flood()
+
+
+async def test_who_floods_does_not_keep_coredis_from_sending(redis: RedisServer) -> None:
+    """It collects commands as long as any come each time that the tasks have their turn."""
+    async with linked(redis.url) as here, linked(redis.url) as there:
+        await here.link.subscribe(b"a")
+        number = 0
+        while not here.came:
+            await there.link.publish(b"a", b"x")
+            await there.link.subscribe(b"%d" % number)
+            number += 1
+            await trio.lowlevel.checkpoint()
+        async with trio.open_nursery() as nursery:
+
+            async def want(first: int) -> None:
+                # One task after the other, so that there is always one more to subscribe.
+                for number in range(first, first + 200):
+                    await there.link.subscribe(b"more %d" % number)
+
+            for first in range(0, 2000, 200):
+                nursery.start_soon(want, first)
+            while not await here.link.ask(b"more 1999", b""):
+                await there.link.publish(b"a", b"x")
+                await trio.lowlevel.checkpoint()
+        assert there.link.healthy
 
 
 async def test_what_was_sent_just_before_is_counted(
