@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import trio
-from serving import connected, open_stream, serving, until
+from serving import connected, open_stream, reset, serving, until
 from serving import way_of_reading as way_of_reading
+from slow_client import fill, hold, joined
 
 import trioecho
 from trioecho._websocket import expiring
-from trioecho._websocket.expiring import AT_ONCE, expired
+from trioecho._websocket.expiring import AT_ONCE, expired, lost
 
 
 async def test_a_few_are_let_through_in_each_round() -> None:
@@ -55,7 +58,7 @@ async def test_a_connection_that_ends_meanwhile_does_not_wait_for_its_turn() -> 
 
     async with serving(idle_timeout=0.05) as server, trio.open_nursery() as nursery:
         await expired()
-        turns = expiring._turns.get()
+        turns = expiring._expired.get()
         for _ in range(AT_ONCE):
             nursery.start_soon(hold, turns)
         async with connected(server) as client:
@@ -80,7 +83,7 @@ async def test_who_is_only_closed_waits_for_its_turn_too(*, kept_alive: bool) ->
     routes = {"/": trioecho.HttpRoute(trioecho.healthz)}
     async with serving(routes, handshake_timeout=0.2) as server, trio.open_nursery() as nursery:
         await expired()
-        turns = expiring._turns.get()
+        turns = expiring._expired.get()
         for _ in range(AT_ONCE):
             nursery.start_soon(hold, turns)
         if kept_alive:
@@ -94,3 +97,23 @@ async def test_who_is_only_closed_waits_for_its_turn_too(*, kept_alive: bool) ->
         may_go.set()
         await until(lambda: not server.open_sockets)
         await trio.aclose_forcefully(stream)
+
+
+@pytest.mark.parametrize("way_of_reading", ["poller"], indirect=True)
+async def test_those_who_are_lost_are_looked_at_one_by_one() -> None:
+    """While bytes waited for them; all have their turn, and a record of who went."""
+    count = 6
+    async with serving(hold) as server, contextlib.AsyncExitStack() as stack:
+        clients = []
+        for _ in range(count):
+            client, ws = await stack.enter_async_context(joined(server))
+            await fill(ws)
+            clients.append(client)
+        await lost()
+        turns = expiring._lost.get()
+        async with turns:
+            for client in clients:
+                reset(client)
+            await until(lambda: turns.statistics().tasks_waiting == count)
+        await until(lambda: len(server.records) == count)
+        assert {record.cause for record in server.records} == {"connection lost"}

@@ -15,7 +15,19 @@ from serving import connected, serving, until
 
 import trioecho
 from trioecho._wire import poller as poller_module
-from trioecho._wire.poller import BUSY, GONE, MOST, QUIET_ROUNDS, READABLE, ROUND, TURN, WOKEN, Poller
+from trioecho._wire.poller import (
+    BUSY,
+    ENDED,
+    ENDINGS,
+    GONE,
+    MOST,
+    QUIET_ROUNDS,
+    READABLE,
+    ROUND,
+    TURN,
+    WOKEN,
+    Poller,
+)
 from trioecho.testing import TEXT, RawClient
 
 pytestmark = pytest.mark.skipif(not Poller.available, reason="this platform has no epoll")
@@ -287,7 +299,7 @@ class Rounds:
 
 @contextlib.asynccontextmanager
 async def sharing(
-    monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], groups: dict[str, str] | None = None
 ) -> AsyncIterator[tuple[Rounds, Poller, dict[str, int]]]:
     """A running poller with sockets that always have something to read, by name, of which each takes so long."""
     poller = Poller()
@@ -304,7 +316,7 @@ async def sharing(
                 ours, theirs = map(stack.enter_context, socket.socketpair())
                 theirs.send(b"x")
                 numbers[name] = ours.fileno()
-                poller.watch(ours.fileno(), functools.partial(readable, name))
+                poller.watch(ours.fileno(), functools.partial(readable, name), (groups or {}).get(name))
             nursery.start_soon(poller.run)
             try:
                 yield rounds, poller, numbers
@@ -449,3 +461,37 @@ async def test_waiting_goes_on_when_the_kernel_has_once_no_memory_to_tell(
             with trio.fail_after(20):
                 await poller.wait_readable(ours.fileno())
         assert not failures
+
+
+async def test_of_those_who_hang_up_at_once_a_few_are_told_in_a_round() -> None:
+    """And who has something to say is served in every round, however many they are."""
+    count = 10 * ENDINGS
+    async with polling(1) as (poller, chatter):
+        pairs = [socket.socketpair() for _ in range(count)]
+        told_after: list[int] = []
+
+        def hang_up(ours: socket.socket, events: int, _now: float) -> None:
+            assert events & ENDED
+            told_after.append(chatter.calls)
+            poller.forget(ours.fileno())
+
+        for ours, _ in pairs:
+            poller.watch(ours.fileno(), functools.partial(hang_up, ours))
+        for _, theirs in pairs:
+            theirs.close()
+        await until(lambda: len(told_after) == count)
+        assert max(map(told_after.count, told_after)) <= ENDINGS * 2
+        assert len(set(told_after)) >= count // (ENDINGS * 2)
+        for ours, _ in pairs:
+            ours.close()
+
+
+async def test_one_address_has_as_much_of_what_is_scarce_as_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many connections come from the one: who is alone is served in every second round at least."""
+    crowd = {f"crowd {number}": ROUND / 3 for number in range(100)}
+    groups = dict.fromkeys(crowd, "192.0.2.1") | {"alone": "192.0.2.2"}
+    async with sharing(monkeypatch, crowd | {"alone": ROUND / 3}, groups) as (rounds, _, _):
+        await rounds.next(150)
+        served = await rounds.next(60)
+        assert sum("alone" in names for names in served) >= 25
+        assert sum("alone" not in names for names in served) >= 25

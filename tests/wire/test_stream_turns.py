@@ -67,6 +67,8 @@ async def test_a_neighbour_waits_for_few_others_however_many_there_are(clock: Cl
     turns, taken = StreamTurns(), list[str]()
     streams = [Stream(clock, f"dear {number}", 2 * TURN, taken) for number in range(100)]
     neighbour = Stream(clock, "neighbour", TURN / 100, taken)
+    for stream in (neighbour, *streams):
+        turns.enter(stream, "192.0.2.1")
     with patience():
         async with trio.open_nursery() as nursery:
             for stream in streams:
@@ -93,6 +95,8 @@ async def test_who_is_cancelled_or_stops_hands_the_lead_on(clock: Clock) -> None
     """It is the task of one of those who wait that takes the others' chunks: they do not stay behind."""
     turns, taken = StreamTurns(), list[str]()
     first, second, third = (Stream(clock, name, 2 * ROUND, taken) for name in ("first", "second", "third"))
+    for stream in (first, second, third):
+        turns.enter(stream, "192.0.2.1")
     with patience():
         await turns.take(first)
         async with trio.open_nursery() as nursery:
@@ -105,6 +109,7 @@ async def test_who_is_cancelled_or_stops_hands_the_lead_on(clock: Clock) -> None
             nursery.start_soon(take, first, trio.CancelScope())
             await trio.lowlevel.checkpoint()
             first.stopped = True
+            turns.forget(first)
             nursery.start_soon(take, second, cancelled)
             nursery.start_soon(take, third, trio.CancelScope())
             cancelled.cancel()

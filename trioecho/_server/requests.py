@@ -20,6 +20,7 @@ import trio
 from trioecho._http.forwarded import believe
 from trioecho._http.http1 import Http1
 from trioecho._http.messages import Request, answer_to
+from trioecho._http.networks import subscriber
 from trioecho._http.refusals import Refused, try_later
 from trioecho._http.upgrade import check_host, check_origin, wants_websocket
 from trioecho._protocol.counted import counted
@@ -56,6 +57,8 @@ class Accepted:
     early: bytes
     peer: str
     """What the client is called: its address and port, as a trusted proxy tells them where there is one."""
+    group: str | None
+    """Under which address it is counted; None where it has none."""
 
 
 async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
@@ -115,7 +118,9 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                             check_host(request, service.options)
                             if endpoint is None or endpoint.raw is None:
                                 admission = await admit_websocket(request, endpoint, service)
-                                return Accepted(request, admission, http.take_bytes(), peer)
+                                return Accepted(
+                                    request, admission, http.take_bytes(), peer, _group_of(request, visit)
+                                )
                             check_origin(request, service.options)
                         elif endpoint is not None and endpoint.raw is not None:
                             check_host(request, service.options)
@@ -193,6 +198,12 @@ async def _identified(visit: Visit, service: Service) -> bool:
     if source is not None:
         service.sockets.identify(visit, source, called(source))
     return True
+
+
+def _group_of(request: Request, visit: Visit) -> str | None:
+    if not visit.trusted:
+        return visit.group
+    return None if request.client is None else subscriber(request.client[0])
 
 
 def _charge(request: Request, visit: Visit, service: Service) -> None:

@@ -213,7 +213,7 @@ def _take_place(
     )
     # They can be made anew, and take several KiB.
     request.forget_headers()
-    wire = wire_of(transport, record.peer, service.poller)
+    wire = wire_of(transport, record.peer, service.poller, accepted.group)
     connection = Connection(
         wire, admission.route.options, record, admission.agreement, service.memory, service.shortage
     )

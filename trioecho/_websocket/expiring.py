@@ -12,15 +12,29 @@ AT_ONCE = 4
 """Connections that are let through in two rounds of Trio's loop: one to be told, and one to do something about it. Of
 5,000 the last has its turn after a second, and each round is longer by half a millisecond at most."""
 
-_turns: trio.lowlevel.RunVar[trio.Semaphore] = trio.lowlevel.RunVar("expiring")
+_expired: trio.lowlevel.RunVar[trio.Semaphore] = trio.lowlevel.RunVar("expired")
+_lost: trio.lowlevel.RunVar[trio.Semaphore] = trio.lowlevel.RunVar("lost")
 
 
 async def expired() -> None:
     """Wait for the turn of one whose timer has gone off; in the order in which they came. A checkpoint."""
+    await _turn(_expired, AT_ONCE)
+
+
+async def lost() -> None:
+    """Wait for the turn of one that has gone while bytes waited for it; in the order in which they came. A checkpoint.
+
+    One at a time: to let go of megabytes, or of thousands of short segments that nobody has read, takes the kernel up
+    to 15 ms.
+    """
+    await _turn(_lost, 1)
+
+
+async def _turn(turns: trio.lowlevel.RunVar[trio.Semaphore], at_once: int) -> None:
     try:
-        turns = _turns.get()
+        semaphore = turns.get()
     except LookupError:
-        turns = trio.Semaphore(AT_ONCE)
-        _turns.set(turns)
-    async with turns:
+        semaphore = trio.Semaphore(at_once)
+        turns.set(semaphore)
+    async with semaphore:
         await trio.lowlevel.cancel_shielded_checkpoint()

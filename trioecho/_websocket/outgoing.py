@@ -30,6 +30,7 @@ import trio
 
 from trioecho._protocol.budget import Budget
 from trioecho._protocol.frames import PONG, encode_frame
+from trioecho._websocket.expiring import lost
 from trioecho._websocket.room import Room
 from trioecho._wire.wire import Wire
 
@@ -41,6 +42,9 @@ GATHERED_BYTES = 65_536
 
 LOOKS = 4
 """How often in one `send_timeout` the drain task looks whether the peer has taken any of what the kernel holds."""
+
+TURN_WITHIN = 1.0
+"""Seconds that a connection which is lost waits for its turn to be looked at, at most."""
 
 
 class Outgoing(Room):
@@ -284,6 +288,10 @@ class Outgoing(Room):
                     self.write_now()
             if self._scope.cancelled_caught and not self._finishing:
                 self.break_off()
+        if self.broken and not self._finishing:
+            # What is left to be read comes next, of all who hung up at once.
+            with trio.move_on_after(TURN_WITHIN, shield=True):
+                await lost()
 
     async def _send(self) -> None:
         """Wait until the peer takes some of what waits, `send_timeout` at most."""
@@ -299,7 +307,11 @@ class Outgoing(Room):
                 try:
                     written = await self._wire.send(data)
                 except (OSError, MemoryError) as error:
-                    self.break_off(error)
+                    try:
+                        # What is let go of may be megabytes: of 300 clients that hung up at once, for a second.
+                        await lost()
+                    finally:
+                        self.break_off(error)
                     return
                 break
             if self.broken:

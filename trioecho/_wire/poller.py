@@ -20,7 +20,7 @@ import logging
 import math
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Protocol, TypeAlias
 
 import trio
@@ -33,6 +33,9 @@ logger = logging.getLogger("trioecho")
 READABLE = getattr(select, "EPOLLIN", 1)
 GONE = getattr(select, "EPOLLERR", 8) | getattr(select, "EPOLLHUP", 16)
 """Reported whether asked for or not: TCP was reset, or has ended in both directions."""
+ENDED = getattr(select, "EPOLLRDHUP", 0x2000)
+"""Reported with `READABLE`: the peer has ended its direction, behind what there is to read."""
+HUNG_UP = ENDED | GONE
 
 
 QUIET_ROUNDS = 4
@@ -64,6 +67,10 @@ MOST = 64
 """Sockets served in one round, so that their handlers have their turn. The kernel reports those next that have waited
 longest. 500 connections that each wait for their answer lose nothing by it: who is served together fits into the
 processor's caches."""
+
+ENDINGS = 4
+"""Of those who have hung up, how many are told in one round; each may have a tenth of a millisecond to do, or two, when
+its turn is long over. Where 2,000 clients hung up in the same moment, everybody else waited for 390 ms."""
 
 ROUND = 0.001
 """Seconds of one round after which those who are ready share. `MOST` sockets with one message each take a quarter of
@@ -113,6 +120,8 @@ class Poller:
         self._waiting = select.epoll()
         self._wake: dict[int, Callable[[], None]] = {}
         self._watched: dict[int, Readable] = {}
+        # Whether those who are ready have more to say than there is time for, and who goes first then.
+        self._sharing = False
         self._shares = Shares[int]()
         self.writers: list[Writer] = []
         """Whose `write_now` is called in the poller's next step, if it is `awake`: before Trio waits for anything."""
@@ -127,13 +136,16 @@ class Poller:
         # Where the server says once for all its connections that there is no memory.
         self._shortage = shortage
 
-    def watch(self, fd: int, readable: Readable) -> None:
+    def watch(self, fd: int, readable: Readable, group: Hashable = None) -> None:
         """Call ``readable(events, now)`` whenever `fd` can be read, until `pause` or `forget`.
+
+        Those of one `group`, as an address is one, share what one of another has, when there is not enough for all.
 
         Raises OSError if the kernel has no room for one more; then nothing is watched.
         """
-        self._epoll.register(fd, READABLE)
+        self._epoll.register(fd, READABLE | ENDED)
         self._watched[fd] = readable
+        self._shares.enter(fd, group, scarce=self._sharing)
 
     async def wait_readable(self, fd: int) -> None:
         """Wait until `fd`, which is not watched, can be read or is lost. A checkpoint.
@@ -176,7 +188,7 @@ class Poller:
 
     def resume(self, fd: int) -> None:
         """Report bytes to read again."""
-        self._epoll.modify(fd, READABLE)
+        self._epoll.modify(fd, READABLE | ENDED)
 
     def forget(self, fd: int) -> None:
         """Never call for `fd` again. Does nothing if it is not watched. Raises nothing."""
@@ -200,8 +212,6 @@ class Poller:
         current_time = trio.current_time
         let_others_run = trio.lowlevel.cancel_shielded_checkpoint
         watched, writers, again, shares = self._watched, self.writers, self.again, self._shares
-        # Whether those who are ready have more to say than there is time for.
-        sharing = False
         poll = self._epoll.poll
         fd = self._epoll.fileno()
         rounds, slept_at = QUIET_ROUNDS, -math.inf
@@ -218,23 +228,27 @@ class Poller:
                     try:
                         while writers:
                             writers.pop().write_now()
-                        events = poll(0, ALL if sharing else MOST)
+                        events = poll(0, ALL if self._sharing else MOST)
                         if again:
                             again.intersection_update(watched)
                             events += [(ready, 0) for ready in again.difference(each for each, _ in events)]
+                        hung_up = [event for event in events if event[1] & HUNG_UP]
+                        if len(hung_up) > ENDINGS:
+                            later = set(hung_up[ENDINGS:])
+                            events = [event for event in events if event not in later]
                         self.busy = before + len(events) >= BUSY
                         before = len(events)
                         if events:
                             quiet = 0
                             caught += 1
                             now, begun = current_time(), clock()
-                            if not sharing:
+                            if not self._sharing:
                                 for ready, what in events:
                                     # An earlier one of this round may have ended a later one's connection.
                                     if ready in watched:
                                         watched[ready](what, now)
                                         if clock() - begun > ROUND:
-                                            sharing = True
+                                            self._sharing = True
                                             break
                             else:
                                 events = shares.in_order(events)
@@ -250,11 +264,10 @@ class Poller:
                                         if at - begun > turn:
                                             break
                                 if min(len(events), MOST) * shares.usual < ROUND:
-                                    sharing = False
-                                    shares.clear()
+                                    self._sharing = False
                         else:
                             quiet += 1
-                            sharing = False
+                            self._sharing = False
                     except Exception as error:
                         # The rest of this round is ready in the next one, too. That none of this stops the server
                         # was seen the hard way: a MemoryError for one half message ended all connections.

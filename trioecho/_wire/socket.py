@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import trio
@@ -39,13 +39,20 @@ _KEEP_IDLE = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", No
 class SocketWire(Wire):
     """The wire over `stream`, whose socket `poller` watches; `tcp` and `fd` are its socket and its number."""
 
-    __slots__ = ("_fd", "_kept_alive", "_stream", "_tcp", "_unwatched", "batch", "peer")
+    __slots__ = ("_fd", "_group", "_kept_alive", "_stream", "_tcp", "_unwatched", "batch", "peer")
 
     batch: Poller
     seal: Callable[[bytes], bytes] | None = None
     immediate = True
 
-    def __init__(self, stream: trio.abc.Stream, tcp: trio.SocketStream, poller: Poller, peer: str) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        tcp: trio.SocketStream,
+        poller: Poller,
+        peer: str,
+        group: Hashable = None,
+    ) -> None:
         self._stream = stream
         self._tcp = tcp
         self._fd = tcp.socket.fileno()
@@ -53,9 +60,10 @@ class SocketWire(Wire):
         self._unwatched = False
         self.batch = poller
         self.peer = peer
+        self._group = group
 
     def start(self, nursery: trio.Nursery, readable: Readable) -> None:
-        self.batch.watch(self._fd, readable)
+        self.batch.watch(self._fd, readable, self._group)
 
     def reader(self) -> tuple[Callable[[Any, int], bytes], Any]:
         return os.read, self._fd

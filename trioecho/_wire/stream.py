@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import trio
@@ -26,6 +26,7 @@ class StreamWire(Wire):
 
     __slots__ = (
         "_chunk",
+        "_group",
         "_lost",
         "_paused",
         "_readable",
@@ -42,7 +43,7 @@ class StreamWire(Wire):
     seal: Callable[[bytes], bytes] | None = None
     immediate = False
 
-    def __init__(self, stream: trio.abc.Stream, peer: str) -> None:
+    def __init__(self, stream: trio.abc.Stream, peer: str, group: Hashable = None) -> None:
         self._stream = stream
         tcp = tcp_of(stream)
         self._tcp = tcp if isinstance(tcp, trio.SocketStream) else None
@@ -56,10 +57,12 @@ class StreamWire(Wire):
         self._scope = trio.CancelScope(shield=True)
         self._turns: StreamTurns | None = None
         self.peer = peer
+        self._group = group
 
     def start(self, nursery: trio.Nursery, readable: Readable) -> None:
         self._readable = readable
         self._turns = stream_turns()
+        self._turns.enter(self, self._group)
         nursery.start_soon(self._run)
 
     def reader(self) -> tuple[Callable[[Any, int], bytes], Any]:

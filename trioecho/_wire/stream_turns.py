@@ -7,6 +7,7 @@ the least (`shares.py`). What has not come from the kernel yet is left there: wh
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Protocol
 
 import trio
@@ -64,6 +65,10 @@ class StreamTurns:
                 if self._leader is not None:
                     self._waiting[self._leader].set()
 
+    def enter(self, taker: Taker, group: Hashable) -> None:
+        """It begins; of `group`, as an address is one."""
+        self._shares.enter(taker, group, scarce=bool(self._waiting))
+
     def forget(self, taker: Taker) -> None:
         """It has stopped."""
         self._shares.forget(taker)
@@ -77,7 +82,7 @@ class StreamTurns:
     def _take_some(self) -> None:
         shares = self._shares
         begun = at = poller.clock()
-        for taker in sorted(self._waiting, key=shares.place):
+        for taker in sorted(self._waiting, key=shares.mark):
             told = self._waiting.pop(taker)
             taker.take()
             before, at = at, poller.clock()
@@ -86,8 +91,6 @@ class StreamTurns:
             told.set()
             if at - begun > poller.TURN:
                 break
-        if not self._waiting:
-            shares.clear()
 
 
 _turns: trio.lowlevel.RunVar[StreamTurns] = trio.lowlevel.RunVar("turns")

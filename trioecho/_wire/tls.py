@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import trio
@@ -163,8 +163,8 @@ class TlsWire(SocketWire):
 
     __slots__ = ("_begun", "_paused", "_readable", "_tls", "seal")
 
-    def __init__(self, stream: TlsStream, poller: Poller, peer: str) -> None:
-        super().__init__(stream, stream.transport_stream, poller, peer)
+    def __init__(self, stream: TlsStream, poller: Poller, peer: str, group: Hashable = None) -> None:
+        super().__init__(stream, stream.transport_stream, poller, peer, group)
         self._tls = stream
         self._readable: Readable | None = None
         self._begun = False
