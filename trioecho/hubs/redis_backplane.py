@@ -68,7 +68,7 @@ class RedisBackplane:
 
     Sending to other processes hands a message to Redis and does not wait for it. Redis forgets what it has passed on.
     So what others send while a process has lost its connection does not reach the clients there; groups are kept, and
-    listened to again when Redis is back, which is tried every second. Meanwhile calls go on, clients of the same
+    listened to again when Redis is back, which is tried twice a second. Meanwhile calls go on, clients of the same
     process are reached, and what should reach others raises `BackplaneError`. Redis is trusted: who can publish there
     can say anything to any client.
 

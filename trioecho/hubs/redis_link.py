@@ -30,7 +30,7 @@ logger = logging.getLogger("trioecho.hubs")
 CONNECT_TIMEOUT = 5.0
 """Seconds for making both connections and subscribing to everything."""
 
-FIRST_DELAY, LONGEST_DELAY = 0.1, 1.0
+FIRST_DELAY, LONGEST_DELAY = 0.1, 0.5
 """Seconds between two attempts to connect: at first, and at most. Each time they are doubled."""
 
 PULSE_INTERVAL = 1.0
