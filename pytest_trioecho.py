@@ -1,6 +1,6 @@
-"""The fixture `trioecho_server` for pytest, which finds it by its entry point.
+"""The fixtures `trioecho_server` and `trioecho_tls_server` for pytest, which finds them by the entry point.
 
-It stands beside the package because pytest imports this file in every run, and whoever imports a part of a package
+They stand beside the package because pytest imports this file in every run, and whoever imports a part of a package
 imports all that its ``__init__`` does: here nothing is imported until a test asks for a server.
 """
 
@@ -22,4 +22,14 @@ def trioecho_server() -> Iterator[FaultServer]:
     from trioecho.testing import serve
 
     with serve() as server:
+        yield server
+
+
+@pytest.fixture
+def trioecho_tls_server() -> Iterator[FaultServer]:
+    """The same by https and wss: clients trust ``trioecho_tls_server.client_context``, or the authority in the file
+    ``trioecho_tls_server.ca_file``. Needs ``trioecho[selfsigned]``."""
+    from trioecho.testing import serve
+
+    with serve(tls=True) as server:
         yield server

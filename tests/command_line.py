@@ -114,7 +114,7 @@ def options_given(*arguments: str) -> trioecho.WebSocketOptions:
     served: list[trioecho.WebSocketOptions] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trioecho.cli.serve, "run_process", lambda *_, **given: served.append(given["options"]))
-        patch.setattr(trioecho.cli.serve, "configure_logging", lambda *_: None)
+        patch.setattr(trioecho.cli.serve, "configure_logging", lambda *_, **__: None)
         main(arguments, standalone_mode=False)
     return served[0]
 

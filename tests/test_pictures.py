@@ -161,3 +161,27 @@ def test_a_panel_of_deliveries_has_room_for_three_receivers(shown: list[Any]) ->
     with pytest.raises(ValueError, match=r"loop: a panel has room for 3 receivers; you gave 4"):
         pictures.deliveries({"one": 1}, {"loop": {name: {"one": 1} for name in "ABCD"}})
     assert shown == []
+
+
+def test_attempts_show_who_came_back_when_and_was_let_in(shown: list[Any]) -> None:
+    """A panel for each way, a row for each client, a mark for each attempt, and in grey the time without a server."""
+    pictures.attempts(
+        {
+            "at once": [[(0, False), (1, False), (30, True)], [(0, False), (30, True)]],
+            "later": [[(0, False), (40, True)]],
+        },
+        down_until=30,
+    )
+    (figure,) = shown
+    at_once, later = figure.axes
+    assert [axes.get_title(loc="left") for axes in (at_once, later)] == ["at once", "later"]
+    marks = {line.get_label(): list(zip(*line.get_data(), strict=True)) for line in at_once.lines}
+    assert marks == {"refused": [(0, 0), (1, 0), (0, 1)], "let in": [(30, 0), (30, 1)]}
+    assert [list(line.get_xdata()) for line in later.lines] == [[0], [40]]
+    for axes in (at_once, later):
+        (grey,) = axes.patches
+        assert (grey.get_x(), grey.get_x() + grey.get_width()) == (0, 30)
+        assert 40 < axes.get_xlim()[1] < 45
+    bottom, top = at_once.get_ylim()
+    assert bottom > 1 > 0 > top, "the first client stands at the top"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["refused", "let in"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -37,6 +38,14 @@ def test_close(trioecho_server):
         except ConnectionClosedError as closed:
             assert closed.rcvd.code == 4001
     assert trioecho_server.seen(ws, ended=True)["code_received"] == 4001
+
+def test_close_by_tls(trioecho_tls_server):
+    from websockets.sync.client import connect
+
+    server = trioecho_tls_server
+    with connect(server.at("/echo"), ssl=server.client_context, proxy=None) as ws:
+        pass
+    assert server.seen(ws, ended=True)["code_received"] == 1000
 """
 
 
@@ -79,6 +88,19 @@ def test_routes_of_ones_own_stand_beside_the_faults() -> None:
         pass
 
 
+def test_a_certificate_is_made_or_given() -> None:
+    """Not both; without either there is nothing to trust."""
+    with trioecho.testing.serve() as server:
+        assert (server.ca_file, server.client_context) == (None, None)
+    with (
+        pytest.raises(
+            ValueError, match="tls makes a certificate of its own; give tls=True or an ssl_context"
+        ),
+        trioecho.testing.serve(tls=True, ssl_context=ssl.create_default_context()),
+    ):
+        pass
+
+
 def test_what_does_not_end_is_told() -> None:
     """A silent fault does not hold the end of the server either."""
     with trioecho.testing.serve() as server:
@@ -104,7 +126,7 @@ def test_the_fixture_is_found_and_imports_nothing_until_it_is_used(tmp_path: Pat
         timeout=60,
         check=False,
     )
-    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_entry_point_leads_to_the_fixture() -> None:

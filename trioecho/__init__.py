@@ -30,7 +30,9 @@ from trioecho._http.sample_page import healthz, sample_page
 from trioecho._process.run import run
 from trioecho._protocol import endings
 from trioecho._protocol.deflate import Deflate
+from trioecho._protocol.histogram import Distribution
 from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.figures import Figures
 from trioecho._server.handlers import Handler, echo
 from trioecho._server.routes import HttpRoute, RawRoute, Route, RouteGroup, Routes, WebSocketRoute
 from trioecho._server.serve import serve
@@ -52,8 +54,10 @@ __all__ = [
     "ConnectionRecord",
     "Cors",
     "Deflate",
+    "Distribution",
     "Event",
     "EventStream",
+    "Figures",
     "Files",
     "Handler",
     "HttpRoute",

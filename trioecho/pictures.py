@@ -1,4 +1,4 @@
-"""Pictures for teaching: frames byte by byte, a conversation, the signs of life on a connection, who got what when.
+"""Pictures for teaching: frames byte by byte, a conversation, signs of life, who got what when, who came back when.
 
     pictures.frames({"client": bytes.fromhex("81 85 37fa213d 7f9f4d5158")})
     pictures.conversation([(4, "client", "hello"), (4, "server", "HELLO")])
@@ -18,7 +18,7 @@ from trioecho._protocol.counted import counted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["conversation", "frames", "timelines"]
+__all__ = ["attempts", "conversation", "deliveries", "frames", "timelines"]
 
 FLAGS, LENGTH, MASK, CODE, PAYLOAD = "#f4b183", "#ffe08a", "#9dc3e6", "#f8c6d8", "#a9d8a0"
 """The colours of a frame's parts."""
@@ -217,4 +217,44 @@ def deliveries(sent: Mapping[str, float], received: Mapping[str, Mapping[str, Ma
     figure.supxlabel("seconds", size="medium")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
+    plt.show()
+
+
+def attempts(of: Mapping[str, Sequence[Sequence[tuple[float, bool]]]], *, down_until: float) -> None:
+    """Draws when clients tried to connect, one panel for each way of coming back and one row for each client.
+
+    `of` maps the title of each panel to its clients, and each client is its attempts in order: the time in seconds, and
+    whether it was let in. Until `down_until`, in seconds, nobody could be: that time is grey.
+    """
+    import matplotlib.pyplot as plt
+
+    last = max(when for clients in of.values() for client in clients for when, _ in client)
+    height = sum(0.55 + 0.1 * len(clients) for clients in of.values())
+    figure, panels = plt.subplots(
+        len(of), 1, figsize=(9, 0.8 + height), sharex=True, squeeze=False, layout="constrained"
+    )
+    for axes, (title, clients) in zip(panels[:, 0], of.items(), strict=True):
+        axes.axvspan(0, down_until, color="whitesmoke", zorder=0)
+        for colour, admitted, label in (("tab:red", False, "refused"), ("tab:green", True, "let in")):
+            points = [
+                (when, row)
+                for row, client in enumerate(clients)
+                for when, let_in in client
+                if let_in == admitted
+            ]
+            axes.plot(
+                [when for when, _ in points],
+                [row for _, row in points],
+                "o",
+                color=colour,
+                markersize=4,
+                label=label,
+            )
+        axes.set_title(title, loc="left", size="medium")
+        axes.set(xlim=(-0.02 * last, 1.03 * last), ylim=(len(clients) - 0.25, -0.75), yticks=[])
+        axes.set_ylabel("clients", size="small")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[-1, 0].set_xlabel("seconds")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
     plt.show()

@@ -59,6 +59,8 @@ class BlockSnapshot:
     """Whether cancellation from outside stops here."""
     cancelled: bool
     """Whether it had been cancelled, or its deadline had passed."""
+    left_out: int = 0
+    """How many tasks of the nursery there were besides `tasks`, younger ones, where `snapshot` was told to take few."""
 
     def __str__(self) -> str:
         """``"cancel scope, deadline in 1.5 s, shielded"``: this block alone, without its tasks."""
@@ -162,6 +164,8 @@ def _block_lines(
     (block, tasks), *inner = blocks
     yield str(block)
     branches = [task._lines(fold) for task in tasks]
+    if block.left_out:
+        branches.append(iter([f"(and {counted(block.left_out, 'younger task')})"]))
     if inner:
         branches.append(_block_lines(inner, fold))
     yield from _indented(branches)
@@ -174,13 +178,14 @@ def _indented(branches: list[Iterator[str]]) -> Iterator[str]:
             yield (other if index else first) + line
 
 
-def snapshot(task: trio.lowlevel.Task | None = None) -> TaskSnapshot:
+def snapshot(task: trio.lowlevel.Task | None = None, *, most: int | None = None) -> TaskSnapshot:
     """The tree below `task`, this moment; below the run's main task if None.
 
-    Changes nothing and is no checkpoint. Trio's own system tasks are not part of the main task's tree. Raises
+    Of each nursery the `most` oldest tasks are looked at, all if None: a server has one for each connection. Changes
+    nothing and is no checkpoint. Trio's own system tasks are not part of the main task's tree. Raises
     RuntimeError outside of a Trio run.
     """
-    return _task_snapshot(task if task is not None else _main_task(), trio.current_time())
+    return _task_snapshot(task if task is not None else _main_task(), trio.current_time(), most)
 
 
 async def settled_snapshot(task: trio.lowlevel.Task | None = None, *, cushion: float = 0.0) -> TaskSnapshot:
@@ -203,7 +208,7 @@ def _main_task() -> trio.lowlevel.Task:
     return main
 
 
-def _task_snapshot(task: trio.lowlevel.Task, now: float, owner: str = "") -> TaskSnapshot:
+def _task_snapshot(task: trio.lowlevel.Task, now: float, most: int | None, owner: str = "") -> TaskSnapshot:
     doing, package = _doing(task), _package(task)
     if package in LIBRARIES and package not in FOLDED:
         package = owner or package
@@ -211,13 +216,15 @@ def _task_snapshot(task: trio.lowlevel.Task, now: float, owner: str = "") -> Tas
     blocks = []
     for scope in _enclosing_scopes(task):
         nursery = nurseries.get(id(scope))
-        tasks = None
+        tasks, left_out = None, 0
         if nursery is not None:
-            children = sorted(nursery.child_tasks, key=_age)
+            children = sorted(nursery.child_tasks, key=_age)[:most]
+            left_out = len(nursery.child_tasks) - len(children)
             # What a task with a function of the caller's has started may be the caller's doing.
             mine = "" if doing else package
-            tasks = tuple(_task_snapshot(child, now, mine) for child in children)
-        blocks.append(BlockSnapshot(tasks, scope.deadline - now, scope.shield, scope.cancel_called))
+            tasks = tuple(_task_snapshot(child, now, most, mine) for child in children)
+        deadline = scope.deadline - now
+        blocks.append(BlockSnapshot(tasks, deadline, scope.shield, scope.cancel_called, left_out))
     return TaskSnapshot(_short(task.name), doing, tuple(blocks), package)
 
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import trio
 import trio.testing
 
+from trioecho._process.selfsigned import SelfSigned, self_signed
 from trioecho._protocol.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.handlers import echo
@@ -260,8 +261,12 @@ class FaultServer:
                 await trio.to_thread.run_sync(test_a_client_goes_away, server)
     """
 
-    def __init__(self, live: LiveServer, seen: Seen) -> None:
+    def __init__(self, live: LiveServer, seen: Seen, own: SelfSigned | None = None) -> None:
         self.live = live
+        self.ca_file = None if own is None else own.ca_file
+        """With TLS: the path of the authority's certificate (PEM), for clients to trust; it is removed at the end."""
+        self.client_context = None if own is None else own.client_context()
+        """With TLS: a client's `ssl.SSLContext` that trusts it."""
         self.url = live.url
         self.websocket_url = live.websocket_url
         self._seen = seen
@@ -312,12 +317,18 @@ def serve(
     *,
     options: WebSocketOptions | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    tls: bool = False,
 ) -> Iterator[FaultServer]:
     """Serve faults for tests of clients in a thread, on a free port of 127.0.0.1, as long as the ``with`` lasts.
 
     Beside them stands an echo at ``options.path``, or `routes` instead: a mapping of paths. The tests may be of any
-    framework, or none. On leaving, every client is closed at once. Raises TypeError or ValueError with one sentence
-    for routes that will not do, such as one at a path of the faults.
+    framework, or none. On leaving, every client is closed at once.
+
+    With `tls` it serves https and wss, with a certificate for localhost, 127.0.0.1 and ::1 by an authority of its own:
+    clients take `FaultServer.client_context`, or the file `FaultServer.ca_file`.
+
+    Raises TypeError or ValueError with one sentence for routes that will not do, such as one at a path of the faults,
+    and ImportError for `tls` where trustme is not installed.
 
     Example:
 
@@ -345,11 +356,15 @@ def serve(
     for path in routes:
         if path in faults:
             raise ValueError(f"{path!r} is a path of the faults; choose another")
-    live = LiveServer({**faults, **routes}, options=options, ssl_context=ssl_context).start()
-    try:
-        yield FaultServer(live, seen)
-    finally:
-        live.stop(timeout=0)
+    if tls and ssl_context is not None:
+        raise ValueError("tls makes a certificate of its own; give tls=True or an ssl_context")
+    with self_signed() if tls else contextlib.nullcontext() as own:
+        context = ssl_context if own is None else own.context
+        live = LiveServer({**faults, **routes}, options=options, ssl_context=context).start()
+        try:
+            yield FaultServer(live, seen, own)
+        finally:
+            live.stop(timeout=0)
 
 
 async def check_channel(one: trio.abc.Channel[bytes], other: trio.abc.Channel[bytes]) -> None:

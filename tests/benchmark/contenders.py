@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import trustme
 from loads import Group, Load
@@ -24,6 +26,7 @@ END_TIMEOUT = 3.0
 
 WEBSOCKET = frozenset({Group.WEBSOCKET})
 DEFLATE = frozenset({Group.WEBSOCKET, Group.DEFLATE})
+HUBS = frozenset({Group.HUB, Group.HUB_BROADCAST})
 
 
 class StartError(Exception):
@@ -42,11 +45,22 @@ class Contender:
     groups: frozenset[Group] = WEBSOCKET
     broadcast: str = ""
     """The program for broadcasts; "" where there is none."""
+    hub: str = ""
+    """The program for hubs; "" where there is none."""
+    dialect: str = ""
+    """How it writes the hub protocols, in `hub_messages.DIALECTS`."""
+    optional: str = ""
+    """A package without which it is left out."""
 
     @property
     def protocol(self) -> str:
         """`tcp` for a raw echo, else `ws`."""
         return "tcp" if self.groups & {Group.TCP_CEILING, Group.TCP_TRIO} else "ws"
+
+    @property
+    def lacks(self) -> str:
+        """The package without which it is left out, where that is not installed; else ""."""
+        return "" if not self.optional or find_spec(self.optional) else self.optional
 
     def takes(self, load: Load) -> bool:
         """Whether this contender takes part in `load`."""
@@ -54,8 +68,16 @@ class Contender:
             return bool(self.broadcast)
         return bool(self.groups & load.groups)
 
+    def task(self, load: Load) -> dict[str, Any]:
+        """The part of `generator.Task` that the load decides for this contender: without a hub it is a plain echo."""
+        if not load.hub:
+            return load.task()
+        return load.task() | {"hub": load.hub if self.hub else "", "dialect": self.dialect}
+
     def program_for(self, load: Load) -> str:
         """The program that is measured under `load`."""
+        if load.hub and self.hub:
+            return self.hub
         return self.broadcast if Group.BROADCAST in load.groups else self.program
 
 
@@ -65,8 +87,44 @@ CONTENDERS = (
         "trioecho",
         "trioecho_server.py",
         ("trioecho", "trio", "trio-websocket"),
-        groups=DEFLATE | {Group.TLS},
+        groups=DEFLATE | {Group.TLS} | HUBS,
         broadcast="trioecho_broadcast.py",
+        hub="trioecho_hub.py",
+    ),
+    Contender(
+        "trioecho-echo",
+        "trioecho, no hub",
+        "trioecho_server.py",
+        ("trioecho", "trio"),
+        groups=frozenset({Group.HUB}),
+    ),
+    Contender(
+        "trioecho-broadcast",
+        "trioecho.broadcast",
+        "trioecho_broadcast.py",
+        ("trioecho", "trio"),
+        groups=frozenset({Group.HUB_BROADCAST}),
+    ),
+    Contender(
+        "aiosignalr-asyncio",
+        "aiosignalr, asyncio",
+        "",
+        ("aiosignalr", "aiohttp"),
+        groups=HUBS,
+        hub="aiosignalr_hub.py",
+        dialect="aiosignalr",
+        optional="aiosignalr",
+    ),
+    Contender(
+        "aiosignalr-uvloop",
+        "aiosignalr, uvloop",
+        "",
+        ("aiosignalr", "aiohttp", "uvloop"),
+        ("uvloop",),
+        groups=HUBS,
+        hub="aiosignalr_hub.py",
+        dialect="aiosignalr",
+        optional="aiosignalr",
     ),
     Contender(
         "trioecho-loop",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import hub_messages
 from deflating import Deflating, deflated_pool
 from exchange import Exchange, Sample
 from fanout import FanOut
@@ -43,6 +44,8 @@ class Task:
     text: bool = True
     idle: int = 0
     extension: str = ""
+    hub: str = ""
+    dialect: str = ""
     protocol: str = "ws"
     authority: str | None = None
 
@@ -95,6 +98,8 @@ def unloaded_exchange(task: Task) -> Exchange:
     """The task's messages, and no connection yet."""
     if task.extension:
         return Deflating(deflated_pool(size=task.size))
+    if task.hub:
+        return Exchange(hub_messages.echoes(task.hub, size=task.size, depth=task.depth, dialect=task.dialect))
     return Exchange(frame_pool(size=task.size, depth=task.depth, text=task.text, protocol=task.protocol))
 
 
@@ -213,7 +218,10 @@ def pings(task: Task, opener: Opener) -> dict[str, float]:
 
 def broadcasts(task: Task, opener: Opener) -> dict[str, float]:
     """Microseconds of server CPU for each client of a broadcast. The latencies are those of whole broadcasts."""
-    pool = frame_pool(size=task.size, depth=1, text=task.text, protocol=task.protocol)
+    if task.hub:
+        pool = hub_messages.broadcasts(task.hub, size=task.size, dialect=task.dialect)
+    else:
+        pool = frame_pool(size=task.size, depth=1, text=task.text, protocol=task.protocol)
     fan_out = FanOut(pool, partial(cpu_seconds, task.server))
     for _ in range(task.idle):
         fan_out.listener(opener.open())
@@ -237,7 +245,13 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
-        opener = Opener(task.port, protocol=task.protocol, authority=task.authority, extension=task.extension)
+        opener = Opener(
+            task.port,
+            protocol=task.protocol,
+            authority=task.authority,
+            extension=task.extension,
+            greet=partial(hub_messages.greet, protocol=task.hub) if task.hub else None,
+        )
         print(json.dumps(KINDS[task.kind](task, opener)))
     except (ContenderError, OSError) as failure:
         sys.exit(f"{type(failure).__name__}: {failure}")

@@ -17,6 +17,8 @@ class Group(StrEnum):
     TLS = "tls"
     BROADCAST = "broadcast"
     DEFLATE = "deflate"
+    HUB = "hub"
+    HUB_BROADCAST = "hub broadcast"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +27,8 @@ class Load:
 
     `kind` is how `generator.py` measures it, and `unit` what its value then is. `goals` are the ratios to reach, by
     contender: with `higher_is_better` at least so many times the peer's value, otherwise at most. A contender's own
-    name as its goal is a bound on the value itself. `extension` is what the connections offer.
+    name as its goal is a bound on the value itself. `extension` is what the connections offer, and `hub` the hub
+    protocol of contenders that have a hub.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Load:
     idle: int = 0
     tls: bool = False
     extension: str = ""
+    hub: str = ""
     higher_is_better: bool = True
     groups: frozenset[Group] = frozenset({Group.WEBSOCKET})
     goals: Mapping[str, float] = field(default_factory=dict)
@@ -232,6 +236,64 @@ LOADS = (
         higher_is_better=False,
         groups=frozenset({Group.DEFLATE}),
         goals={"websockets-asyncio": 1.0},
+    ),
+    Load(
+        name="hub-json",
+        title="hub: 50 × 1 × a call with 64 B, JSON",
+        kind="throughput",
+        unit="calls/s",
+        connections=50,
+        hub="json",
+        groups=frozenset({Group.HUB}),
+        goals={"trioecho-echo": 0.65, "aiosignalr-uvloop": 1.0},
+    ),
+    Load(
+        name="hub-messagepack",
+        title="hub: 50 × 1 × a call with 64 B, MessagePack",
+        kind="throughput",
+        unit="calls/s",
+        connections=50,
+        hub="messagepack",
+        groups=frozenset({Group.HUB}),
+        goals={"trioecho-echo": 0.65, "aiosignalr-uvloop": 1.0},
+    ),
+    Load(
+        name="hub-broadcast-1000",
+        title="hub: CPU for 100 B to all of 1,000, JSON",
+        kind="broadcasts",
+        unit="µs/client",
+        connections=1,
+        size=100,
+        idle=1000,
+        hub="json",
+        higher_is_better=False,
+        groups=frozenset({Group.HUB_BROADCAST}),
+        goals={"trioecho-broadcast": 1.25, "aiosignalr-uvloop": 1.0},
+    ),
+    Load(
+        name="hub-broadcast-10000",
+        title="hub: CPU for 100 B to all of 10,000, JSON",
+        kind="broadcasts",
+        unit="µs/client",
+        connections=1,
+        size=100,
+        idle=10_000,
+        hub="json",
+        higher_is_better=False,
+        groups=frozenset({Group.HUB_BROADCAST}),
+        goals={"trioecho-broadcast": 1.25, "aiosignalr-uvloop": 1.0},
+    ),
+    Load(
+        name="hub-memory",
+        title="hub: memory per idle connection, of 2,000",
+        kind="memory",
+        unit="KiB",
+        connections=50,
+        idle=2000,
+        hub="json",
+        higher_is_better=False,
+        groups=frozenset({Group.HUB}),
+        goals={"trioecho": 25.0, "aiosignalr-uvloop": 1.0},
     ),
     Load(
         name="tls",

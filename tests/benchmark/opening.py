@@ -3,7 +3,7 @@
 import itertools
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 from prebuilt import handshake_pool
@@ -28,7 +28,8 @@ class Opener:
     """Opens connections to the contender on `port`, one after the other.
 
     `protocol` is `ws` or `tcp` (no handshake); `authority` is the PEM file of the CA to trust, which means TLS;
-    `extension` is what to offer, and has to be agreed on. The connections come from the addresses of `sources` in turn,
+    `extension` is what to offer, and has to be agreed on; `greet` is called with each behind its handshake. The
+    connections come from the addresses of `sources` in turn,
     and each may take `patience` seconds.
     """
 
@@ -39,6 +40,7 @@ class Opener:
         protocol: str,
         authority: str | None = None,
         extension: str = "",
+        greet: Callable[[socket.socket], None] | None = None,
         sources: Sequence[str] = SOURCES,
         patience: float = PATIENCE,
     ) -> None:
@@ -47,6 +49,7 @@ class Opener:
         self._handshakes = itertools.cycle(handshake_pool(port, extension)) if protocol == "ws" else None
         self._tls = ssl.create_default_context(cafile=authority) if authority else None
         self._sources: Iterator[str] = itertools.cycle(sources)
+        self._greet = greet
         self._patience = patience
 
     def open(self) -> socket.socket:
@@ -65,6 +68,8 @@ class Opener:
                 connection = self._tls.wrap_socket(connection, server_hostname=HOST)
             if self._handshakes is not None:
                 shake_hands(connection, *next(self._handshakes), self._extension)
+            if self._greet is not None:
+                self._greet(connection)
         except BaseException:
             connection.close()
             raise

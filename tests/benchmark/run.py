@@ -78,7 +78,7 @@ def measure(
     """One contender under one load. Raises StartError, MeasurementError."""
     server_core, client_core = cores()
     with running(contender, load, server_core, server_pem if load.tls else None) as (process, port):
-        task = load.task() | {
+        task = contender.task(load) | {
             "port": port,
             "server": process,
             "seconds": seconds,
@@ -158,14 +158,16 @@ def main() -> int:
             publish(results, options.publish)
         return 0
     loads = [load for load in LOADS if not options.only or load.name in options.only]
-    contenders = [c for c in CONTENDERS if not options.contender or c.name in options.contender]
+    chosen = [c for c in CONTENDERS if not options.contender or c.name in options.contender]
+    contenders = [c for c in chosen if not c.lacks]
+    absent = [f"{c.title} left out: {c.lacks} is not installed" for c in chosen if c.lacks]
     results = Results(
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         machine=description(),
         versions=versions(contenders),
         rounds=options.rounds,
         seconds=options.seconds,
-        warnings=warnings(),
+        warnings=[*warnings(), *absent],
     )
     for warning in results.warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import trioecho
+from trioecho.hubs import Hub, HubServer, Target
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(select, "epoll"), reason="the benchmark needs Linux"),
@@ -429,3 +430,71 @@ def test_the_price_of_pings_is_the_servers_processor_time() -> None:
     # core.
     assert 0 < sample["value"] < 1000 * (os.cpu_count() or 1)
     assert 0 < sample["p50"] <= sample["p99"]
+
+
+class Bench(Hub[Target]):
+    """As the contenders' hubs."""
+
+    async def echo(self, text: str) -> str:
+        """Return it."""
+        return text
+
+    async def say(self, text: str) -> None:
+        """Send it to all."""
+        await self.clients.all.send("said", text)
+
+
+@pytest.mark.parametrize("kind", ["throughput", "broadcasts"])
+@pytest.mark.parametrize("hub", ["json", "messagepack"])
+def test_the_generator_calls_a_hub_by_either_protocol(hub: str, kind: str) -> None:
+    """What it sends is understood, and every result, or message to all, is the one that it expects."""
+    with trioecho.LiveServer({"/ws": HubServer(Bench)}) as live:
+        done = generate(live.server.port, kind=kind, hub=hub, connections=3, idle=3)
+        records = live.wait_for_records(4 if kind == "broadcasts" else 3, timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["value"] > 0
+    assert all(record.messages_sent > 1 for record in records)
+
+
+@pytest.mark.parametrize(
+    ("greeting", "change", "complaint"),
+    [
+        (b"\x81\x03{}\x1e", lambda result: result, ""),
+        (b"\x81\x03{}\x1e", lambda result: result.replace(b'"type":3', b'"type":2'), "wrong echo"),
+        (b"\x81\x03{}\x1e", lambda result: result.replace(b"00", b"01"), "wrong echo"),
+        (b"\x81\x03{}\x1e", lambda result: b"", "hung up"),
+        (b"\x81\x03{} ", lambda result: result, "wrong handshake of the hub"),
+    ],
+    ids=["true", "of another type", "another call's", "nothing", "no handshake"],
+)
+def test_the_generator_notices_a_wrong_result(
+    greeting: bytes, change: Callable[[bytes], bytes], complaint: str
+) -> None:
+    """Every byte of a result is compared, the id among them, and so is the answer to the hub's handshake."""
+
+    def receive_message(connection: socket.socket) -> dict[str, Any]:
+        _, length = receive(connection, 2)
+        length = int.from_bytes(receive(connection, 2)) if length & 0x7F == 126 else length & 0x7F
+        mask, masked = receive(connection, 4), receive(connection, length)
+        message = bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked))
+        assert message[-1:] == b"\x1e"
+        parsed: dict[str, Any] = json.loads(message[:-1])
+        return parsed
+
+    def serve(connection: socket.socket) -> None:
+        upgrade(connection)
+        assert receive_message(connection) == {"protocol": "json", "version": 1}
+        connection.sendall(greeting)
+        while True:
+            call = receive_message(connection)
+            id, [argument] = call["invocationId"].encode(), call["arguments"]
+            result = b'{"type":3,"invocationId":"%b","result":"%b"}\x1e' % (id, argument.encode())
+            answer = change(result)
+            if not answer:
+                return
+            connection.sendall(bytes([0x81, len(answer)]) + answer)
+
+    with serving(serve) as port:
+        done = generate(port, hub="json")
+    assert done.returncode == (1 if complaint else 0), done.stderr
+    assert complaint in done.stderr

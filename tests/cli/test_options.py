@@ -6,6 +6,7 @@ import click
 import pytest
 
 from trioecho.cli.faults import fault_options
+from trioecho.cli.metrics import metrics_options
 from trioecho.cli.options import serving_options, starting_options
 from trioecho.cli.parameters import Option
 from trioecho.cli.serve import main
@@ -20,7 +21,7 @@ def declared(*decorators):
     return {param.name: param for param in command.callback.__click_params__}
 
 
-@pytest.mark.parametrize("options", [serving_options, starting_options, fault_options])
+@pytest.mark.parametrize("options", [serving_options, starting_options, metrics_options, fault_options])
 def test_an_option_that_is_declared_is_an_option_of_the_program(options):
     program = {param.name: param for param in main.params}
 
@@ -29,7 +30,7 @@ def test_an_option_that_is_declared_is_an_option_of_the_program(options):
 
 
 def test_each_has_a_heading_and_a_sentence():
-    for name, param in declared(serving_options, starting_options, fault_options).items():
+    for name, param in declared(serving_options, starting_options, metrics_options, fault_options).items():
         assert isinstance(param, Option), name
         assert param.section, name
         assert param.help.endswith("."), name
@@ -43,6 +44,7 @@ def test_they_stand_in_help_in_the_order_in_which_they_are_declared():
         "Time limits:",
         "Size limits:",
         "TLS:",
+        "Metrics (Prometheus):",
         "Faults, for tests of clients:",
     ]
 

@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import urllib.request
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,14 @@ DEFAULTS = {
     "--compression-no-context-takeover": None,
     "--tls-cert": None,
     "--tls-key": None,
+    "--tls-selfsigned": None,
     "--log-level": "info",
     "--log-format": "text",
+    "--access-log": "access-log",
+    "--metrics-port": "(none)",
+    "--metrics-host": "127.0.0.1",
+    "--metrics": None,
+    "--metrics-reader": "(programs on this machine)",
     "--faults": None,
     "--faults-beyond-loopback": None,
     "--ready-json": None,
@@ -83,7 +90,7 @@ DEFAULTS = {
 
 def test_help_names_every_option_with_its_default() -> None:
     """--help shows the options that were asked for, no others, each with its default."""
-    text = " ".join(help_text().split())
+    text = " ".join(help_text().split()).replace(" / --no-access-log", "")
     shown = dict.fromkeys(re.findall(r"(--[a-z-]+) [A-Z]", text.split("Environment:")[0]))
     assert set(shown) - {"--help", "--version"} == set(DEFAULTS)
     for option, default in DEFAULTS.items():
@@ -112,8 +119,9 @@ def test_version_names_what_a_bug_report_needs() -> None:
 
 
 def test_every_option_has_a_test_of_its_effect() -> None:
-    """For each option there is a test in this file, or in that of the faults, that is named after it."""
-    others = (Path(__file__).parent / "test_faults.py").read_text(encoding="utf-8")
+    """For each option there is a test in this file, or in that of a feature, that is named after it."""
+    features = ("test_faults.py", "test_metrics.py")
+    others = "".join((Path(__file__).parent / each).read_text(encoding="utf-8") for each in features)
     tests = {*globals(), *re.findall(r"^def (test_option_\w+)", others, re.MULTILINE)}
     missing = [option for option in DEFAULTS if f"test_option_{option[2:].replace('-', '_')}" not in tests]
     assert not missing
@@ -344,9 +352,9 @@ def test_option_proxy_protocol(start_server: Start) -> None:
     """--proxy-protocol wants its header from a trusted proxy, and nobody else."""
     server = start_server("--trusted-proxy", "127.0.0.1", "--proxy-protocol")
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as proxy:
-        proxy.sendall(b"PROXY TCP4 203.0.113.9 10.0.0.1 41234 80\r\nGET /healthz HTTP/1.0\r\n\r\n")
+        proxy.sendall(b"PROXY TCP4 203.0.113.9 10.0.0.1 41234 80\r\nGET / HTTP/1.0\r\n\r\n")
         assert proxy.recv(65536).startswith(b"HTTP/1.1 200 ")
-    server.wait_for_log("203.0.113.9:41234 GET /healthz 200")
+    server.wait_for_log("203.0.113.9:41234 GET / 200")
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as proxy:
         proxy.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
@@ -582,6 +590,18 @@ def test_option_tls_cert(start_server: Start, certificate: dict[str, Path]) -> N
     speaks_tls(start_server("--tls-cert", str(certificate["both"])), certificate)
 
 
+def test_option_tls_selfsigned(start_server: Start, tmp_path: Path) -> None:
+    """It serves https and wss; the first line names the file of an authority to trust, which is gone at the end."""
+    server = start_server("--tls-selfsigned", env={"TMPDIR": str(tmp_path)})
+    (authority,) = tmp_path.glob("trioecho-ca-*.pem")
+    assert f" with the CA {authority} (Ctrl-C" in server.banner
+    assert stat.S_IMODE(authority.stat().st_mode) == 0o600
+    assert "PRIVATE KEY" not in authority.read_text()
+    speaks_tls(server, {"authority": authority})
+    assert server.stop() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_option_log_level(start_server: Start) -> None:
     """--log-level warning hides the line of a connection that ended well, which info shows."""
     loud, quiet = start_server("--log-level", "info"), start_server("--log-level", "WARNING")
@@ -603,6 +623,21 @@ def test_option_log_format(start_server: Start) -> None:
     assert record["cause"] == "peer closed"
     assert record["messages_received"] == record["messages_sent"] == 1
     assert record["code_received"] == record["code_sent"] == 1000
+
+
+def test_option_access_log(start_server: Start) -> None:
+    """Without it, no line for a connection or an exchange, unless one tells of a fault."""
+    for arguments, lines in (((), 3), (("--no-access-log",), 1)):
+        server = start_server(*arguments)
+        assert echoes(server.websocket_url) == "hello"
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(server.url) as page:
+            assert page.status == 200
+        with client(server.websocket_url) as ws:
+            ws.socket.sendall(b"\xff" * 10)
+            server.wait_for_log("protocol error")
+        assert server.stop() == 0
+        told = [line for line in server.log if "stopping" not in line]
+        assert len(told) == lines, told
 
 
 def record_of(line: str) -> dict[str, Any]:

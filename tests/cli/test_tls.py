@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from command_line import certificate as certificate
 from cryptography.hazmat.primitives import serialization
 
 from trioecho.cli.parameters import Refusal
-from trioecho.cli.tls import tls_context
+from trioecho.cli.tls import chosen_tls, tls_context
 
 
 def agreed(server: ssl.SSLContext, client: ssl.SSLContext) -> str | None:
@@ -74,3 +75,57 @@ def test_files_that_will_not_do_are_one_line(
     assert hint.format(**files) in refused.value.message
     assert "\n" not in refused.value.message
     assert refused.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"key": "key"}, "--tls-key needs --tls-cert, the certificate that the key belongs to"),
+        (
+            {"cert": "both", "selfsigned": True},
+            "--tls-selfsigned makes a certificate of its own; leave out it or --tls-cert",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(
+    options: dict[str, str | bool], sentence: str, certificate: dict[str, Path]
+) -> None:
+    """Before anything is made: status 2."""
+    given = {name: certificate.get(str(value), value) for name, value in options.items()}
+    with pytest.raises(Refusal) as refused:
+        chosen_tls(**{"cert": None, "key": None, "selfsigned": False, "hosts": (), **given})  # type: ignore[arg-type]
+    assert (refused.value.message, refused.value.exit_code) == (sentence, 2)
+
+
+def test_a_certificate_is_made_where_that_is_asked_for() -> None:
+    """For the hosts, with the file of whom to trust; without anything there is no TLS."""
+    with chosen_tls(None, None, True, ("my.test",)) as (server, ca_file):
+        assert server is not None
+        client = ssl.create_default_context(cafile=ca_file)
+        client.set_alpn_protocols(["h2", "http/1.1"])
+        assert agreed(server, client) == "http/1.1"
+    with chosen_tls(None, None, False, ()) as nothing:
+        assert nothing == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "error", "status", "words"),
+    [
+        ((), "no module", 2, "--tls-selfsigned: a self-signed certificate needs trustme: pip install"),
+        (("my_test",), None, 2, "--tls-selfsigned: no certificate can be for all of "),
+        ((), "no folder", 3, "--tls-selfsigned: cannot write a temporary file: No such file or directory"),
+    ],
+)
+def test_a_certificate_that_cannot_be_made_is_one_line(
+    hosts: tuple[str, ...], error: str | None, status: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """trustme is not there, a name cannot stand in one, or there is no room for the file."""
+    if error == "no module":
+        monkeypatch.setitem(sys.modules, "trustme", None)
+    if error == "no folder":
+        monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with pytest.raises(Refusal) as refused, chosen_tls(None, None, True, hosts):
+        pass
+    assert refused.value.message.startswith(words)
+    assert "\n" not in refused.value.message
+    assert refused.value.exit_code == status

@@ -23,7 +23,8 @@ LAYERS = (
     {"_websocket"},
     {"_server"},
     {"faults"},
-    {"live", "task_tree", "pictures", "_process"},
+    {"metrics", "task_tree"},
+    {"live", "pictures", "_process"},
     {"testing"},
     {"client", "hubs"},
     {"cli"},
@@ -41,6 +42,8 @@ FENCES: dict[str, set[str]] = {
     "msgspec": {"hubs"},
     "coredis": {"hubs"},
     "matplotlib": {"pictures"},
+    "trustme": {"_process"},
+    "prometheus_client": {"metrics"},
 }
 """Who alone may know a library."""
 
@@ -187,6 +190,12 @@ def test_importing_the_package_imports_nothing_that_draws() -> None:
 def test_importing_the_package_does_not_import_what_only_hubs_need() -> None:
     """msgspec comes with the extra `hubs`, and who has no hubs need not have it."""
     program = "import sys, trioecho, trioecho.cli; sys.exit('msgspec' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_importing_the_package_does_not_import_what_only_metrics_need() -> None:
+    """prometheus-client comes with the extra `metrics`."""
+    program = "import sys, trioecho.metrics, trioecho.cli; sys.exit('prometheus_client' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

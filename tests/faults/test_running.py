@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 
 import pytest
 import trio
+import trio.testing
 from fault_clients import at, seen_by, serving_faults
 from plain_http import plain_http
-from serving import connected, someone_else_is_served, until
+from serving import connected, open_stream, someone_else_is_served, until
 
 import trioecho
 import trioecho.faults
 from trioecho.faults import running
 from trioecho.faults.table import FAULTS
+from trioecho.testing import RawClient
 
 
 async def test_a_fault_is_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +83,63 @@ async def test_a_stop_ends_all_of_them() -> None:
                 await until(lambda: seen.open == 0)
             clients.cancel_scope.cancel()
     assert all(each.ended.is_set() for each in seen.connections)
+
+
+HANGING = ("/silent", "/stall", "/handshake?hang=1", "/noclose")
+HUGE = 100_000_000
+ASKING = (
+    b"GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+async def test_a_stop_ends_what_hangs_at_once() -> None:
+    """It does not last until the server's `shutdown_timeout`, and each has its record."""
+    seen = trioecho.faults.Seen()
+    routes = trioecho.faults.routes(seen)
+    async with trio.open_nursery() as nursery, contextlib.AsyncExitStack() as clients:
+        server = await nursery.start(functools.partial(trioecho.serve, routes, port=0))
+        with trio.fail_after(5):
+            for path in HANGING:
+                client = RawClient(await open_stream(server))
+                clients.push_async_callback(trio.aclose_forcefully, client.stream)
+                if "hang" in path:
+                    await client.stream.send_all(ASKING % path.encode())
+                else:
+                    await client.handshake(path)
+                await client.close(4000)
+            await until(lambda: seen.open == len(HANGING) and seen.connections[-1].code_received)
+            server.stop(timeout=60)
+            await until(lambda: seen.open == 0)
+    assert [each.error for each in seen.connections] == ["the server stopped"] * len(HANGING)
+
+
+async def test_a_stop_says_goodbye_where_it_can_be_understood() -> None:
+    """1001 as at any other route, 503 to who waits for the handshake's answer, and nothing within a frame."""
+    seen = trioecho.faults.Seen()
+    routes = trioecho.faults.routes(seen)
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(functools.partial(trioecho.serve, routes, port=0))
+        async with (
+            connected(server, path="/echo") as echo,
+            connected(server, path=f"/big?size={HUGE}") as big,
+        ):
+            late = await open_stream(server)
+            await late.send_all(ASKING % b"/handshake?delay=100")
+            with trio.fail_after(10):
+                await until(lambda: seen.open == 3)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                server.stop(timeout=60)
+                assert await echo.receive_close() == (1001, "server is stopping")
+                await echo.close(1001)
+                assert bytes(await late.receive_some(12)) == b"HTTP/1.1 503"
+                await late.aclose()
+                with contextlib.suppress(trio.BrokenResourceError):
+                    rest = sum([len(data) async for data in big.stream])
+                    assert rest < HUGE
+                await echo.stream.aclose()
+                await until(lambda: seen.open == 0)
+    assert [each.error for each in seen.connections] == ["the server stopped"] * 3
 
 
 async def test_each_has_one_line_in_the_log_and_is_counted(caplog: pytest.LogCaptureFixture) -> None:

@@ -179,3 +179,32 @@ async def test_the_health_check_is_ok() -> None:
     assert (response.status, response.body) == (200, b"ok")
     headers = dict(response.headers)
     assert (headers["Cache-Control"], headers["Content-Type"]) == ("no-store", "text/plain; charset=utf-8")
+
+
+async def test_the_picker_of_faults_is_there_where_it_is_asked_for() -> None:
+    """With its files and the path of its table; without, the page is what it was, and they are not served."""
+    plain, faulty = sample_page("/ws"), sample_page("/ws", faults='/a"b/faults')
+    more = {"/faults.js", "/faultrun.js", "/trial.js", "/faults.css"}
+    assert set(faulty.paths) - set(plain.paths) == more
+    assert "/faults.html" not in faulty.paths
+    page = (await ask(plain, "/", "/{path:path}")).body
+    assert isinstance(page, bytes)
+    assert b"fault" not in page
+    with pytest.raises(Refused):
+        await ask(plain, "/faults.js", "/{path:path}")
+    other = await ask(faulty, "/", "/{path:path}")
+    assert isinstance(other.body, bytes)
+    assert b'<meta name="trioecho-faults" content="/a&quot;b/faults">' in other.body
+    assert other.body.count(b"<dialog") == page.count(b"<dialog") + 1
+    for line in page.splitlines():
+        assert line in other.body
+    assert dict(other.headers)["ETag"] != dict((await ask(plain, "/", "/{path:path}")).headers)["ETag"]
+    assert (await ask(faulty, "/trial.js", "/{path:path}")).status == 200
+
+
+def test_what_is_no_path_of_faults_is_said_in_a_sentence() -> None:
+    """As for the endpoint."""
+    with pytest.raises(TypeError, match="faults takes a path such as '/faults', or None; you gave True"):
+        sample_page(faults=True)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="faults takes a path that begins with a slash; you gave 'faults'"):
+        sample_page(faults="faults")

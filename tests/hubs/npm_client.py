@@ -18,8 +18,8 @@ PRELUDE = """
 const signalR = require("@microsoft/signalr");
 const { MessagePackHubProtocol } = require("@microsoft/signalr-protocol-msgpack");
 const [url, transport, protocol] = process.argv.slice(2);
-const builder = () => new signalR.HubConnectionBuilder()
-    .withUrl(url, { transport: signalR.HttpTransportType[transport] })
+const builder = (query = "") => new signalR.HubConnectionBuilder()
+    .withUrl(url + query, { transport: signalR.HttpTransportType[transport] })
     .withHubProtocol(protocol === "json" ? new signalR.JsonHubProtocol() : new MessagePackHubProtocol())
     .configureLogging(signalR.LogLevel.None);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -36,7 +36,7 @@ ROWS = [
 ]
 """Transports and protocols that go together."""
 
-rows = pytest.mark.parametrize(("transport", "protocol"), ROWS, ids="-".join)
+rows = pytest.mark.parametrize(("transport", "protocol"), ROWS, ids=["-".join(row) for row in ROWS])
 
 
 def node() -> str:

@@ -224,6 +224,22 @@ async def test_a_request_names_its_connection() -> None:
             assert (unknown.status, unknown.text.strip()) == (404, "No Connection with that ID")
         assert (await served.ask("/c?id=nobody", headers=UPGRADE)).status == 404
         assert (await served.ask("/c?id=", headers=EVENTS)).status == 400
+        assert not served.connections
+
+
+async def test_a_client_may_say_its_first_before_it_polls() -> None:
+    """As signalrcore does, and ASP.NET takes it; then it is a connection of long polling."""
+    async with serving_route() as served:
+        target = f"/c?id={await served.token()}"
+        assert (await served.ask(target, "POST", body=b"early")).status == 200
+        assert (await served.ask(target, headers=EVENTS)).status == 400
+        assert (await served.ask(target)).body == b"early"
+        assert [connection.transport for connection in served.connections] == ["LongPolling"]
+
+
+async def test_a_post_begins_nothing_where_long_polling_is_not_offered() -> None:
+    """404: a client of Server-Sent Events has its stream before it sends."""
+    async with serving_route(transports=("server-sent-events",)) as served:
         assert (await served.ask(f"/c?id={await served.token()}", "POST", body=b"x")).status == 404
         assert not served.connections
 

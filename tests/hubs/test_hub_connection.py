@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import math
+import socket
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
 import trio
 import trio.testing
 from hubs.memory_connection import JsonClient, running, settled
+from serving import serving
 
 from trioecho.hubs import Hub, HubException, HubOptions, HubServer, Target
+from trioecho.testing import TEXT, encode_frame
 
 
 class Chat(Hub[Target]):
@@ -363,3 +368,53 @@ async def test_only_so_many_results_are_awaited_of_one_client() -> None:
             nursery.start_soon(server.clients.client("c1").invoke, "Pick")
             await settled()
             nursery.cancel_scope.cancel()
+
+
+IDLE_BYTES = 26 * 1024
+"""What a connection may take that waits for calls: with its WebSocket, which alone takes half of it, and its client's
+socket, which takes some hundred bytes."""
+
+
+class Plain(Hub[Target]):
+    async def echo(self, text: str) -> str:
+        return text
+
+
+async def test_an_idle_connection_takes_so_much_memory() -> None:
+    """One that has made a call and makes no other."""
+    call = b'{"type":1,"invocationId":"1","target":"Echo","arguments":["x"]}\x1e'
+    said = b"".join(
+        (
+            b"GET /hub HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+            encode_frame(TEXT, b'{"protocol":"json","version":1}\x1e', key=b"abcd"),
+            encode_frame(TEXT, call, key=b"abcd"),
+        )
+    )
+    clients: list[socket.socket] = []
+
+    async def connect(port: int) -> None:
+        client = socket.create_connection(("127.0.0.1", port))
+        clients.append(client)
+        client.setblocking(False)
+        client.send(said)
+        received = b""
+        while not received.endswith(b'"result":"x"}\x1e'):
+            await trio.lowlevel.wait_readable(client)
+            received += client.recv(4096)
+
+    async with serving({"/hub": HubServer(Plain)}) as server:
+        try:
+            for _ in range(20):
+                await connect(server.port)
+            gc.collect()
+            tracemalloc.start()
+            for _ in range(200):
+                await connect(server.port)
+            gc.collect()
+            size = tracemalloc.get_traced_memory()[0] / 200
+        finally:
+            tracemalloc.stop()
+            for client in clients:
+                client.close()
+    assert size <= IDLE_BYTES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import AsyncIterator
 
@@ -16,6 +17,9 @@ from trioecho.hubs import ConnectionOptions, Hub, HubOptions, HubServer, Target
 ITEMS = 2_000
 CUTS = 12
 """At most; the exchange may be over before."""
+
+SEEDS = int(os.environ.get("TRIOECHO_CUT_SEEDS", "2"))
+"""Runs of each protocol, by hand 20."""
 
 pytestmark = [one_way, pytest.mark.keeps_open]
 
@@ -74,7 +78,7 @@ async def cut_now_and_then(wire: CutWire, chance: random.Random, most: int) -> N
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("protocol", ["json", "messagepack"])
 async def test_every_item_comes_once_and_in_order_whenever_tcp_is_cut(protocol: str, seed: int) -> None:
     npm_client.node()

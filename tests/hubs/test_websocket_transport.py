@@ -197,12 +197,12 @@ async def test_who_does_not_come_back_is_gone() -> None:
 
 async def test_who_has_come_back_is_not_away() -> None:
     """Not even when the time is over that it had."""
-    async with serving_stateful(disconnect_timeout=0.05) as (served, token, _):
+    async with serving_stateful(disconnect_timeout=0.5) as (served, token, _):
         async with served.websocket(token) as client:
             await told(client, "1")
             reset(client)
         async with served.websocket(token) as client:
-            with trio.move_on_after(0.2):
+            with trio.move_on_after(0.8):
                 await client.receive()
             await told(client, "2")
 

@@ -143,8 +143,23 @@ async def test_programs_are_told_as_json(capsys: pytest.CaptureFixture[str]) -> 
             "websocket_url": server.websocket_url,
             "urls": list(server.urls),
             "unix": [],
+            "ca": None,
+            "metrics_url": None,
             "pid": os.getpid(),
         }
+
+
+async def test_an_authority_of_the_servers_own_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the first line, behind the URLs, and in the JSON; what a path may hold spoils neither."""
+    async with serving(host=("127.0.0.2", "127.0.0.3")) as server:
+        announce(server, ca_file="/a/ca\n.pem")
+        first, second = capsys.readouterr().out.splitlines()
+        assert first == (
+            f"trioecho serves {server.url} and {server.websocket_url} with the CA /a/ca\\n.pem (Ctrl-C stops it)"
+        )
+        assert second == f"and http://127.0.0.3:{server.port}"
+        announce(server, as_json=True, ca_file="/a/ca\n.pem")
+        assert json.loads(capsys.readouterr().out)["ca"] == "/a/ca\n.pem"
 
 
 async def test_what_there_is_not_is_null(capsys: pytest.CaptureFixture[str], unix_path: str) -> None:

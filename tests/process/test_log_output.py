@@ -203,7 +203,7 @@ def ask(port: int, times: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     with contextlib.closing(connection):
         for _ in range(times):
-            connection.request("GET", "/healthz")
+            connection.request("GET", "/")
             with connection.getresponse() as response:
                 assert response.status == 200
                 response.read()
@@ -231,7 +231,7 @@ def test_a_server_whose_log_nobody_reads_serves_on_and_stops(log_format: str) ->
             ask(port, 1)
             assert stopped(process) == 0
             reader.join(PATIENCE)
-    assert sum(b"GET /healthz 200" in line for line in taken) == 1001
+    assert sum(b"GET / 200" in line for line in taken) == 1001
     assert any(b" stopping: " in line or b'"stopping: ' in line for line in taken[-2:])
     assert not any(b"lost" in line for line in taken)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ import trioecho
 from trioecho import Files, HttpRoute, Refused, Request, Response, echo
 from trioecho._http.cors import Cors
 from trioecho._process.logs import JsonFormatter
+from trioecho._server.routes import sample_routes
 from trioecho.testing import RawClient
 
 __all__ = ["way_of_reading"]
@@ -264,22 +266,48 @@ async def test_a_failure_in_the_midst_of_a_stream_cuts_it_off(caplog: pytest.Log
 
 @one_way
 async def test_each_exchange_has_one_line_without_its_query(caplog: pytest.LogCaptureFixture) -> None:
-    """Who, what, status, bytes, seconds; nothing a client sends can look like anything else."""
+    """Its id, who, what, status, bytes, seconds, program; nothing a client sends can look like anything else."""
     caplog.set_level(logging.INFO, "trioecho.access")
+    forged = (("User-Agent", 'x"; error none' + "y" * 5000),)
     async with serving(ROUTES) as server, plain_http(server) as client:
-        await client.ask("/?access_token=secret")
+        await client.ask("/?access_token=secret", headers=(("User-Agent", "curl/8.0"),))
         await client.ask("/a\x1b[31m".replace("\x1b", "%1b") + "x" * 5000)
-        await client.ask("/shout", "POST", body=b"abc")
+        await client.ask("/shout", "POST", body=b"abc", headers=forged)
     lines = [record.getMessage() for record in caplog.records if record.name == "trioecho.access"]
     assert len(lines) == 3
     assert "secret" not in caplog.text
-    assert lines[0].startswith("127.0.0.1:")
-    assert " GET / 200; 11 B; 0." in lines[0]
+    line = re.fullmatch(
+        r"([0-9a-z]{8}) 127\.0\.0\.1:\d+ GET / 200; 11 B; 0\.\d{3} s; agent curl/8\.0", lines[0]
+    )
+    assert line
     assert len(lines[1]) < 300
+    assert "agent" not in lines[1]
     assert " POST /shout 200; 3 B; " in lines[2]
+    assert "; agent 'x\"; error none" in lines[2]
+    assert len(lines[2]) < 300
     access = [record for record in caplog.records if record.name == "trioecho.access"]
-    fields = json.loads(JsonFormatter().format(access[0]))["exchange"]
+    written = json.loads(JsonFormatter().format(access[0]))
+    fields = written["exchange"]
     assert (fields["method"], fields["path"], fields["status"], fields["body_bytes"]) == ("GET", "/", 200, 11)
+    assert fields["agent"] == "curl/8.0"
+    assert fields["id"] == written["connection"] == line[1]
+    assert "level" not in fields
+    assert len(json.loads(JsonFormatter().format(access[2]))["exchange"]["agent"]) < 600
+
+
+@one_way
+async def test_what_is_quiet_is_told_where_it_goes_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    """One visit of the page is one line; a health check is none, until it fails."""
+    caplog.set_level(logging.INFO, "trioecho.access")
+    quiet = HttpRoute(lambda request: Response(status=int(request.query["status"])), quiet=True)
+    routes: trioecho.Routes = {**sample_routes(trioecho.WebSocketOptions()), "/quiet": quiet}
+    async with serving(routes) as server, plain_http(server) as client:
+        for path in ("/", "/page.js", "/style.css", "/healthz", "/quiet?status=204", "/quiet?status=503"):
+            await client.ask(path)
+        assert (await client.ask("/nothing.js")).status == 404
+    told = [line.partition(" GET ")[2].partition(";")[0] for line in caplog.messages]
+    assert told == ["/ 200", "/quiet 503", "/nothing.js 404"]
+    assert server.figures.http_exchanges == {"2xx": 5, "5xx": 1, "4xx": 1}
 
 
 async def test_an_idle_connection_is_closed_without_a_word(autojump_clock: trio.testing.MockClock) -> None:

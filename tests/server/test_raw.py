@@ -7,10 +7,11 @@ import logging
 import pytest
 import trio
 from plain_http import plain_http
-from serving import plain_tcp, serving, someone_else_is_served, way_of_reading
+from serving import plain_tcp, serving, someone_else_is_served, until, way_of_reading
 
 import trioecho
 from trioecho import RawRoute, Request, echo
+from trioecho._server.raw import RawStream
 from trioecho.testing import RawClient
 
 __all__ = ["way_of_reading"]
@@ -93,3 +94,30 @@ async def test_a_raw_routes_stream_is_closed_like_any() -> None:
     async with serving({"/odd": RawRoute(odd)}) as server, plain_http(server) as client:
         await client.send("/odd", "PUT", body=b"hello")
         await ended.wait()
+
+
+@plain_tcp
+async def test_a_raw_route_hears_of_the_stop() -> None:
+    """At once, however long it may take; and is cancelled at the end of that."""
+    heard: list[str] = []
+
+    async def odd(request: Request, stream: trio.abc.Stream) -> None:
+        assert isinstance(stream, RawStream)
+        heard.append("begun")
+        await stream.stopping.wait()
+        heard.append("stopping")
+        if request.query:
+            try:
+                await trio.sleep_forever()
+            finally:
+                heard.append("cancelled")
+
+    for path, told in (("/odd", ["begun", "stopping"]), ("/odd?on", ["begun", "stopping", "cancelled"])):
+        async with serving({"/odd": RawRoute(odd)}) as server, plain_http(server) as client:
+            await client.send(path)
+            await until(lambda: heard)
+            server.stop(timeout=0.05 if "?" in path else 60)
+            with trio.fail_after(5):
+                assert await client.ended()
+        assert heard == told
+        heard.clear()

@@ -6,10 +6,10 @@ Values, but for a request's body, which is read when it is asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trioecho._http.fields import Headers, Query, checked_fields, parse_cookies
 from trioecho._http.refusals import HeadersLike, Refused, try_later
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import trio
 
     from trioecho._protocol.budget import Budget
+    from trioecho._server.server import Server
 
 MAX_BODY_SIZE = 1_048_576
 """Bytes of a request's body that `Request.body` collects unless its route says otherwise: as much as a message's."""
@@ -48,15 +49,6 @@ class Tls:
     client_certificate: Mapping[str, Any] | None = None
 
 
-class Served(Protocol):
-    """What a server serves and what has a life beside single requests: a `RouteGroup`."""
-
-    @property
-    def healthy(self) -> bool:
-        """Whether it can do what it is for."""
-        ...
-
-
 class Request:
     """One HTTP request: a WebSocket's handshake, or what an `HttpRoute` answers.
 
@@ -72,7 +64,7 @@ class Request:
     - `scheme`: "https" if the server itself does TLS, or a trusted proxy says so, else "http".
     - `tls`: what TLS has agreed on with the peer, or None.
     - `http_version`: "1.1".
-    - `served`: the route groups of the server, each of which says whether it is `healthy`; often none.
+    - `server`: the server that was asked; None where there is none, as in a test.
     - `nursery`: for an `HttpRoute`, what is started in it is cancelled when the response has been sent, or the exchange
         has failed. None for a handshake: a WebSocket has a nursery of its own.
     """
@@ -94,7 +86,7 @@ class Request:
         "path",
         "path_params",
         "scheme",
-        "served",
+        "server",
         "target",
         "tls",
         "token_prefix",
@@ -134,8 +126,8 @@ class Request:
         self.client = client
         self.tls = tls
         self.path_params = _NO_PARAMS
-        self.served: Sequence[Served] = ()
         self.max_body_size = MAX_BODY_SIZE
+        self.server: Server | None = None
         self.nursery: trio.Nursery | None = None
         # Subprotocols that begin so carry a token: `bearer` sets it, and none of them is agreed on.
         self.token_prefix: str | None = None

@@ -37,6 +37,9 @@ class Refused(Exception):  # noqa: N818 (the name says what happened)
     Raises TypeError or ValueError with one sentence for what cannot be sent.
     """
 
+    # One of a few words for `Figures.refusals`; "" where the status says it.
+    _counted_as = ""
+
     def __init__(
         self, status: int, sentence: str = "", headers: HeadersLike = (), body: str | bytes | None = None
     ) -> None:
@@ -61,13 +64,15 @@ class Refused(Exception):  # noqa: N818 (the name says what happened)
         self.body = body
 
 
-def try_later(why: str) -> Refused:
+def try_later(why: str, *, counted_as: str = "room") -> Refused:
     """Return the refusal (503) of what would be taken at another time; `why` has no full stop."""
-    return Refused(
+    refused = Refused(
         503,
         f"{why}; try again in {RETRY_AFTER_SECONDS} seconds.",
         (("Retry-After", str(RETRY_AFTER_SECONDS)),),
     )
+    refused._counted_as = counted_as
+    return refused
 
 
 def phrase(status: int) -> str:

@@ -30,6 +30,11 @@ _PAGE_POLICY = (
 _DEFAULT_ENDPOINT = "/ws"
 # The place in index.html that says where the page finds its WebSocket.
 _ENDPOINT = b'<meta name="trioecho-endpoint" content="%s">'
+# What is added to index.html for the picker of faults, besides its dialog.
+_FAULTS_HEAD = (
+    b'<meta name="trioecho-faults" content="%s">\n<link rel="stylesheet" href="faults.css">\n'
+    b'<script type="module" src="faults.js" blocking="render"></script>\n</head>'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +49,13 @@ class PageFile:
 class SamplePage:
     """What `sample_page` returns: an async function of a request, which answers with a file of the page."""
 
-    __slots__ = ("_endpoint", "_found")
+    __slots__ = ("_endpoint", "_faults", "_found")
 
-    def __init__(self, endpoint: str | None = None) -> None:
-        if endpoint is not None:
-            if not isinstance(endpoint, str):
-                raise TypeError(f"endpoint takes a path such as '/ws', or None; you gave {endpoint!r}")
-            if not endpoint.startswith("/"):
-                raise ValueError(f"endpoint takes a path that begins with a slash; you gave {endpoint!r}")
+    def __init__(self, endpoint: str | None = None, faults: str | None = None) -> None:
+        _check_path("endpoint", endpoint, "/ws")
+        _check_path("faults", faults, "/faults")
         self._endpoint = endpoint
+        self._faults = faults
         self._found = _DEFAULT_ENDPOINT
 
     def __repr__(self) -> str:
@@ -71,7 +74,11 @@ class SamplePage:
     @property
     def paths(self) -> tuple[str, ...]:
         """The paths of all files, to mount each by itself: "/" is the page, "/page.js" its script, and so on."""
-        return tuple(page_files())
+        return tuple(self._files)
+
+    @property
+    def _files(self) -> Mapping[str, PageFile]:
+        return page_files() if self._faults is None else files_with_faults(self._faults)
 
     async def __call__(self, request: Request) -> Response:
         """Answer a GET or HEAD with a file, or 304 if the client has it (RFC 9110 §13.1.2).
@@ -84,7 +91,7 @@ class SamplePage:
         mounted_alone = name is None
         if name is None:
             name = request.path.rpartition("/")[2]
-        file = page_files().get("/" if name == "/" else f"/{name}")
+        file = self._files.get("/" if name == "/" else f"/{name}")
         if file is None and mounted_alone:
             return _with_slash(request)
         if file is None:
@@ -96,13 +103,15 @@ class SamplePage:
         return Response(file.body, headers=file.headers)
 
 
-def sample_page(endpoint: str | None = None) -> SamplePage:
+def sample_page(endpoint: str | None = None, *, faults: str | None = None) -> SamplePage:
     """Make the sample page, a client for WebSockets in the browser, to be given as a route.
 
     It has several files, so mount it with a parameter called `path`: ``{"/demo": page, "/demo/{path:path}": page}``,
     where the first is for those who leave out the slash, and is sent on to the second.
 
     `endpoint` is the path of the WebSocket that it offers to connect to; by default, the first one of its server.
+    `faults` is the path of the table of `trioecho.faults.routes`, "/faults", where the page is to have a picker of the
+    faults, which can also try all of them against the browser. Their paths have to stand beside that of the table.
 
     Example:
 
@@ -111,7 +120,7 @@ def sample_page(endpoint: str | None = None) -> SamplePage:
 
     Raises TypeError or ValueError with one sentence for what is no path.
     """
-    return SamplePage(endpoint)
+    return SamplePage(endpoint, faults)
 
 
 async def healthz(request: Request) -> Response:
@@ -120,7 +129,7 @@ async def healthz(request: Request) -> Response:
     Where a `RouteGroup` of the server says that it is not healthy, such as a hub that cannot reach the other processes,
     the answer is "unhealthy", with 503.
     """
-    healthy = all(each.healthy for each in request.served)
+    healthy = request.server is None or request.server.healthy
     return Response(
         "ok" if healthy else "unhealthy",
         status=200 if healthy else 503,
@@ -132,6 +141,18 @@ async def healthz(request: Request) -> Response:
 def page_files() -> Mapping[str, PageFile]:
     """The files of the package's folder `page` by the path of their URL, read once; `/` is index.html."""
     return read_page(importlib.resources.files("trioecho") / "page")
+
+
+@lru_cache(maxsize=8)
+def files_with_faults(table: str) -> Mapping[str, PageFile]:
+    """The files of the page with the picker of faults, whose table is at the path `table`."""
+    folder = importlib.resources.files("trioecho") / "page" / "faults"
+    more = dict(read_page(folder))
+    dialog = more.pop("/faults.html").body
+    content = html.escape(table).encode("utf-8", "replace")
+    page = page_files()["/"].body.replace(b"</head>", _FAULTS_HEAD % content)
+    page = page.replace(b"</body>", dialog + b"</body>")
+    return {**page_files(), **more, "/": _page_file(page, content_type("index.html"))}
 
 
 def read_page(folder: Traversable) -> Mapping[str, PageFile]:
@@ -157,6 +178,16 @@ def with_endpoint(file: PageFile, path: str) -> PageFile:
     content = html.escape(path).encode("utf-8", "replace")
     body = file.body.replace(_ENDPOINT % _DEFAULT_ENDPOINT.encode(), _ENDPOINT % content)
     return file if body == file.body else _page_file(body, content_type("index.html"))
+
+
+def _check_path(name: str, path: object, example: str) -> None:
+    """Raise TypeError or ValueError for what is no path and not None."""
+    if path is None:
+        return
+    if not isinstance(path, str):
+        raise TypeError(f"{name} takes a path such as {example!r}, or None; you gave {path!r}")
+    if not path.startswith("/"):
+        raise ValueError(f"{name} takes a path that begins with a slash; you gave {path!r}")
 
 
 def _page_file(body: bytes, kind: str) -> PageFile:

@@ -11,22 +11,27 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from trioecho._process.metrics_listener import PATH
 from trioecho._server.server import Server
 from trioecho._server.unix import shown
 
 logger = logging.getLogger("trioecho")
 
 
-def announce(server: Server, *, as_json: bool = False) -> None:
+def announce(
+    server: Server, *, as_json: bool = False, ca_file: str | None = None, figures: Server | None = None
+) -> None:
     """Writes the ready lines to standard output, all at once; OSError if it takes none.
 
     The first has the server's URL, where it answers plain HTTP, and that of the first WebSocket; or, where there is no
-    TCP, the first Unix socket. Each further line is one more address at which the first of these can be reached.
-    `as_json`, it is one line for programs: see `ready`. Without any standard output it says nothing.
+    TCP, the first Unix socket; behind them `ca_file`, whose authority clients have to trust, where there is one. Each
+    further line is one more address at which the first of these can be reached; the last, where `figures` of it are
+    served by another server, the URL of these. `as_json`, it is one line for programs: see `ready`. Without any
+    standard output it says nothing.
     """
     if sys.stdout is None:
         return
-    lines = [json.dumps(ready(server))] if as_json else _lines(server)
+    lines = [json.dumps(ready(server, ca_file, figures))] if as_json else _lines(server, ca_file, figures)
     text = "".join(f"{line}\n" for line in lines)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
@@ -37,25 +42,36 @@ def announce(server: Server, *, as_json: bool = False) -> None:
         raise
 
 
-def ready(server: Server) -> dict[str, Any]:
+def ready(server: Server, ca_file: str | None = None, figures: Server | None = None) -> dict[str, Any]:
     """What a program has to know of a server that accepts connections: the URLs of its first address, all of its URLs
-    and Unix sockets, and its process."""
+    and Unix sockets, the authority that vouches for it where that is its own, the URL of its figures if these are
+    served by another, and its process."""
     websockets = server.has_websockets and bool(server.urls)
     return {
         "url": server.url if server.urls else None,
         "websocket_url": server.websocket_url if websockets else None,
         "urls": list(server.urls),
         "unix": list(server.unix_paths),
+        "ca": ca_file,
+        "metrics_url": None if figures is None else metrics_url(figures),
         "pid": os.getpid(),
     }
 
 
-def _lines(server: Server) -> list[str]:
+def metrics_url(figures: Server) -> str:
+    """Where the figures are that `MetricsListener` serves."""
+    return figures.url + PATH
+
+
+def _lines(server: Server, ca_file: str | None, figures: Server | None) -> list[str]:
     places = [*_urls(server), *(f"unix:{shown(path)}" for path in server.unix_paths)]
     first = places[0]
     if server.urls and server.answers_http and server.has_websockets:
         first += f" and {server.websocket_url}"
-    return [f"trioecho serves {first} (Ctrl-C stops it)", *(f"and {place}" for place in places[1:])]
+    if ca_file is not None:
+        first += f" with the CA {shown(ca_file)}"
+    lines = [f"trioecho serves {first} (Ctrl-C stops it)", *(f"and {place}" for place in places[1:])]
+    return lines if figures is None else [*lines, f"and metrics at {metrics_url(figures)}"]
 
 
 def _urls(server: Server) -> list[str]:

@@ -53,9 +53,9 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: ``ts`` (RFC 3339, UTC), ``level``, ``logger``, ``message``.
 
-    ``connection`` is the id of the connection where the line is about one, ``record`` holds the fields of its record
-    where it has ended, ``exchange`` those of a plain HTTP exchange, and ``exception`` the traceback as one string where
-    there is one.
+    ``connection`` is the id of the connection, or of the plain HTTP exchange, where the line is about one, ``record``
+    holds the fields of its record where it has ended, ``exchange`` those of a plain HTTP exchange, and ``exception``
+    the traceback as one string where there is one.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -87,16 +87,25 @@ def _bounded(logger: str, message: str) -> str:
     return f"{message[:LONGEST_MESSAGE]}… ({len(message):,} characters)"
 
 
-def configure_logging(level: str, layout: str) -> None:
+def configure_logging(level: str, layout: str, *, access: bool = True) -> None:
     """Sends the log to standard error, without waiting for its reader. Replaces what was configured before.
 
     `level` is one of `LOG_LEVELS` and counts for trioecho's own lines; what libraries below it say is shown
-    from WARNING on. `layout` is one of `LOG_FORMATS`.
+    from WARNING on. `layout` is one of `LOG_FORMATS`. Without `access` there is no line for an exchange, nor for a
+    connection that has ended, unless something was wrong with it.
     """
     handler = log_output()
+    if not access:
+        handler.addFilter(_is_no_access)
     handler.setFormatter(JsonFormatter() if layout == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("trioecho").setLevel(level.upper())
+    # Not made, which costs less than not shown.
+    logging.getLogger("trioecho.access").setLevel(logging.NOTSET if access else logging.WARNING)
+
+
+def _is_no_access(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not (hasattr(record, "record") or hasattr(record, "exchange"))
 
 
 def configured_elsewhere() -> bool:

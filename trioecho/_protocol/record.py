@@ -6,11 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trioecho._protocol.counted import counted
-from trioecho._protocol.untrusted import in_quotes, shown
-
-LONGEST_IN_JSON = 500
-"""Characters of one text that `ConnectionRecord.as_dict` gives. Collectors of logs cut lines at 16 KiB (Docker) or
-less, and half a JSON object is none."""
+from trioecho._protocol.untrusted import for_json, in_quotes, shown
 
 
 @dataclass(slots=True)
@@ -93,8 +89,7 @@ class ConnectionRecord:
         how many it had.
         """
         return {
-            name: _cut(value, LONGEST_IN_JSON) if isinstance(value, str) else value
-            for name, value in asdict(self).items()
+            name: for_json(value) if isinstance(value, str) else value for name, value in asdict(self).items()
         }
 
     def __str__(self) -> str:
@@ -152,10 +147,6 @@ def _close(code: int | None, reason: str | None) -> str:
         return ""
     # In quotes always, because it is prose.
     return f"{code} {in_quotes(reason)}" if reason else str(code)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def summary(error: BaseException) -> str:

@@ -10,6 +10,10 @@ LONGEST_IN_LINE = 100
 LONGEST_SENTENCE = 1000
 """Characters of a sentence that a log line shows. Our own have fewer."""
 
+LONGEST_IN_JSON = 500
+"""Characters of one text that a JSON object of the log has. Collectors of logs cut lines at 16 KiB (Docker) or less,
+and half a JSON object is none."""
+
 _HARMLESS = re.compile(r"[A-Za-z0-9/:.\[\]_~%@&=?+*-]+")
 
 
@@ -25,6 +29,13 @@ def in_quotes(text: str) -> str:
     if len(text) <= LONGEST_IN_LINE:
         return repr(text)
     return f"{text[:LONGEST_IN_LINE]!r}… ({len(text):,} characters)"
+
+
+def for_json(text: str) -> str:
+    """Return it as a JSON object of the log has it: as it came, and cut after `LONGEST_IN_JSON` characters."""
+    if len(text) <= LONGEST_IN_JSON:
+        return text
+    return f"{text[:LONGEST_IN_JSON]}… ({len(text):,} characters)"
 
 
 def told(sentence: str) -> str:

@@ -25,6 +25,8 @@ LONGEST_WAIT = 3600
 class OverLimit(Refused):
     """One address asks for more than its share (429, RFC 6585 §4). `kind` is the limit's name."""
 
+    _counted_as = "address"
+
     def __init__(self, kind: str, sentence: str, seconds: int) -> None:
         wait = counted(seconds, "second")
         super().__init__(429, f"{sentence}; try again in {wait}.", (("Retry-After", str(seconds)),))

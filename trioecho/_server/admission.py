@@ -34,6 +34,9 @@ from trioecho._websocket.handlers import name_of
 logger = logging.getLogger("trioecho")
 
 
+APPLICATION = "application"
+"""What refuses where a function of the application's does, as `Figures.refusals` counts it."""
+
 NO_MEMORY = "This server has no memory left for one more"
 
 
@@ -89,7 +92,9 @@ async def ask(admit: Admit, request: Request, http: Http1 | None = None) -> Acce
             raise outcome.passing
         if outcome.gone is not None:
             raise outcome.gone
-        raise outcome.refused or Refused(500, "The server could not decide on this request.")
+        outcome.refused = outcome.refused or Refused(500, "The server could not decide on this request.")
+        outcome.refused._counted_as = APPLICATION
+        raise outcome.refused
     finally:
         # The traceback of what it holds holds this frame.
         del outcome
@@ -115,7 +120,10 @@ def _subprotocol(
     else:
         try:
             chosen = route.choose(request, offered)
-        except (Refused, KeyboardInterrupt, trio.Cancelled):
+        except Refused as refused:
+            refused._counted_as = APPLICATION
+            raise
+        except (KeyboardInterrupt, trio.Cancelled):
             raise
         except BaseException:
             logger.exception("choosing a subprotocol by %s failed", name_of(route.choose))
@@ -133,14 +141,14 @@ def _subprotocol(
 
 def _full(route: OpenRoute, service: Service) -> Refused:
     if service.stopping:
-        taken = "This server is stopping and takes no new connections"
-    elif not route.room:
+        return try_later("This server is stopping and takes no new connections", counted_as="stopping")
+    if not route.room:
         taken = _all_taken(route.most, " of this path")
     elif service.room:
         taken = f"All {service.sockets.limit} sockets of this server are open"
     elif service.memory.full:
         service.memory.refuse()
-        taken = NO_MEMORY
+        return try_later(NO_MEMORY, counted_as="memory")
     else:
         taken = _all_taken(service.options.max_connections)
     return try_later(taken)

@@ -28,8 +28,9 @@ from trioecho._http.messages import Request, Response, answer_to
 from trioecho._http.refusals import Refused, listed, quoted, try_later
 from trioecho._http.response_head import announced_length
 from trioecho._http.upgrade import check_host
+from trioecho._protocol.connection_id import new_id
 from trioecho._protocol.record import summary
-from trioecho._protocol.untrusted import shown
+from trioecho._protocol.untrusted import for_json, shown
 from trioecho._server.admission import NO_MEMORY, ask
 from trioecho._server.handlers import call
 from trioecho._server.outcomes import outcome_of
@@ -45,27 +46,40 @@ access_logger = logging.getLogger("trioecho.access")
 class Exchange:
     """What the log says of one exchange."""
 
+    id: str
+    """Eight letters and digits, with which each log line of this exchange begins."""
     peer: str
     method: str
     path: str
     """As it was sent, without the query: tokens may stand there."""
+    agent: str | None = None
+    """The User-Agent as it was sent."""
     status: int | None = None
     """None where the client went before there was an answer."""
     body_bytes: int = 0
     duration: float = 0.0
     """Seconds from the head of the request to the end of the response."""
     error: str | None = None
+    level: int = logging.INFO
+    """How loudly it is logged."""
 
     def as_dict(self) -> Mapping[str, Any]:
-        """All fields, as plain values that JSON can hold; a path or method of more than 500 characters is cut."""
-        return asdict(self) | {"path": self.path[:500], "method": self.method[:500]}
+        """All fields but `level`, as plain values that JSON can hold; a text of more than 500 characters is cut there
+        and says how many it had."""
+        return {
+            name: for_json(value) if isinstance(value, str) else value
+            for name, value in asdict(self).items()
+            if name != "level"
+        }
 
     def __str__(self) -> str:
         parts = [
-            f"{shown(self.peer)} {shown(self.method)} {shown(self.path)} {self.status or 'unanswered'}",
+            f"{self.id} {shown(self.peer)} {shown(self.method)} {shown(self.path)} {self.status or 'unanswered'}",
             f"{self.body_bytes} B",
             f"{self.duration:.3f} s",
         ]
+        if self.agent is not None:
+            parts.append(f"agent {shown(self.agent)}")
         if self.error is not None:
             parts.append(f"error {shown(self.error)}")
         return "; ".join(parts)
@@ -77,7 +91,8 @@ async def exchange(http: Http1, request: Request, service: Service, peer: str) -
     Afterwards `http.reusable` says whether another may come, once what is left of this one is read. Raises nothing but
     `ClientGone`. Cancelled, also by the server's stop at its deadline: the connection is good for closing only.
     """
-    line = Exchange(peer, request.method, request.target.partition("?")[0])
+    path, agent = request.target.partition("?")[0], request.headers.get("user-agent")
+    line = Exchange(new_id(), peer, request.method, path, agent)
     started = trio.current_time()
     try:
         with service.phase(math.inf) as phase:
@@ -93,7 +108,10 @@ async def exchange(http: Http1, request: Request, service: Service, peer: str) -
         line.body_bytes = http.body_bytes
         if not http.answered:
             line.status = None
-        access_logger.info("%s", line, extra={"exchange": line})
+        service.tally.answered(line.status, line.body_bytes)
+        if line.error is not None or (line.status or 500) >= 400:
+            line.level = logging.INFO
+        access_logger.log(line.level, "%s", line, extra={"exchange": line, "connection": line.id})
 
 
 async def _answer(http: Http1, request: Request, service: Service, line: Exchange) -> None:
@@ -107,6 +125,7 @@ async def _answer(http: Http1, request: Request, service: Service, line: Exchang
         route = _route(request, endpoint, service)
         response = None if route is not None else _automatic(request, endpoint)
         if route is not None:
+            line.level = logging.DEBUG if route.quiet else logging.INFO
             request.max_body_size = route.max_body_size
             if route.admit is not None:
                 await ask(route.admit, request, http)
@@ -153,12 +172,14 @@ async def _run(
         if outcome.failed is not None:
             line.error = summary(outcome.failed)
             logger.error(
-                "%s failed at %s %s, for %s",
+                "%s %s failed at %s %s, for %s",
+                line.id,
                 name_of(route.function),
                 request.method,
                 shown(line.path),
                 line.peer,
                 exc_info=outcome.failed,
+                extra={"connection": line.id},
             )
         elif outcome.refused is not None and http.answered:
             line.error = f"refused too late: {summary(outcome.refused)}"

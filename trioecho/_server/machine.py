@@ -1,4 +1,4 @@
-"""How much memory this process may use: the machine's, or less where the kernel has been told so."""
+"""How much memory this process may use, the machine's or less where the kernel has been told so; how much it uses."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ def memory_available(root: Path = Path("/")) -> int:
     `root` is where ``proc`` and ``sys`` are. Without any of them it is `ASSUMED`.
     """
     return min((*_physical(), *_cgroups(root), *_address_space()), default=ASSUMED)
+
+
+def memory_resident(root: Path = Path("/")) -> int:
+    """How much of its memory this process has in the machine's, in bytes; 0 where the system does not tell (Linux
+    does)."""
+    try:
+        return int((root / "proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, IndexError, ValueError, OSError):
+        return 0
 
 
 def _physical() -> Iterator[int]:

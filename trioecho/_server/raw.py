@@ -8,13 +8,15 @@ import trio
 class RawStream(trio.abc.HalfCloseableStream):
     """The bytes behind a request's head, and the connection to answer on.
 
-    `transport` is the stream below: a `trio.SocketStream`, or the server's own kind where it does TLS.
+    `transport` is the stream below: a `trio.SocketStream`, or the server's own kind where it does TLS. `stopping` is
+    set when the server begins to stop; at the end of its `shutdown_timeout` the function is cancelled.
     """
 
-    __slots__ = ("_early", "transport")
+    __slots__ = ("_early", "stopping", "transport")
 
-    def __init__(self, transport: trio.abc.Stream, early: bytes) -> None:
+    def __init__(self, transport: trio.abc.Stream, early: bytes, stopping: trio.Event) -> None:
         self.transport = transport
+        self.stopping = stopping
         self._early = early
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:

@@ -98,9 +98,11 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                     begun = await http.begin()
                     if not begun:
                         return None
+                    begun_at = trio.current_time()
                 try:
                     if begun:
                         request = await http.receive()
+                        request.server = service.server
                         if not visit.counted:
                             # It has made room for another in the step in which this came.
                             return None
@@ -118,6 +120,7 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                             check_host(request, service.options)
                             if endpoint is None or endpoint.raw is None:
                                 admission = await admit_websocket(request, endpoint, service)
+                                service.tally.handshakes.observe(trio.current_time() - begun_at)
                                 return Accepted(
                                     request, admission, http.take_bytes(), peer, _group_of(request, visit)
                                 )
@@ -126,7 +129,7 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                             check_host(request, service.options)
                         if endpoint is not None and endpoint.raw is not None and service.memory.full:
                             service.memory.refuse()
-                            raise try_later(NO_MEMORY)
+                            raise try_later(NO_MEMORY, counted_as="memory")
                 except Refused as refused:
                     # Its traceback would hold this frame, which holds it.
                     refusal = refused.with_traceback(None)
@@ -228,10 +231,17 @@ def _served(visit: Visit, service: Service) -> None:
 def _too_late(request: Request | None, service: Service) -> Refused:
     seconds = service.options.handshake_timeout
     if trio.current_time() >= service.deadline:
-        return Refused(503, "This server has stopped.")
+        refused = Refused(503, "This server has stopped.")
+        refused._counted_as = "stopping"
+        return refused
     if request is None:
-        return Refused(408, f"No complete request came within {counted(seconds, 'second')}.")
-    return Refused(503, f"The server did not decide on this request within {counted(seconds, 'second')}.")
+        refused = Refused(408, f"No complete request came within {counted(seconds, 'second')}.")
+    else:
+        refused = Refused(
+            503, f"The server did not decide on this request within {counted(seconds, 'second')}."
+        )
+    refused._counted_as = "late"
+    return refused
 
 
 async def _refuse(
@@ -245,6 +255,7 @@ async def _refuse(
         service.turned_away.count(refused.kind, line, level=logging.INFO)
     else:
         logger.info("%s", line)
+    service.tally.refused(refused)
     http.close_after = True
     with service.phase(service.options.close_timeout):
         head_only = request is not None and request.method == "HEAD"
@@ -254,7 +265,7 @@ async def _refuse(
 async def _hand_over(
     http: Http1, request: Request, route: RawRoute, transport: trio.abc.Stream, service: Service, peer: str
 ) -> None:
-    stream = RawStream(transport, http.take_bytes())
+    stream = RawStream(transport, http.take_bytes(), service.stop_begun)
     try:
         with service.phase(math.inf):
             await call(route.function, request, stream)

@@ -103,12 +103,13 @@ class HttpRoute:
     of the request that is asked first: it raises `Refused` or returns None. `cors` says which pages of other origins
     may read the answers. `max_body_size` bounds `Request.body`, in bytes. With `while_client_stays` the function is
     cancelled as soon as the client has gone, even before it has returned a response; a response that streams without a
-    Content-Length ends so in any case.
+    Content-Length ends so in any case. With `quiet`, exchanges that go well, with a status below 400, are logged at
+    DEBUG, not at INFO: for what is asked for all the time, such as a health check.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """
 
-    __slots__ = ("admit", "cors", "function", "max_body_size", "methods", "while_client_stays")
+    __slots__ = ("admit", "cors", "function", "max_body_size", "methods", "quiet", "while_client_stays")
 
     def __init__(
         self,
@@ -119,6 +120,7 @@ class HttpRoute:
         cors: Cors | None = None,
         max_body_size: int = MAX_BODY_SIZE,
         while_client_stays: bool = False,
+        quiet: bool = False,
     ) -> None:
         checked_function(function, "HttpRoute takes an async function", "request", returns="Response(...)")
         if isinstance(methods, str) or not isinstance(methods, Iterable):
@@ -141,6 +143,7 @@ class HttpRoute:
         self.cors = cors
         self.max_body_size = max_body_size
         self.while_client_stays = bool(while_client_stays)
+        self.quiet = bool(quiet)
 
     def __repr__(self) -> str:
         return f"HttpRoute({self.function!r}, {self.methods!r})"
@@ -149,11 +152,12 @@ class HttpRoute:
 class RawRoute:
     """A function that gets the request and its connection before anything is answered.
 
-    `function` is an async function ``(request, stream)``. `stream` is a `trio.abc.Stream` that begins with the first
-    byte behind the request's head; everything that is sent is the function's. When it returns, or raises, the
-    connection is closed. For other upgrades, and for endpoints that misbehave on purpose. Requests of every method, and
-    for a WebSocket, come here; the server's `allowed_hosts` and, for a WebSocket, its `allowed_origins` have been
-    judged.
+    `function` is an async function ``(request, stream)``. `stream` is a `trio.abc.Stream` that begins with the
+    first byte behind the request's head; everything that is sent is the function's. When it returns, or raises, the
+    connection is closed. ``stream.stopping``, a `trio.Event`, is set when the server begins to stop; what goes on
+    until the end of its `shutdown_timeout` is cancelled then. For other upgrades, and for endpoints that misbehave
+    on purpose. Requests of every method, and for a WebSocket, come here; the server's `allowed_hosts` and, for a
+    WebSocket, its `allowed_origins` have been judged.
 
     Example:
 
@@ -273,7 +277,10 @@ class Endpoint:
         """Put one more route here. Raises TypeError, or ValueError for one whose place is taken."""
         if isinstance(route, RouteGroup):
             raise TypeError(f"a group stands at a path, not in another group; {route!r} does")
-        if isinstance(route, (Files, SamplePage)):
+        if isinstance(route, SamplePage):
+            # One visit is one line of the log, not one for each script and picture.
+            route = HttpRoute(route, quiet=self.path != "/")
+        elif isinstance(route, Files):
             route = HttpRoute(route)
         if self.raw is not None or (isinstance(route, RawRoute) and (self.websocket or self.http)):
             raise ValueError(f"a RawRoute at {self.path!r} gets every request, so no other route fits there")
@@ -336,15 +343,13 @@ class RouteTable:
                     route.function.use_endpoint(self.websocket_paths[0])
 
     def find(self, request: Request) -> Endpoint | None:
-        """Return what stands at a request's path, and tell the request what the path's parameters stand for, and what
-        else is served."""
+        """Return what stands at a request's path, and tell the request what the path's parameters stand for."""
         found = self._table.find(request.path, request.target)
         if found is None:
             return None
         endpoint, params = found
         if params:
             request.path_params = params
-        request.served = self.groups
         return endpoint
 
 
@@ -398,13 +403,14 @@ def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
     return given
 
 
-def sample_routes(options: WebSocketOptions) -> dict[str, list[Route]]:
-    """The echo, its page, and a health check, as ``python -m trioecho`` serves them."""
-    page = sample_page(options.path)
+def sample_routes(options: WebSocketOptions, *, faults: str | None = None) -> dict[str, list[Route]]:
+    """The echo, its page, with a picker of the faults whose table is at `faults`, and a health check, as
+    ``python -m trioecho`` serves them."""
+    page = sample_page(options.path, faults=faults)
     routes: dict[str, list[Route]] = {options.path: [echo]}
     for path in page.paths:
         routes.setdefault(path, []).append(page)
-    routes.setdefault("/healthz", []).append(HttpRoute(healthz))
+    routes.setdefault("/healthz", []).append(HttpRoute(healthz, quiet=True))
     return routes
 
 

@@ -179,6 +179,7 @@ async def serve_connection(transport: trio.abc.Stream, service: Service) -> None
                 del service.connections[connection]
                 route.connected -= 1
                 service.records.append(record)
+                service.tally.ended(record)
                 assert record.cause is not None
                 logger.log(
                     LOG_LEVELS[record.cause], "%s", record, extra={"record": record, "connection": record.id}
@@ -217,6 +218,7 @@ def _take_place(
     connection = Connection(
         wire, admission.route.options, record, admission.agreement, service.memory, service.shortage
     )
+    connection.liveness.pings.round_trips = service.tally.round_trips
     if service.shortage.lasts:
         service.shortage.done(trio.current_time())
     websocket = websocket_of(connection, request, service.server)

@@ -9,6 +9,7 @@ import trio
 from trioecho._protocol.counted import counted
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.addresses import authority, urls
+from trioecho._server.figures import Figures
 from trioecho._server.listening import Listening, addresses_of, paths_of
 from trioecho._server.service import Service
 from trioecho._server.unix import shown
@@ -78,6 +79,11 @@ class Server:
         return self._service.routes.answers_http
 
     @property
+    def healthy(self) -> bool:
+        """Whether all its route groups say that they are, such as hubs that reach the other processes."""
+        return all(group.healthy for group in self._service.routes.groups)
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """The addresses to which its TCP sockets are bound, wildcards among them: ``("127.0.0.1",)``."""
         return tuple(dict.fromkeys(host for host, _ in self._addresses))
@@ -122,6 +128,12 @@ class Server:
     def memory(self) -> MemoryFigures:
         """What the server holds of its `max_memory`, and whom it had to do without for that: a snapshot."""
         return self._service.memory.figures
+
+    @property
+    def figures(self) -> Figures:
+        """What the server has done so far and is doing, in numbers: a snapshot. Takes some 1 µs for each open
+        connection. `trioecho.metrics` serves them to Prometheus."""
+        return self._service.tally.figures(self._service)
 
     def stop(self, *, timeout: float = 10.0) -> None:
         """Begin a graceful stop and return at once; `serve` returns when the last connection has ended.

@@ -16,6 +16,7 @@ from trioecho._protocol.shortage import Shortage
 from trioecho._server.accounts import Accounts
 from trioecho._server.machine import memory_available
 from trioecho._server.sockets import Sockets
+from trioecho._server.tally import Tally
 from trioecho._server.turned_away import TurnedAway
 from trioecho._websocket.memory import Memory
 
@@ -62,6 +63,8 @@ class Service:
     )
     """For what connections raise: the first traceback says it."""
     turned_away: TurnedAway = field(default_factory=TurnedAway)
+    tally: Tally = field(default_factory=Tally)
+    """What is counted for `Figures`, besides what others here know."""
     sockets: Sockets = field(init=False)
     """All that was accepted and is not closed, WebSockets among it."""
     accounts: Accounts = field(init=False)

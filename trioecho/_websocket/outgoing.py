@@ -309,7 +309,8 @@ class Outgoing(Room):
                 except (OSError, MemoryError) as error:
                     try:
                         # What is let go of may be megabytes: of 300 clients that hung up at once, for a second.
-                        await lost()
+                        with trio.move_on_after(TURN_WITHIN):
+                            await lost()
                     finally:
                         self.break_off(error)
                     return

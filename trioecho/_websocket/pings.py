@@ -14,6 +14,7 @@ import trio
 from trioecho._protocol.frames import PING, encode_frame
 
 if TYPE_CHECKING:
+    from trioecho._protocol.histogram import Histogram
     from trioecho._websocket.outgoing import Outgoing
 
 
@@ -33,11 +34,13 @@ class SentPing:
 class Pings:
     """One connection's, in the order in which they were sent. No method waits."""
 
-    __slots__ = ("_awaited",)
+    __slots__ = ("_awaited", "round_trips")
 
     def __init__(self) -> None:
         # By payload, in order; None where there are none, since a dictionary that was once in use keeps its room.
         self._awaited: dict[bytes, SentPing] | None = None
+        self.round_trips: Histogram | None = None
+        """Where it is counted how long each took that was answered: the server's."""
 
     def send(self, payload: bytes, outgoing: Outgoing) -> SentPing:
         """Queue a Ping, where there is room for it; instead of an empty payload with one of its own. ValueError if one
@@ -64,6 +67,8 @@ class Pings:
             for ping in tuple(self._awaited.values()):
                 self.forget(ping)
                 ping.seconds = now - ping.sent_at
+                if self.round_trips is not None:
+                    self.round_trips.observe(ping.seconds)
                 ping.over.set()
                 if ping.payload == payload:
                     break

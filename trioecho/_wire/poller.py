@@ -232,10 +232,13 @@ class Poller:
                         if again:
                             again.intersection_update(watched)
                             events += [(ready, 0) for ready in again.difference(each for each, _ in events)]
-                        hung_up = [event for event in events if event[1] & HUNG_UP]
-                        if len(hung_up) > ENDINGS:
-                            later = set(hung_up[ENDINGS:])
-                            events = [event for event in events if event not in later]
+                        # A comprehension would be a call, in each round.
+                        hung_up = 0
+                        for _, what in events:
+                            if what & HUNG_UP:
+                                hung_up += 1
+                        if hung_up > ENDINGS:
+                            events = _with_few_endings(events)
                         self.busy = before + len(events) >= BUSY
                         before = len(events)
                         if events:
@@ -291,3 +294,10 @@ class Poller:
         """Give the epoll back, after `run` has ended and everybody has let go."""
         self._waiting.close()
         self._epoll.close()
+
+
+def _with_few_endings(events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """`events` without those of whom has hung up but the first `ENDINGS`; epoll names the others again."""
+    hung_up = [event for event in events if event[1] & HUNG_UP]
+    later = set(hung_up[ENDINGS:])
+    return [event for event in events if event not in later]

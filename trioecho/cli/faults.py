@@ -31,7 +31,7 @@ fault_options: Declaration = stacked(
 
 def with_faults(options: WebSocketOptions) -> Routes:
     """Return the routes of the sample and of the faults. Raises `Refusal` where the echo's path is a fault's."""
-    served: dict[str, Route | list[Route]] = {**sample_routes(options)}
+    served: dict[str, Route | list[Route]] = {**sample_routes(options, faults="/faults")}
     for path, route in trioecho.faults.routes().items():
         if path in served:
             raise Refusal(f"--path: {path} is a path of --faults; choose another", 2)

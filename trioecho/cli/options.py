@@ -231,12 +231,19 @@ serving_options: Declaration = stacked(
         metavar="FILE",
         help="Private key (PEM, no password), if it is not in the certificate's file.",
     ),
+    tls(
+        "--tls-selfsigned",
+        is_flag=True,
+        help="For tests: https and wss with a certificate for localhost, 127.0.0.1, ::1 and the hosts given, by an "
+        "authority of its own. The first line names its file, for clients to trust. Needs trioecho[selfsigned].",
+    ),
     log(
         "--log-level",
         type=click.Choice(LOG_LEVELS, case_sensitive=False),
         default="info",
         metavar="LEVEL",
-        help=f"{', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}; info is one line for each connection.",
+        help=f"{', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}; info is one line for each connection, and for "
+        "each HTTP exchange but those for scripts and pictures of the page and for health checks.",
     ),
     log(
         "--log-format",
@@ -245,6 +252,11 @@ serving_options: Declaration = stacked(
         metavar="FORMAT",
         help="text, or json: one object a line.",
     ),
+    log(
+        "--access-log/--no-access-log",
+        default=True,
+        help="Write the lines for each connection and each HTTP exchange; without, only those that tell of a fault.",
+    ),
 )
 """What every server has."""
 
@@ -252,7 +264,7 @@ starting_options: Declaration = stacked(
     starting(
         "--ready-json",
         is_flag=True,
-        help="Write the first line as JSON, with URLs, Unix sockets and the process id.",
+        help="Write the first line as JSON, with URLs, Unix sockets, the CA of --tls-selfsigned and the process id.",
     ),
     starting(
         "--exit-on-eof",

@@ -24,13 +24,14 @@ from trioecho._server.routes import Routes
 from trioecho._server.unix import UnixSocket
 from trioecho.cli.epilog import EPILOG
 from trioecho.cli.faults import check_loopback, fault_options, with_faults
+from trioecho.cli.metrics import metrics_listener, metrics_options, with_metrics
 from trioecho.cli.options import serving_options, starting_options
 from trioecho.cli.parameters import (
     ENVIRONMENT_PREFIX,
     Refusal,
 )
 from trioecho.cli.program import Program
-from trioecho.cli.tls import tls_context
+from trioecho.cli.tls import chosen_tls
 from trioecho.options import WebSocketOptions
 
 FIELDS = tuple(field.name for field in dataclasses.fields(WebSocketOptions) if field.init)
@@ -73,6 +74,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
     },
 )
 @serving_options
+@metrics_options
 @fault_options
 @starting_options
 @click.option(
@@ -94,9 +96,11 @@ def main(
     backlog: int | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    tls_selfsigned: bool,
     shutdown_timeout: float,
     log_level: str,
     log_format: str,
+    access_log: bool,
     allowed_origin: tuple[str, ...],
     allowed_host: tuple[str, ...],
     subprotocol: tuple[str, ...],
@@ -111,6 +115,10 @@ def main(
     faults_beyond_loopback: bool,
     ready_json: bool,
     exit_on_eof: bool,
+    metrics: bool,
+    metrics_reader: tuple[str, ...],
+    metrics_port: int | None,
+    metrics_host: str,
     **settings: Any,
 ) -> None:
     """A WebSocket echo server: the echo at /ws, a page to try it at /, and /healthz.
@@ -132,24 +140,26 @@ def main(
         compression=_compression(compression, compression_window_bits, compression_no_context_takeover),
         **settings,
     )
-    if tls_key is not None and tls_cert is None:
-        raise Refusal("--tls-key needs --tls-cert, the certificate that the key belongs to", 2)
     place = _place(host, port, unix, unix_mode, fd, backlog)
     routes = _routes(options, faults, faults_beyond_loopback, host, unix, fd)
-    configure_logging(log_level, log_format)
-    context = None if tls_cert is None else tls_context(tls_cert, tls_key)
+    routes = with_metrics(routes, options, metrics, metrics_reader)
+    listener = metrics_listener(metrics_port, metrics_host)
+    configure_logging(log_level, log_format, access=access_log)
     try:
-        run_process(
-            routes,
-            **place,
-            options=options,
-            ssl_context=context,
-            shutdown_timeout=shutdown_timeout,
-            words=_as_option,
-            last=True,
-            ready_json=ready_json,
-            exit_on_eof=exit_on_eof,
-        )
+        with chosen_tls(tls_cert, tls_key, tls_selfsigned, host) as (context, ca_file):
+            run_process(
+                routes,
+                **place,
+                options=options,
+                ssl_context=context,
+                shutdown_timeout=shutdown_timeout,
+                words=_as_option,
+                last=True,
+                ready_json=ready_json,
+                exit_on_eof=exit_on_eof,
+                ca_file=ca_file,
+                metrics=listener,
+            )
     except CannotStartError as error:
         raise Refusal(str(error), COULD_NOT_START) from None
 
@@ -227,7 +237,8 @@ def _typed(name: str) -> bool:
 
 
 def _as_option(name: str, value: Any) -> str:
-    return f"{OPTION_OF_FIELD.get(name, f'--{name}')} {value}"
+    dashed = name.replace("_", "-")
+    return f"{OPTION_OF_FIELD.get(name, f'--{dashed}')} {value}"
 
 
 def _options(**settings: Any) -> WebSocketOptions:

@@ -109,7 +109,17 @@ def _article(fault: Fault) -> str:
     return (
         f'<article id="{_anchor(fault.path)}"><div><h3><code>{_breaking(fault.path)}</code></h3>{example}</div><div>'
         f"<p>{html.escape(fault.does[0].upper() + fault.does[1:])}.</p>"
-        f'<p class="expect">A client should show: {html.escape(fault.expect)}.</p>{listing}</div></article>\n'
+        f'<p class="expect">A client should show: {html.escape(fault.expect)}.</p>{_on_its_way(fault)}{listing}</div>'
+        "</article>\n"
+    )
+
+
+def _on_its_way(fault: Fault) -> str:
+    ways = {"Over TLS": fault.over_tls, "Behind a proxy": fault.proxied}
+    return "".join(
+        f'<p class="expect">{way}: {html.escape(becomes).replace("`", "")}.</p>'
+        for way, becomes in ways.items()
+        if becomes != "the same"
     )
 
 

@@ -29,8 +29,10 @@ class FaultRoute:
         self.__name__ = f"fault {fault.path}"
 
     async def __call__(self, request: Request, stream: trio.abc.Stream) -> None:
-        """Run the fault, for `LONGEST` seconds at most. Cancelled: the connection is closed without a word."""
+        """Run the fault, for `LONGEST` seconds at most, or until the server stops. Cancelled: the connection is closed
+        without a word."""
         transport = getattr(stream, "transport", stream)
+        stopping: trio.Event = getattr(stream, "stopping", trio.Event())
         peer, _ = peer_of(transport)
         refused: Refused | None = None
         given_id: str | None = None
@@ -41,8 +43,9 @@ class FaultRoute:
         trace = self._seen.begin(self._fault.path, request, peer, given_id)
         self._seen.open += 1
         try:
+            session = Session(request, stream, trace, self._seen)
             with trio.move_on_after(LONGEST) as scope:
-                await self._run(Session(request, stream, trace, self._seen), refused)
+                await self._run_until(stopping, session, refused)
             if scope.cancelled_caught:
                 trace.error = f"the fault has lasted {LONGEST:g} seconds, and was ended"
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -50,6 +53,22 @@ class FaultRoute:
         finally:
             self._seen.open -= 1
             _tell(trace)
+
+    async def _run_until(self, stopping: trio.Event, session: Session, refused: Refused | None) -> None:
+        """Run the fault until it ends, or the server stops: whatever it waits for then is not waited for."""
+        async with trio.open_nursery() as nursery:
+
+            async def wait_for_stop() -> None:
+                await stopping.wait()
+                session.trace.error = "the server stopped"
+                running.cancel()
+
+            with trio.CancelScope() as running:
+                nursery.start_soon(wait_for_stop)
+                await self._run(session, refused)
+            if running.cancelled_caught:
+                await session.leave()
+            nursery.cancel_scope.cancel()
 
     async def _run(self, session: Session, refused: Refused | None) -> None:
         try:

@@ -17,10 +17,11 @@ from typing import Any
 import trio
 
 from trioecho._http.messages import Request, Response, answer_to
-from trioecho._http.refusals import Refused
+from trioecho._http.refusals import Refused, try_later
 from trioecho._http.response_head import WITHOUT_CONTENT, response_head
 from trioecho._http.upgrade import accepting_response, check_handshake
 from trioecho._protocol.deflate import Agreement, Deflater, Inflater
+from trioecho._protocol.endings import SERVER_STOPPING
 from trioecho._protocol.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameError, encode_frame, parse_close
 from trioecho._wire.socket import half_close, tcp_of
 from trioecho.faults.reading import LONGEST_MESSAGE, ClientFrame, FrameReader, Messages, check_text
@@ -40,6 +41,9 @@ MEBIBYTE = 2**20
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at what TCP has become, where nothing is read."""
+
+STOP_TIMEOUT = 5.0
+"""Seconds that the goodbye may take when the server stops."""
 
 AFTER_FIN = 30.0
 """Seconds that a silent connection goes on after the client has ended its half of TCP."""
@@ -67,6 +71,8 @@ class Session:
         """The client has closed, gone, or broken the protocol: no message comes any more."""
         self.ended = False
         """The fault has ended the connection in its own way: nothing more is said."""
+        self.torn = False
+        """A part of a frame may have been sent: what came now would be taken for the rest of it."""
         self.close_received: bytes | None = None
         """The payload of the client's Close."""
         self.close_sent = False
@@ -132,13 +138,17 @@ class Session:
     async def send_bytes(self, data: bytes) -> None:
         """Send bytes as they are."""
         async with self._sending:
+            self.torn = True
             await self._stream.send_all(data)
+            self.torn = False
 
     async def send_in_pieces(self, pieces: Iterable[bytes]) -> None:
         """Send bytes one piece after the other, and nothing of anybody else's between them."""
         async with self._sending:
+            self.torn = True
             for piece in pieces:
                 await self._stream.send_all(piece)
+            self.torn = False
 
     async def send_frame(
         self,
@@ -295,6 +305,22 @@ class Session:
         elif not self.close_sent and not self.over:
             await self.close(1000)
         await self.hang_up()
+
+    async def leave(self) -> None:
+        """End because the server stops, in `STOP_TIMEOUT` seconds at most: 1001 to a WebSocket, 503 to who waits for an
+        answer to the handshake, and no word where one could not be understood or the fault has had its last."""
+        if self.ended or self.torn:
+            return
+        self.rate = math.inf
+        with trio.move_on_after(STOP_TIMEOUT):
+            if self.trace.status is None:
+                await self.refuse(try_later("This server is stopping and takes no new connections"))
+                return
+            if self.close_received is not None and not self.close_sent:
+                await self.answer_close()
+            elif not self.over:
+                await self.close(SERVER_STOPPING.code, SERVER_STOPPING.reason or "")
+            await self.hang_up()
 
     async def hang_up(self) -> None:
         """End our half of TCP, and read on until the client ends its own: closing over unread bytes would be a

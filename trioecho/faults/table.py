@@ -12,6 +12,7 @@ from typing import Any
 
 from trioecho.faults import badframes, endings, handshakes, keeping_alive, negotiation, traffic
 from trioecho.faults.parameters import Choice, Count, Flag, Pairs, Parameter, Seconds, Text
+from trioecho.faults.trials import TRIALS
 
 MEBIBYTE = 2**20
 
@@ -34,6 +35,10 @@ class Fault:
     run: Callable[..., Awaitable[None]]
     in_path: tuple[Parameter, ...] = ()
     in_query: tuple[Parameter, ...] = ()
+    over_tls: str = "the same"
+    """What becomes of it over TLS."""
+    proxied: str = "the same"
+    """What becomes of it behind a proxy that ends TCP, such as nginx."""
 
     @property
     def usage(self) -> str:
@@ -41,6 +46,15 @@ class Fault:
         names = "&".join(f"{each.name}=" for each in self.in_query)
         return f"{self.path}?{names}" if names else self.path
 
+    @property
+    def changes(self) -> bool:
+        """Whether something becomes of it over TLS or behind a proxy."""
+        return (self.over_tls, self.proxied) != ("the same", "the same")
+
+
+_TIMEOUT = "a FIN after its own timeout (nginx: `proxy_read_timeout`, 60 s); its buffers fill first"
+_REFUSAL = "the same refusal, on a connection that stays open for the next request"
+_BUFFERS = "backpressure later, when its buffers are full"
 
 FAULTS: tuple[Fault, ...] = (
     Fault("/echo", "echoes, and does nothing wrong", "all is well", "/echo", endings.echo),
@@ -68,6 +82,7 @@ FAULTS: tuple[Fault, ...] = (
         "/drop?after=1",
         endings.drop,
         in_query=(AFTER, DELAY),
+        over_tls="close_notify before the FIN, as RFC 8446 §6.1 wants it",
     ),
     Fault(
         "/reset",
@@ -76,6 +91,8 @@ FAULTS: tuple[Fault, ...] = (
         "/reset?after=1",
         endings.reset,
         in_query=(AFTER, DELAY),
+        over_tls="the same, without a close_notify, which Python's ssl calls an EOF",
+        proxied="a FIN: the proxy logs the reset, and ends its own connection",
     ),
     Fault(
         "/silent",
@@ -83,6 +100,7 @@ FAULTS: tuple[Fault, ...] = (
         "a keep-alive timeout of the client's own",
         "/silent",
         endings.silent,
+        proxied=_TIMEOUT,
     ),
     Fault(
         "/noclose",
@@ -90,6 +108,7 @@ FAULTS: tuple[Fault, ...] = (
         "1006 after a timeout of its own, not a wait for ever",
         "/noclose",
         endings.no_close,
+        proxied=_TIMEOUT,
     ),
     Fault(
         "/lateclose",
@@ -146,6 +165,7 @@ FAULTS: tuple[Fault, ...] = (
             Text("extension", "what the 101 says in Sec-WebSocket-Extensions", "", 200, header=True),
             Text("glue", "a text message in the same packet as the 101", "", 125),
         ),
+        proxied="504 where the answer takes longer than its timeout; all else the same",
     ),
     Fault(
         "/status/{code}",
@@ -159,6 +179,7 @@ FAULTS: tuple[Fault, ...] = (
             Count("retry_after", "Retry-After", None, 0, 1_000_000, "seconds"),
             Pairs("header", "further header fields"),
         ),
+        proxied=_REFUSAL,
     ),
     Fault(
         "/redirect/{n}",
@@ -168,6 +189,7 @@ FAULTS: tuple[Fault, ...] = (
         handshakes.redirect,
         (Count("n", "how many times", None, 0, 50),),
         (Count("code", "the status", 302, 300, 399),),
+        proxied=_REFUSAL,
     ),
     Fault(
         "/auth/basic/{user}/{password}",
@@ -176,6 +198,7 @@ FAULTS: tuple[Fault, ...] = (
         "/auth/basic/ada/engine",
         handshakes.auth_basic,
         (Text("user", "the user name", most=100), Text("password", "the password", most=100)),
+        proxied=_REFUSAL,
     ),
     Fault(
         "/auth/bearer/{token}",
@@ -185,6 +208,7 @@ FAULTS: tuple[Fault, ...] = (
         handshakes.auth_bearer,
         (Text("token", "the token", most=500),),
         (Text("access_token", "the token, for browsers", None, 500),),
+        proxied=_REFUSAL,
     ),
     Fault(
         "/cookies",
@@ -205,6 +229,7 @@ FAULTS: tuple[Fault, ...] = (
             Text("key", "whose attempts are counted", "", 100),
             Count("status", "the refusal's status", 503, 400, 599),
         ),
+        proxied=_REFUSAL,
     ),
     Fault(
         "/subprotocol",
@@ -229,6 +254,7 @@ FAULTS: tuple[Fault, ...] = (
         "/slow?rate=10000",
         traffic.slow,
         in_query=(Count("rate", "bytes per second", 10_000, 1, 100 * MEBIBYTE, "bytes per second"),),
+        proxied=_BUFFERS,
     ),
     Fault(
         "/stall",
@@ -237,6 +263,7 @@ FAULTS: tuple[Fault, ...] = (
         "/stall?after=1",
         traffic.stall,
         in_query=(AFTER,),
+        proxied=_BUFFERS,
     ),
     Fault(
         "/fragment",
@@ -317,10 +344,12 @@ SEEN_PATHS: tuple[tuple[str, str], ...] = (
 
 
 def as_markdown() -> str:
-    """The table as the guide shows it."""
+    """The table as the guide shows it; below it, where it matters, what becomes of a fault on its way."""
     lines = ["| path | the server | a client should show |", "|---|---|---|"]
     lines += [f"| `{each.usage}` | {each.does} | {each.expect} |" for each in FAULTS]
     lines += [f"| `{path}` | tells {told} | |" for path, told in SEEN_PATHS]
+    lines += ["", "| path | over TLS | behind a proxy |", "|---|---|---|"]
+    lines += [f"| `{each.path}` | {each.over_tls} | {each.proxied} |" for each in FAULTS if each.changes]
     return "\n".join(lines) + "\n"
 
 
@@ -342,6 +371,8 @@ def as_json() -> list[dict[str, Any]]:
             "does": fault.does,
             "expect": fault.expect,
             "example": fault.example,
+            "over_tls": fault.over_tls,
+            "proxied": fault.proxied,
             "parameters": [
                 {
                     "name": each.name,
@@ -354,6 +385,7 @@ def as_json() -> list[dict[str, Any]]:
                 for place, parameters in (("path", fault.in_path), ("query", fault.in_query))
                 for each in parameters
             ],
+            "trials": [each.as_dict() for each in TRIALS[fault.path]],
         }
         for fault in FAULTS
     ]

@@ -2,6 +2,9 @@
 
 `ConnectionRoute` serves a handler of raw connections over WebSockets, Server-Sent Events and long polling: an async
 function of one `Connection` (the type `ConnectionHandler`). It stands at a path as any other route of `trioecho`.
+
+`HubServer` serves a class that derives from `Hub`, over such connections: clients call its methods, it calls theirs,
+singly or by groups and users, and a `Backplane` carries that to other processes.
 """
 
 from trioecho.hubs.backplane import (

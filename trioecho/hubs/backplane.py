@@ -15,7 +15,10 @@ import trio
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """To whom a message goes: to all (with the name ""), a group, a user, or a connection by its id."""
+    """To whom a message goes: to all (with the name ""), a group, a user, or a connection by its id.
+
+    What a backplane is given; `Backplane` has an example.
+    """
 
     kind: Literal["all", "group", "user", "connection"]
     name: str = ""
@@ -77,6 +80,54 @@ class Backplane(Protocol):
     """What a `HubServer` asks of a backplane. One object serves one hub.
 
     What cannot be told to the other processes is raised by the call whose it is, as `BackplaneError`.
+
+    Example:
+
+        from collections.abc import Collection, Mapping
+        from trioecho.hubs import (
+            Address, Backplane, Hub, HubServer, Local, LocalBackplane, NoConnection, Result, Target
+        )
+
+        class InOneProcess(LocalBackplane):
+            '''Between several hubs of one process. Over processes, `deliver` is done where the message comes in.'''
+
+            def __init__(self, all_of_them: list[Local]) -> None:
+                self.all = all_of_them
+
+            async def run(self, local: Local, *, task_status: trio.TaskStatus[None]) -> None:
+                self.local = local
+                self.all.append(local)
+                task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    self.all.remove(local)
+
+            async def publish(
+                self, address: Address, message: Mapping[str, bytes], exclude: Collection[str] = ()
+            ) -> None:
+                for other in self.all:
+                    if other is not self.local:
+                        other.deliver(address, message, exclude)
+
+            async def invoke(self, connection_id: str, target: str, arguments: Mapping[str, bytes]) -> Result:
+                for other in self.all:
+                    if other is not self.local:
+                        try:
+                            return await other.invoke(connection_id, target, arguments)
+                        except NoConnection:
+                            pass
+                raise NoConnection(f"there is no connection {connection_id!r}")
+
+        class Chat(Hub[Target]):
+            async def say(self, text: str) -> None:
+                await self.clients.all.send("message", text)
+
+        def chat(backplane: Backplane) -> HubServer[Target]:
+            return HubServer(Chat, backplane=backplane)
+
+        hubs: list[Local] = []
+        routes = {"/one": chat(InOneProcess(hubs)), "/two": chat(InOneProcess(hubs))}
     """
 
     @property

@@ -18,7 +18,23 @@ R = TypeVar("R")
 
 class Target(Protocol):
     """Clients whose methods are called by name. As `Hub[Target]`, the type of a hub that has no other for its clients;
-    as a base of that Protocol, what gives it these two beside its own methods."""
+    as a base of that Protocol, what gives it these two beside its own methods.
+
+    Example:
+
+        from typing import Protocol
+        from trioecho.hubs import Hub, HubServer, Target
+
+        class Page(Target, Protocol):
+            async def message(self, text: str) -> None: ...
+
+        class Chat(Hub[Page]):
+            async def say(self, text: str) -> None:
+                await self.clients.others.message(text)
+                await self.clients.caller.send("said", len(text))
+
+        routes = {"/chat": HubServer(Chat)}
+    """
 
     async def send(self, name: str, *arguments: Any) -> None:
         """Call the method `name` of all these clients; nothing comes back. Names ignore case with SignalR's clients.
@@ -164,6 +180,25 @@ class Clients(Generic[T]):
 
     What each of these gives has the methods of the clients' Protocol; one that returns something waits for what the
     client answers (`Target.invoke`).
+
+    Example:
+
+        from functools import partial
+        from trioecho.hubs import Clients, Hub, HubServer, Target
+
+        class News(Hub[Target]):
+            pass
+
+        async def tell(clients: Clients[Target], text: str) -> None:
+            await clients.all.send("news", text)
+            await clients.group("readers", "writers").send("thanks")
+
+        async def main() -> None:
+            news = HubServer(News)
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(partial(trioecho.serve, {"/news": news}, port=0))
+                await tell(news.clients, "it is noon")
+                server.stop()
     """
 
     __slots__ = ("_caller", "_methods")
@@ -207,7 +242,22 @@ class Clients(Generic[T]):
 
 
 class HubClients(Clients[T]):
-    """`Clients`, and those that one connection's hub sees besides."""
+    """`Clients`, and those that one connection's hub sees besides.
+
+    Example:
+
+        from trioecho.hubs import Hub, HubClients, HubServer, Target
+
+        async def announce(clients: HubClients[Target], name: str) -> None:
+            await clients.caller.send("welcome", name)
+            await clients.others.send("came", name)
+
+        class Hall(Hub[Target]):
+            async def enter(self, name: str) -> None:
+                await announce(self.clients, name)
+
+        routes = {"/hall": HubServer(Hall)}
+    """
 
     __slots__ = ("_connection_id",)
 

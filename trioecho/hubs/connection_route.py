@@ -194,9 +194,7 @@ class ConnectionRoute(RouteGroup):
                 opened = EventsConnection(claim, request, user, self._options, self._stopping)
                 self._begin(opened)
                 return opened.answer()
-            self._begin(
-                PollingConnection(claim, request, user, self._options, self._stopping, self._absences)
-            )
+            self._begin_polling(claim, request, user)
             return first_answer()
         _check_transport(connection, NAMES[transport])
         if isinstance(connection, PollingConnection):
@@ -205,7 +203,12 @@ class ConnectionRoute(RouteGroup):
 
     async def _post(self, request: Request) -> Response:
         user, _ = await self._admitted(request)
-        connection = self._known(request, user)
+        connection = self._found(request, user)
+        if connection is None:
+            if POLLING not in self._options.transports:
+                raise _unknown()
+            # Some clients say their first before they poll, and ASP.NET takes that, too.
+            connection = self._begin_polling(self._claim(request, user), request, user)
         if not isinstance(connection, HttpConnection):
             raise Refused(
                 405, "A client of WebSockets sends messages, not POST.", {"Allow": "GET, POST, DELETE"}
@@ -275,6 +278,11 @@ class ConnectionRoute(RouteGroup):
         return connection
 
     # Connections.
+
+    def _begin_polling(self, claim: Claim, request: Request, user: str | None) -> PollingConnection:
+        connection = PollingConnection(claim, request, user, self._options, self._stopping, self._absences)
+        self._begin(connection)
+        return connection
 
     def _begin(self, connection: LogicalConnection) -> None:
         if self._nursery is None or self._stopping.is_set():

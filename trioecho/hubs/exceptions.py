@@ -7,6 +7,18 @@ class HubException(Exception):  # noqa: N818 (SignalR's name)
     """An error whose text reaches the client that has called; of any other it is told only that there was one.
 
     Raised by a client's method in its turn, it is what `invoke` raises on the server.
+
+    Example:
+
+        from trioecho.hubs import Hub, HubException, HubServer, Target
+
+        class Shop(Hub[Target]):
+            async def order(self, pieces: int) -> str:
+                if pieces < 1:
+                    raise HubException("order one piece or more")
+                return f"{pieces} are on their way"
+
+        routes = {"/shop": HubServer(Shop)}
     """
 
 

@@ -17,7 +17,24 @@ LONGEST_NAME = 256
 
 
 class OwnGroups:
-    """The groups of one connection. It leaves them by itself when it ends. Iterating gives their names."""
+    """The groups of one connection. It leaves them by itself when it ends. Iterating gives their names.
+
+    Example:
+
+        from trioecho.hubs import Hub, HubServer, OwnGroups, Target
+
+        async def move(groups: OwnGroups, room: str) -> None:
+            for other in groups:
+                await groups.remove(other)
+            await groups.add(room)
+
+        class Rooms(Hub[Target]):
+            async def go(self, room: str) -> None:
+                await move(self.groups, room)
+                await self.clients.group(room).send("came", self.connection_id)
+
+        routes = {"/rooms": HubServer(Rooms)}
+    """
 
     __slots__ = ("_connection", "_server")
 
@@ -48,7 +65,26 @@ class OwnGroups:
 
 
 class Groups:
-    """The groups of a hub, for any of its connections, also those of other processes."""
+    """The groups of a hub, for any of its connections, also those of other processes.
+
+    Example:
+
+        from functools import partial
+        from trioecho.hubs import Groups, Hub, HubServer, Target
+
+        class Games(Hub[Target]):
+            pass
+
+        async def pair(groups: Groups, one: str, other: str) -> bool:
+            return await groups.add(one, "game 1") and await groups.add(other, "game 1")
+
+        async def main() -> None:
+            games = HubServer(Games)
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(partial(trioecho.serve, {"/games": games}, port=0))
+                assert not await pair(games.groups, "nobody", "nobody else")
+                server.stop()
+    """
 
     __slots__ = ("_server",)
 

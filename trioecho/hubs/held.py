@@ -22,18 +22,22 @@ class HeldMessages:
     __slots__ = ("_limit", "_room", "_size", "messages")
 
     def __init__(self, limit: int) -> None:
-        self.messages: deque[Message] = deque()
+        self.messages: deque[Message] | None = None
+        """None until the first one: most connections never have one, and an empty queue takes 760 bytes."""
         self._limit = limit
         self._size = 0
         self._room: trio.Event | None = None
 
     def add(self, message: Message) -> None:
         """Let one more wait."""
+        if self.messages is None:
+            self.messages = deque()
         self.messages.append(message)
         self._size += _size_of(message)
 
     def remove_first(self) -> None:
         """Take out the one that has waited the longest."""
+        assert self.messages is not None
         self._size -= _size_of(self.messages.popleft())
         if self._room is not None and self._size < self._limit:
             self._room.set()

@@ -32,6 +32,29 @@ class Hub(Generic[T]):
 
     The instance lives as long as its connection, so attributes keep what belongs to that. In ``__init__``, which takes
     nothing, there is no connection yet.
+
+    Example:
+
+        from collections.abc import AsyncIterator
+        from contextlib import asynccontextmanager
+        from trioecho.hubs import Hub, HubServer, Target
+
+        class Counter(Hub[Target]):
+            @asynccontextmanager
+            async def life(self) -> AsyncIterator[None]:
+                self.asked = 0
+                yield
+                await self.clients.others.send("left", self.connection_id, self.asked)
+
+            async def count(self, to: int) -> AsyncIterator[int]:
+                self.asked += 1
+                for number in range(to):
+                    yield number
+
+            async def total(self, numbers: AsyncIterator[int]) -> int:
+                return sum([number async for number in numbers])
+
+        routes = {"/counter": HubServer(Counter)}
     """
 
     _connection: HubConnection | None = None

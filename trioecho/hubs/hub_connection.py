@@ -222,7 +222,8 @@ class HubConnection:
             nursery.start_soon(self._invocations.attend)
             async with self.hub.life():
                 with self._work:
-                    await self._invocations.work()
+                    self._invocations.begin()
+                    await self._invocations.attend()
             nursery.cancel_scope.cancel()
 
     async def read(self, worker: Worker) -> bool:
@@ -230,14 +231,14 @@ class HubConnection:
 
         Returns False where that call was cancelled. Raises nothing but what cancels it.
         """
-        invocations, held, receive = self._invocations, self._held.messages, self._connection.receive
+        invocations, held, receive = self._invocations, self._held, self._connection.receive
         try:
             while True:
                 count = 0
                 for message in self._messages:
                     if self._received is not None and not self._received.take(message):
                         continue
-                    if type(message) is Invocation and not held:
+                    if type(message) is Invocation and not held.messages:
                         running = invocations.run_now(worker, message)
                         if running is False:
                             if not invocations.add(message):
@@ -247,7 +248,9 @@ class HubConnection:
                                 return False
                             if invocations.reader is not worker:
                                 return True
-                    elif not self._taken_at_once(message) and (held or not self._taken_in_turn(message)):
+                    elif not self._taken_at_once(message) and (
+                        held.messages or not self._taken_in_turn(message)
+                    ):
                         await self._hold(message)
                     count += 1
                     if not count % BURST:

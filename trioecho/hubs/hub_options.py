@@ -85,6 +85,18 @@ class HubOptions:
         How much of what other processes send waits for a client that does not read, with ``slow_client="wait"``, each
         message counted as 100 bytes more. For more than that, and for more than `send_timeout`, it does not wait: the
         client is disconnected, and may reconnect. The other clients have it at once.
+
+    Example:
+
+        from trioecho.hubs import Hub, HubOptions, HubServer, Target
+
+        class Prices(Hub[Target]):
+            async def watch(self, name: str) -> None:
+                await self.groups.add(name)
+
+        # Prices age: who does not read them misses some.
+        options = HubOptions(slow_client="skip", max_groups=20)
+        routes = {"/prices": HubServer(Prices, options=options)}
     """
 
     keep_alive: float = 15.0

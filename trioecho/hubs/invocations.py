@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
+from msgspec.structs import astuple
 
 from trioecho._protocol.untrusted import in_quotes
 from trioecho.hubs.backplane import BackplaneError
@@ -67,7 +68,8 @@ class Invocations:
         self._hub = hub
         self._methods = methods
         self._options = options
-        self._waiting: deque[Call] = deque()
+        # None until the first one: most connections never have one, and an empty queue takes 760 bytes.
+        self._waiting: deque[Call] | None = None
         self._by_id: dict[str, Call] = {}
         self.uploads = Uploads(connection.protocol, options)
         self._idle: list[Worker] = []
@@ -88,6 +90,8 @@ class Invocations:
         """
         if self._closed:
             return True
+        if self._waiting is None:
+            self._waiting = deque()
         if len(self._waiting) >= self._options.waiting_invocations:
             return False
         call = self._call(invocation)
@@ -110,7 +114,9 @@ class Invocations:
         Raises `BadMessage` where for `client_timeout` no call has had its turn.
         """
         with trio.move_on_after(self._options.client_timeout):
-            while len(self._waiting) >= self._options.waiting_invocations and not self._closed:
+            while (
+                self._waiting and len(self._waiting) >= self._options.waiting_invocations and not self._closed
+            ):
                 self._room = trio.Event()
                 await self._room.wait()
             return
@@ -130,19 +136,18 @@ class Invocations:
     def close(self) -> None:
         """Begin no more, and cancel those that run."""
         self._closed = True
-        self._waiting.clear()
+        self._waiting = None
         for call in tuple(self._by_id.values()):
             if call.scope is not None:
                 call.scope.cancel()
         self.uploads.close()
         self._make_room()
 
-    async def work(self) -> None:
-        """Let calls begin, and be one of the tasks that see to them, until it is cancelled."""
+    def begin(self) -> None:
+        """Let calls run: from now on, tasks that `attend` may."""
         self._open = True
-        for _ in range(min(self._options.parallel_invocations, len(self._waiting)) - 1):
+        for _ in range(min(self._options.parallel_invocations, len(self._waiting or ())) - 1):
             self._hire()
-        await self.attend()
 
     async def attend(self) -> None:
         """Read what the client sends where nobody does, else work its calls off, until it is cancelled."""
@@ -200,7 +205,14 @@ class Invocations:
         at once: another task reads on meanwhile, so that `worker` is not the `reader` any more, and False says that
         the call was cancelled, and `worker` has the answer.
         """
-        if self._waiting or not self._has_turn or self._closed or invocation.streaming:
+        # Every call by a client comes here: what is written out could be a property, or a method, and would cost more.
+        if (
+            self._waiting
+            or not self._open
+            or self._running >= self._options.parallel_invocations
+            or self._closed
+            or invocation.streaming
+        ):
             return False
         method, id = self._methods.find(invocation.target), invocation.id
         if method is None or method.beside or invocation.streams or id in self._by_id:
@@ -210,7 +222,7 @@ class Invocations:
             arguments = protocol.parse(invocation.arguments, method.arguments)
         except msgspec.DecodeError:
             return False
-        running = method.call(self._hub, arguments, NO_UPLOADS)
+        running = method.function(self._hub, *astuple(arguments))
         try:
             try:
                 trap = running.send(None)

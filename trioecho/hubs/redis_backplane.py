@@ -74,16 +74,6 @@ class RedisBackplane:
 
     One object serves one hub. Needs coredis: ``pip install 'trioecho[redis]'``.
 
-    Example:
-
-        from trioecho.hubs import Hub, HubServer, RedisBackplane, Target
-
-        class Chat(Hub[Target]):
-            async def say(self, text: str) -> None:
-                await self.clients.all.send("message", text)
-
-        routes = {"/chat": HubServer(Chat, backplane=RedisBackplane("redis://localhost", "chat"))}
-
     Raises TypeError or ValueError with one sentence for what will not do, and ImportError where coredis is missing.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -171,9 +171,9 @@ class HubServer(RouteGroup, Generic[T]):
             for connection in tuple(self.members.connections.values()):
                 connection.look(now)
 
-    async def handle(self, connection: Connection) -> None:
-        """Serve one connection, to its end."""
-        await HubConnection(connection, self).run()
+    def handle(self, connection: Connection) -> Coroutine[Any, Any, None]:
+        """Serve one connection, to its end. No coroutine function of its own: each would cost every message."""
+        return HubConnection(connection, self).run()
 
     def make_hub(self, connection: HubConnection) -> Hub[T]:
         """Make the hub of a connection."""

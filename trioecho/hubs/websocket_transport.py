@@ -28,7 +28,7 @@ GOODBYES_BYTES = 123
 class WebSocketConnection:
     """A client over one WebSocket, as `Connection` has it. What it raises is of the WebSocket's own kinds."""
 
-    __slots__ = ("_receive", "_websocket", "claim", "id", "request", "state", "token", "user")
+    __slots__ = ("_receive", "_websocket", "claim", "id", "request", "state", "token", "try_send", "user")
 
     transport = "WebSockets"
     stateful = False
@@ -42,6 +42,8 @@ class WebSocketConnection:
         self.state: dict[str, Any] = {}
         self._websocket = websocket
         self._receive = websocket.__anext__
+        self.try_send = websocket.try_send
+        """See `Connection`."""
 
     def __repr__(self) -> str:
         return f"<trioecho.hubs.Connection over {self._websocket!r}>"
@@ -64,10 +66,6 @@ class WebSocketConnection:
     def send(self, data: Transfer, *, text: bool | None = None) -> Coroutine[Any, Any, None]:
         """See `Connection`. Not a coroutine function of its own: each would cost every message."""
         return self._websocket.send(data, text=text)
-
-    def try_send(self, data: Transfer, *, text: bool | None = None) -> bool:
-        """See `Connection`."""
-        return self._websocket.try_send(data, text=text)
 
     async def aclose(self, error: str | None = None) -> None:
         """See `Connection`: a Close of 1000, or of 1011 with the error as its reason, as far as that has room."""

@@ -12,6 +12,10 @@ for all its clients, if its library has such a limit.
 
 Those for broadcasts send every message that comes on any connection whole and in order to all connections, also to the
 one that it came on, instead of echoing it, and speak no TLS.
+
+Those for hubs have at `/ws` one that can be reached without a negotiation, with the methods `Echo`, which returns the
+text that it is given, and `Say`, which sends it to all, as a call of `said`. The load generator sends none of the hub
+protocol's own pings, so they neither send nor await any for `SILENCE`; the WebSocket's keep-alive stays as it is.
 """
 
 import logging
@@ -23,6 +27,9 @@ HOST = "127.0.0.1"
 
 #: Bytes. The largest load sends 1 MB; twice that leaves no library at its limit (most default to 1 MiB exactly).
 MAX_MESSAGE_SIZE = 2 * 2**20
+
+#: Seconds. Longer than any load.
+SILENCE = 3600.0
 
 #: zlib's parameters, and whether to use them.
 WINDOW_BITS, LEVEL, MEMORY_LEVEL = 12, 6, 5
