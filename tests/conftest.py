@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from server_process import ServerProcess
@@ -14,15 +15,17 @@ from server_process import ServerProcess
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Starts ``python -m trioecho --port 0`` with more arguments; `env` is set on top of the environment."""
+    """Starts ``python -m trioecho --port 0`` with more arguments; `env` is set on top of the environment,
+    and what else is given is `subprocess.Popen`'s."""
     started: list[ServerProcess] = []
 
     def start(
         *arguments: str,
         env: dict[str, str] | None = None,
         command: tuple[str, ...] = ("-m", "trioecho", "--port", "0"),
+        **how: Any,
     ) -> ServerProcess:
-        started.append(ServerProcess(*arguments, cwd=tmp_path, env=env or {}, command=command))
+        started.append(ServerProcess(*arguments, cwd=tmp_path, env=env or {}, command=command, **how))
         return started[-1]
 
     yield start

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -21,7 +21,15 @@ PATIENCE = 60.0
 class ServerProcess:
     """``python -m trioecho`` as a user starts it, listening once this is made."""
 
-    def __init__(self, *arguments: str, cwd: Path, env: dict[str, str], command: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        env: dict[str, str],
+        command: tuple[str, ...],
+        reads_banner: bool = True,
+        **how: Any,
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *command, *arguments],
             cwd=cwd,
@@ -30,13 +38,14 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            **how,
         )
         assert self.process.stdout is not None
         self._log: list[str] = []
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read_log)
         self._reader.start()
-        self.banner = self.process.stdout.readline()
+        self.banner = self.process.stdout.readline() if reads_banner else ""
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None

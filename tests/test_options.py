@@ -17,6 +17,7 @@ def test_the_defaults_are_aspnets_where_aspnet_has_one():
     given = {each.name: getattr(options, each.name) for each in dataclasses.fields(options) if each.init}
     assert given == {
         "path": "/ws",
+        "root_path": "",
         "allowed_origins": (),
         "allowed_hosts": (),
         "keep_alive_interval": 120.0,

@@ -26,7 +26,7 @@ from trioecho._http.events import Event, EventStream, last_event_id
 from trioecho._http.files import Files
 from trioecho._http.messages import Accept, Request, Response, Tls
 from trioecho._http.refusals import Refused
-from trioecho._http.sample_page import healthz, sample_page
+from trioecho._http.sample_page import healthz, readyz, sample_page
 from trioecho._process.run import run
 from trioecho._protocol import endings
 from trioecho._protocol.deflate import Deflate
@@ -88,6 +88,7 @@ __all__ = [
     "endings",
     "healthz",
     "last_event_id",
+    "readyz",
     "run",
     "sample_page",
     "serve",

@@ -19,6 +19,7 @@ from trioecho._http.address_limits import AddressLimits
 from trioecho._http.hosts import HostPattern, parse_host_pattern
 from trioecho._http.networks import Networks
 from trioecho._http.origins import OriginPattern, parse_origin_pattern
+from trioecho._http.root_path import checked_root_path
 from trioecho._protocol.deflate import Deflate
 from trioecho._protocol.tokens import TOKEN
 
@@ -43,6 +44,11 @@ class WebSocketOptions:
         Where a single handler is served. Compared with the decoded path of the request, without its query. A
         WebSocket request to another path is refused with 404. Not used when the handlers are given as a
         mapping.
+    - `root_path` (default "": none):
+        The path below which a proxy shows this server, such as `/echo` for https://client.com/echo/ws. Routes are
+        written without it. Whether the proxy takes it away or hands it on does not matter: where a request's path
+        begins with it, it is taken away (ASP.NET's UsePathBase). `Request.root_path` tells it, `Request.url`, the
+        sample page's links and its WebSocket have it.
     - `allowed_origins` (default empty: every origin, as in ASP.NET):
         The web pages that may connect, as browsers name them: `https://client.com`; `https://*.client.com`
         for every host below client.com, but not client.com itself; `null` for sandboxed pages and files; `self`
@@ -166,6 +172,7 @@ class WebSocketOptions:
     """
 
     path: str = "/ws"
+    root_path: str = ""
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     keep_alive_interval: float = 120.0
@@ -192,7 +199,10 @@ class WebSocketOptions:
     proxy_networks: Networks = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        checked: dict[str, object] = {"path": checked_path(self.path)}
+        checked: dict[str, object] = {
+            "path": checked_path(self.path),
+            "root_path": checked_root_path(self.root_path),
+        }
         for name in (
             "keep_alive_interval",
             "keep_alive_timeout",

@@ -221,10 +221,12 @@ async def open_client(
     client = RawClient(client_stream)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve_connection, server_stream, service)
+        nursery.start_soon(service.server._draining.run)
         try:
             await client.handshake(path, headers=headers)
             yield client
         finally:
+            service.server._draining.over()
             service.server = None
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(client_stream)

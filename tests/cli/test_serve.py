@@ -45,9 +45,10 @@ DEFAULTS = {
     "--port": "5000",
     "--unix": "(none)",
     "--unix-mode": "600",
-    "--fd": "(none)",
+    "--fd": "(those of systemd)",
     "--backlog": "(what the system allows)",
     "--path": "/ws",
+    "--root-path": "(none)",
     "--allowed-origin": "(every origin)",
     "--allowed-host": "(every host)",
     "--limit-per-address": "off",
@@ -61,6 +62,10 @@ DEFAULTS = {
     "--send-timeout": "30",
     "--answer-timeout": "1",
     "--shutdown-timeout": "10",
+    "--drain-delay": "0",
+    "--drain-window": "0",
+    "--restart-code": None,
+    "--workers": "(no supervisor)",
     "--max-message-size": "1MiB",
     "--max-connections": "(no limit)",
     "--max-sockets": "(what the limit on open files leaves)",
@@ -80,10 +85,14 @@ DEFAULTS = {
     "--metrics-host": "127.0.0.1",
     "--metrics": None,
     "--metrics-reader": "(programs on this machine)",
+    "--hub": None,
+    "--redis": "(none)",
     "--faults": None,
     "--faults-beyond-loopback": None,
     "--ready-json": None,
     "--exit-on-eof": None,
+    "--config": "(none)",
+    "--print-config": None,
 }
 """What the command line was asked to have, and its defaults."""
 
@@ -119,10 +128,10 @@ def test_version_names_what_a_bug_report_needs() -> None:
 
 
 def test_every_option_has_a_test_of_its_effect() -> None:
-    """For each option there is a test in this file, or in that of a feature, that is named after it."""
-    features = ("test_faults.py", "test_metrics.py")
-    others = "".join((Path(__file__).parent / each).read_text(encoding="utf-8") for each in features)
-    tests = {*globals(), *re.findall(r"^def (test_option_\w+)", others, re.MULTILINE)}
+    """For each option there is a test in this folder that is named after it."""
+    files = Path(__file__).parent.glob("test_*.py")
+    texts = "".join(file.read_text(encoding="utf-8") for file in files)
+    tests = set(re.findall(r"^def (test_option_\w+)", texts, re.MULTILINE))
     missing = [option for option in DEFAULTS if f"test_option_{option[2:].replace('-', '_')}" not in tests]
     assert not missing
 
@@ -264,7 +273,10 @@ def test_places_that_make_no_sense_together_are_refused(unix_path: str) -> None:
             ["--unix", "@app", "--unix-mode", "660"],
             "--unix: mode, owner and group are those of a file, and @app is an abstract name, which has none",
         ),
-        (["--fd", "x"], "--fd: 'x' does not fit: write a whole number from 0 to 2147483647"),
+        (
+            ["--fd", "x y"],
+            "--fd: 'x y' does not fit: write the number of a descriptor, such as 3, or the name of a socket",
+        ),
     ):
         assert refused(*arguments) == (2, sentence)
 
@@ -290,6 +302,16 @@ def test_option_path(start_server: Start) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         echoes(f"ws://127.0.0.1:{server.port}/ws")
     assert refusal.value.response.status_code == 404
+
+
+def test_option_root_path(start_server: Start) -> None:
+    """--root-path is in front of the page's WebSocket, and may be in front of what is asked for, or not."""
+    server = start_server("--root-path", "/echo")
+    for prefix in ("", "/echo"):
+        assert echoes(f"ws://127.0.0.1:{server.port}{prefix}/ws") == "hello"
+        with urllib.request.urlopen(f"{server.url}{prefix}/", timeout=PATIENCE) as page:
+            assert b'content="/echo/ws"' in page.read()
+    assert refused("--root-path", "echo")[1].endswith("you gave 'echo': write '/echo'")
 
 
 def test_option_allowed_origin(start_server: Start) -> None:

@@ -27,6 +27,7 @@ LAYERS = (
     {"live", "pictures", "_process"},
     {"testing"},
     {"client", "hubs"},
+    {"chat"},
     {"cli"},
     {"__main__"},
 )
@@ -56,6 +57,7 @@ OF_BEHAVIOUR = {
     "attacks",
     "benchmark",
     "chaos",
+    "deploy",
     "docs",
     "examples",
     "fuzzing",

@@ -17,6 +17,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import trustme
+from deploy.proxies import NGINX_AROUND_IT, found, free_port, replaced
 from server_process import PATIENCE
 
 from trioecho import WebSocketOptions
@@ -31,22 +32,6 @@ AS_NUMBER_3 = """\
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
 os.execv(sys.executable, [sys.executable, sys.argv[2]])
-"""
-
-NGINX_AROUND_IT = """\
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-{user}
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-{server}
-}}
 """
 
 
@@ -65,13 +50,6 @@ def program() -> str:
     cells = [cell.source for cell in NOTEBOOK.cells if re.match("tokens|PAGE", cell.source)]
     assert len(cells) == 2
     return "\n\n".join([imports, *cells, block("python")])
-
-
-def replaced(text: str, *pairs: tuple[str, str]) -> str:
-    for old, new in pairs:
-        assert old in text, f"no {old!r} in\n{text}"
-        text = text.replace(old, new)
-    return text
 
 
 @dataclass(frozen=True)
@@ -104,16 +82,14 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     """The notebook's program, started as systemd does, and nginx with the notebook's configuration."""
-    if (nginx := shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")) is None:
-        pytest.skip("no nginx on this machine")
+    nginx = found("nginx")
     authority = trustme.CA()
     certificate = authority.issue_cert("chat.example", "127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "fullchain.pem")
     certificate.private_key_pem.write_to_path(tmp_path / "privkey.pem")
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     server = replaced(
         block("nginx"),
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
@@ -157,10 +133,10 @@ async def test_nginx_passes_the_page_and_the_websocket_on(site: Site) -> None:
 
 def test_nginx_waits_longer_than_keep_alive_is_silent() -> None:
     """A client that only listens gets a Ping before nginx gives it up."""
-    found = re.search(r"proxy_read_timeout (\d+)s;", block("nginx"))
-    assert found
+    timeout = re.search(r"proxy_read_timeout (\d+)s;", block("nginx"))
+    assert timeout
     options = WebSocketOptions()
-    assert int(found[1]) > options.keep_alive_interval + options.keep_alive_timeout
+    assert int(timeout[1]) > options.keep_alive_interval + options.keep_alive_timeout
 
 
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
@@ -173,11 +149,11 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     units["chat.service"] = replaced(units["chat.service"], ("/srv/chat/.venv/bin/python", sys.executable))
     for name, text in units.items():
         (tmp_path / name).write_text(text)
-    found = subprocess.run(
+    said = subprocess.run(
         [analyze, "verify", *(str(tmp_path / name) for name in units)],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
     )
-    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")

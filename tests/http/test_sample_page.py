@@ -14,7 +14,9 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-INDEX = '<!doctype html><meta name="trioecho-endpoint" content="/ws"><title>Zoë</title>'.encode()
+INDEX = (
+    '<!doctype html><meta name="trioecho-endpoint" content="/ws"><title>Zoë</title><!-- links -->'.encode()
+)
 SCRIPT = b"'use strict';"
 
 
@@ -61,6 +63,15 @@ async def test_the_page_is_served_wherever_it_is_mounted(target, mounted, body) 
     """With a parameter called path, or file by file."""
     response = await ask(sample_page(), target, *mounted)
     assert (response.status, response.body) == (200, body)
+
+
+@pytest.mark.usefixtures("files")
+async def test_the_page_leads_to_others_where_there_are_any() -> None:
+    """By links relative to it; a page that leads nowhere is left as it is."""
+    linked = await ask(SamplePage("/ws", {"chat": "Chat & more"}), "/", "/")
+    assert linked.body == INDEX.replace(b"<!-- links -->", b'<a href="chat">Chat &amp; more</a>')
+    assert linked.body != INDEX
+    assert (await ask(SamplePage("/ws"), "/", "/")).body == INDEX
 
 
 @pytest.mark.usefixtures("files")

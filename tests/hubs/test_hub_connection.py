@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import json
 import logging
 import math
 import socket
@@ -16,8 +18,9 @@ import trio.testing
 from hubs.memory_connection import JsonClient, running, settled
 from serving import serving
 
+import trioecho
 from trioecho.hubs import Hub, HubException, HubOptions, HubServer, Target
-from trioecho.testing import TEXT, encode_frame
+from trioecho.testing import TEXT, connect_raw, encode_frame
 
 
 class Chat(Hub[Target]):
@@ -368,6 +371,27 @@ async def test_only_so_many_results_are_awaited_of_one_client() -> None:
             nursery.start_soon(server.clients.client("c1").invoke, "Pick")
             await settled()
             nursery.cancel_scope.cancel()
+
+
+async def test_who_is_told_to_go_before_the_server_stops_may_come_again() -> None:
+    """In a stop that tells one client after the other: another server may be there soon."""
+    options = trioecho.WebSocketOptions()
+    async with trio.open_nursery() as nursery:
+        start = functools.partial(trioecho.serve, {"/hub": HubServer(Chat)}, port=0, options=options)
+        server = await nursery.start(start)
+        client = await connect_raw(server.port, path="/hub")
+        await client.send('{"protocol":"json","version":1}\x1e')
+        assert await client.receive() == "{}\x1e"
+        other = await connect_raw(server.port, path="/hub")
+        server.stop(window=1000)
+        with trio.fail_after(10):
+            message = await client.receive()
+            while '"type":7' not in str(message):
+                message = await client.receive()
+        assert json.loads(str(message).rstrip("\x1e"))["allowReconnect"] is True
+        server.abort()
+        for each in (client, other):
+            await trio.aclose_forcefully(each.stream)
 
 
 IDLE_BYTES = 26 * 1024

@@ -235,6 +235,18 @@ async def test_who_floods_does_not_keep_coredis_from_sending(redis: RedisServer)
         assert there.link.healthy
 
 
+async def test_what_was_handed_over_before_the_end_is_published(redis: RedisServer) -> None:
+    async with linked(redis.url) as here:
+        await here.link.subscribe(b"a")
+        async with linked(redis.url) as there:
+            for number in range(300):
+                await there.link.publish(b"a", b"%d" % number)
+                if number == 150:
+                    await trio.lowlevel.checkpoint()
+        await here.count(300)
+        assert [payload for _, payload in here.came] == [b"%d" % number for number in range(300)]
+
+
 async def test_what_was_sent_just_before_is_counted(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -32,9 +32,12 @@ def launch(playwright: Playwright) -> Browser:
 
 
 class Tab:
-    """One browser tab on the page. As a context manager it asserts, at its end, that nobody complained."""
+    """One browser tab on the page. As a context manager it asserts, at its end, that nobody complained.
 
-    def __init__(self, context: BrowserContext, url: str) -> None:
+    `first` is the button that can be pressed as soon as the page is there.
+    """
+
+    def __init__(self, context: BrowserContext, url: str, *, first: str = "connect") -> None:
         self.page: Page = context.new_page()
         self.complaints: list[str] = []
         self.printed: list[str] = []
@@ -43,7 +46,7 @@ class Tab:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.add_init_script(_LISTEN_FOR_VIOLATIONS)
         self.page.goto(url)
-        expect(self["connect"]).to_be_enabled()
+        expect(self[first]).to_be_enabled()
 
     def _heard(self, kind: str, text: str) -> None:
         (self.printed if kind in ("log", "info", "debug") else self.complaints).append(text)

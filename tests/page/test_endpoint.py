@@ -103,6 +103,22 @@ def test_page_works_below_another_path(context: BrowserContext, start: StartServ
         tab.wait_for_rows(3)
 
 
+def test_page_works_below_a_root_path(context: BrowserContext, start: StartServer) -> None:
+    """The prefix of a proxy is in front of its WebSocket; links and the look at why one failed stay below it, too."""
+    server = start(root_path="/echo")
+    with Tab(context, f"{server.url}/echo?from=bookmark") as tab:
+        assert tab.page.url == f"{server.url}/echo/?from=bookmark"
+        expect(tab["url"]).to_have_value(f"{server.url.replace('http', 'ws')}/echo/ws")
+        tab.connect()
+        tab.send("hello")
+        tab.wait_for_rows(3)
+        tab.allow_failed_connection()
+        tab["close"].click()
+        tab["url"].fill(f"{server.url.replace('http', 'ws')}/echo/nothing")
+        tab["url"].press("Enter")
+        tab.notice("has no WebSocket at /echo/nothing", "the path is /echo/ws")
+
+
 def test_etag_follows_the_endpoint(start: StartServer) -> None:
     """A browser that has the page of one path does not take it for the page of another."""
     urls = [start(path=path).url for path in ("/ws", "/chat", "/chat")]

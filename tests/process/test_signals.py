@@ -153,3 +153,40 @@ def test_ignore_means_all_of_them() -> None:
     """What is called when the interpreter ends."""
     signals.ignore()
     assert set(handlers()) == {signal.SIG_IGN}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this platform has no SIGHUP")
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_hangup_that_reloads_and_a_signal_that_renews_are_counted_by_themselves(before: Any) -> None:
+    """Also under nohup; neither is one that stops, and afterwards they are what they were."""
+    signal.signal(signal.SIGHUP, before)
+    renew_before = signal.getsignal(signal.SIGUSR2)
+    with StopSignals(last=False, reload=True, renew=True) as stop:
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGUSR2):
+            signal.raise_signal(number)
+        assert (stop.count, stop.reloads, stop.renewals) == (0, 2, 1)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.count == 1
+    assert signal.getsignal(signal.SIGHUP) is before
+    assert signal.getsignal(signal.SIGUSR2) is renew_before
+
+
+def test_of_a_worker_only_one_signal_is_counted() -> None:
+    """Its supervisor hears the others."""
+    with StopSignals(last=False, only_term=True) as stop:
+        for number in PLAIN:
+            if number != signal.SIGTERM:
+                signal.raise_signal(number)
+        assert stop.count == 0
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.count == 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this platform has no SIGHUP")
+async def test_a_reload_is_heard_in_trio() -> None:
+    """Also one that came before anybody listened."""
+    heard = trio.Event()
+    with StopSignals(last=False, reload=True) as stop:
+        signal.raise_signal(signal.SIGHUP)
+        with stop.calling(heard.set), trio.fail_after(5):
+            await heard.wait()

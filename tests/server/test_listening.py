@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -393,3 +393,35 @@ async def test_a_graceful_stop_takes_no_new_connection_at_a_descriptor(listening
         async with serving(at={"fd": listening.fileno()}), waiting:
             late = RawClient(waiting)
             await late.handshake()
+
+
+async def test_several_sockets_can_be_inherited() -> None:
+    """Each is accepted at; the numbers stay the caller's."""
+    with ExitStack() as sockets:
+        inherited = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        async with serving(at={"fd": [each.fileno() for each in inherited]}) as server:
+            ports = [each.getsockname()[1] for each in inherited]
+            assert server.urls == tuple(f"http://127.0.0.1:{port}" for port in ports)
+            for port in ports:
+                await is_served_at("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("fd", "error", "sentence"),
+    [
+        ([], ValueError, "fd is empty; give the number of an open descriptor, such as 3, or leave it out"),
+        ([3, 3], ValueError, "fd takes each descriptor once; you gave [3, 3]"),
+        ([3, "x"], TypeError, "fd takes the number of an open descriptor, such as 3; you gave 'x'"),
+    ],
+)
+def test_several_that_make_no_sense_are_refused(fd: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error) as refusal:
+        ListenAt.of(fd=fd)
+    assert str(refusal.value) == sentence
+
+
+def test_whether_all_sockets_were_there_before_is_known() -> None:
+    """Then others may accept at the same ones."""
+    assert ListenAt.of(fd=3).inherited
+    assert not ListenAt.of(fd=3, port=0).inherited
+    assert not ListenAt.of().inherited

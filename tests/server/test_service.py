@@ -25,7 +25,7 @@ class Told:
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def stop(self, deadline: float) -> None:
+    def stop(self, deadline: float, code: int) -> None:
         self.heard.append(deadline)
 
     def abort(self) -> None:
@@ -138,8 +138,8 @@ async def test_who_leaves_when_told_disturbs_nobody() -> None:
     ours = service()
 
     class Leaving(Told):
-        def stop(self, deadline: float) -> None:
-            super().stop(deadline)
+        def stop(self, deadline: float, code: int) -> None:
+            super().stop(deadline, code)
             ours.connections.pop(cast(Any, self))
 
     leaving = [Leaving(), Leaving()]

@@ -430,8 +430,9 @@ class Http1:
 
     def _count(self) -> None:
         received = len(self._received)
-        self._budget.add(received - self._counted)
-        self._counted = received
+        if received != self._counted:
+            self._budget.add(received - self._counted)
+            self._counted = received
 
     def _took(self) -> None:
         self._count()

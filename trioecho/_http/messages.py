@@ -59,11 +59,13 @@ class Request:
     - `path`: decoded, without the query: "/rooms/über". A percent-encoded slash stays encoded.
     - `path_params`: what the route's ``{name}`` parameters stand for, decoded; empty where it has none.
     - `target`: the path with the query, as sent, in origin form: "/rooms/%C3%BCber?since=3".
+    - `root_path`: the server's `root_path`, "" for none; neither `path` nor `target` begins with it.
     - `client`: the client's address and port; None for what has none, such as a Unix socket. Behind a trusted proxy it
         is what that says, with port 0 where it does not tell the port.
     - `scheme`: "https" if the server itself does TLS, or a trusted proxy says so, else "http".
     - `tls`: what TLS has agreed on with the peer, or None.
     - `http_version`: "1.1".
+    - `ready`: whether the server takes more clients; false when it had begun to stop before this came.
     - `server`: the server that was asked; None where there is none, as in a test.
     - `nursery`: for an `HttpRoute`, what is started in it is cancelled when the response has been sent, or the exchange
         has failed. None for a handshake: a WebSocket has a nursery of its own.
@@ -85,6 +87,8 @@ class Request:
         "nursery",
         "path",
         "path_params",
+        "ready",
+        "root_path",
         "scheme",
         "server",
         "target",
@@ -126,11 +130,13 @@ class Request:
         self.client = client
         self.tls = tls
         self.path_params = _NO_PARAMS
+        self.root_path = ""
         self.max_body_size = MAX_BODY_SIZE
         self.server: Server | None = None
         self.nursery: trio.Nursery | None = None
         # Subprotocols that begin so carry a token: `bearer` sets it, and none of them is agreed on.
         self.token_prefix: str | None = None
+        self.ready = True
         self._receive = receive
 
     def __repr__(self) -> str:
@@ -184,7 +190,7 @@ class Request:
     @property
     def url(self) -> str:
         """The URL that was asked for, as far as it is known: ``"https://client.com/ws?room=1"``."""
-        return f"{self.scheme}://{self.host or ''}{self.target}"
+        return f"{self.scheme}://{self.host or ''}{self.root_path}{self.target}"
 
     @property
     def state(self) -> dict[str, Any]:

@@ -35,6 +35,8 @@ _FAULTS_HEAD = (
     b'<meta name="trioecho-faults" content="%s">\n<link rel="stylesheet" href="faults.css">\n'
     b'<script type="module" src="faults.js" blocking="render"></script>\n</head>'
 )
+# The place for links to other pages of the server.
+_LINKS = b"<!-- links -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +47,32 @@ class PageFile:
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
+    def answer(self, request: Request) -> Response:
+        """Return the file, or 304 if the client has it (RFC 9110 §13.1.2)."""
+        status = precondition(request.method, request.headers, Validators(self.etag))
+        if status is not None:
+            return Response(status=status, headers=self.headers)
+        return Response(self.body, headers=self.headers)
+
 
 class SamplePage:
     """What `sample_page` returns: an async function of a request, which answers with a file of the page."""
 
-    __slots__ = ("_endpoint", "_faults", "_found")
+    __slots__ = ("_endpoint", "_faults", "_found", "_links")
 
-    def __init__(self, endpoint: str | None = None, faults: str | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        faults: str | None = None,
+        links: Mapping[str, str] | None = None,
+    ) -> None:
+        """`links` are names of other pages of the server by their URLs, relative to this one's."""
         _check_path("endpoint", endpoint, "/ws")
         _check_path("faults", faults, "/faults")
         self._endpoint = endpoint
         self._faults = faults
         self._found = _DEFAULT_ENDPOINT
+        self._links = tuple((links or {}).items())
 
     def __repr__(self) -> str:
         return f"<trioecho.SamplePage of {self.endpoint!r}>"
@@ -74,11 +90,7 @@ class SamplePage:
     @property
     def paths(self) -> tuple[str, ...]:
         """The paths of all files, to mount each by itself: "/" is the page, "/page.js" its script, and so on."""
-        return tuple(self._files)
-
-    @property
-    def _files(self) -> Mapping[str, PageFile]:
-        return page_files() if self._faults is None else files_with_faults(self._faults)
+        return tuple(page_files() if self._faults is None else files_with_faults(self._faults))
 
     async def __call__(self, request: Request) -> Response:
         """Answer a GET or HEAD with a file, or 304 if the client has it (RFC 9110 §13.1.2).
@@ -91,16 +103,14 @@ class SamplePage:
         mounted_alone = name is None
         if name is None:
             name = request.path.rpartition("/")[2]
-        file = self._files.get("/" if name == "/" else f"/{name}")
+        table = None if self._faults is None else request.root_path + self._faults
+        files = page_files() if table is None else files_with_faults(table)
+        file = files.get("/" if name == "/" else f"/{name}")
         if file is None and mounted_alone:
             return _with_slash(request)
         if file is None:
             raise Refused(404, f"Nothing is served at {quoted(request.path)}.")
-        file = with_endpoint(file, self.endpoint)
-        status = precondition(request.method, request.headers, Validators(file.etag))
-        if status is not None:
-            return Response(status=status, headers=file.headers)
-        return Response(file.body, headers=file.headers)
+        return filled_in(file, request.root_path + self.endpoint, self._links).answer(request)
 
 
 def sample_page(endpoint: str | None = None, *, faults: str | None = None) -> SamplePage:
@@ -137,6 +147,23 @@ async def healthz(request: Request) -> Response:
     )
 
 
+async def readyz(request: Request) -> Response:
+    """Answer "ok", or 503 "stopping" from when the server has begun to stop (`Server.stop`), while it still serves: a
+    load balancer that hears it sends no more clients here. Not a checkpoint.
+
+    Example:
+
+        health = trioecho.HttpRoute(trioecho.healthz)
+        routes = {"/ws": trioecho.echo, "/livez": health, "/readyz": trioecho.HttpRoute(trioecho.readyz)}
+    """
+    headers = (("Cache-Control", "no-store"), NOSNIFF)
+    return (
+        Response("ok", headers=headers)
+        if request.ready
+        else Response("stopping", status=503, headers=headers)
+    )
+
+
 @cache
 def page_files() -> Mapping[str, PageFile]:
     """The files of the package's folder `page` by the path of their URL, read once; `/` is index.html."""
@@ -152,13 +179,14 @@ def files_with_faults(table: str) -> Mapping[str, PageFile]:
     content = html.escape(table).encode("utf-8", "replace")
     page = page_files()["/"].body.replace(b"</head>", _FAULTS_HEAD % content)
     page = page.replace(b"</body>", dialog + b"</body>")
-    return {**page_files(), **more, "/": _page_file(page, content_type("index.html"))}
+    return {**page_files(), **more, "/": _page_file(page, content_type("index.html"), _PAGE_POLICY)}
 
 
-def read_page(folder: Traversable) -> Mapping[str, PageFile]:
+def read_page(folder: Traversable, policy: str = _PAGE_POLICY) -> Mapping[str, PageFile]:
     """The files in a folder by path: those of a known type, none in folders below; no folder, no files.
 
-    Everything that can be asked for is in this mapping, so no request ever names a file on the disk.
+    `policy` is their Content-Security-Policy. Everything that can be asked for is in this mapping, so no request ever
+    names a file on the disk.
     """
     files: dict[str, PageFile] = {}
     if not folder.is_dir():
@@ -166,18 +194,21 @@ def read_page(folder: Traversable) -> Mapping[str, PageFile]:
     for entry in folder.iterdir():
         if entry.is_file() and content_type(entry.name) != UNKNOWN:
             files["/" if entry.name == "index.html" else f"/{entry.name}"] = _page_file(
-                entry.read_bytes(), content_type(entry.name)
+                entry.read_bytes(), content_type(entry.name), policy
             )
     return files
 
 
 @lru_cache(maxsize=64)
-def with_endpoint(file: PageFile, path: str) -> PageFile:
-    """The file with the path of its WebSocket filled in; itself, if it has no place for one."""
+def filled_in(file: PageFile, path: str, links: tuple[tuple[str, str], ...] = ()) -> PageFile:
+    """The file with the path of its WebSocket and the links filled in; itself, if it has no place for them."""
     # A path from the command line may hold half a surrogate pair: it must not cost the server its page.
     content = html.escape(path).encode("utf-8", "replace")
     body = file.body.replace(_ENDPOINT % _DEFAULT_ENDPOINT.encode(), _ENDPOINT % content)
-    return file if body == file.body else _page_file(body, content_type("index.html"))
+    if links:
+        anchors = [f'<a href="{html.escape(url)}">{html.escape(name)}</a>' for url, name in links]
+        body = body.replace(_LINKS, " ".join(anchors).encode())
+    return file if body == file.body else _page_file(body, content_type("index.html"), _PAGE_POLICY)
 
 
 def _check_path(name: str, path: object, example: str) -> None:
@@ -190,14 +221,14 @@ def _check_path(name: str, path: object, example: str) -> None:
         raise ValueError(f"{name} takes a path that begins with a slash; you gave {path!r}")
 
 
-def _page_file(body: bytes, kind: str) -> PageFile:
+def _page_file(body: bytes, kind: str, policy: str) -> PageFile:
     etag = etag_of(body)
     headers = (
         ("ETag", etag),
         # Keep it, but ask before use: a page of another version must not meet this version's script.
         ("Cache-Control", "no-cache"),
         ("Content-Type", kind),
-        ("Content-Security-Policy", _PAGE_POLICY),
+        ("Content-Security-Policy", policy),
         ("Referrer-Policy", "no-referrer"),
         NOSNIFF,
     )

@@ -29,9 +29,14 @@ def announce(
     served by another server, the URL of these. `as_json`, it is one line for programs: see `ready`. Without any
     standard output it says nothing.
     """
+    told = (server, ca_file, figures)
+    write([json.dumps(ready(*told))] if as_json else ready_lines(*told))
+
+
+def write(lines: Sequence[str]) -> None:
+    """Write lines to standard output, all at once; OSError if it takes none."""
     if sys.stdout is None:
         return
-    lines = [json.dumps(ready(server, ca_file, figures))] if as_json else _lines(server, ca_file, figures)
     text = "".join(f"{line}\n" for line in lines)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
@@ -63,7 +68,8 @@ def metrics_url(figures: Server) -> str:
     return figures.url + PATH
 
 
-def _lines(server: Server, ca_file: str | None, figures: Server | None) -> list[str]:
+def ready_lines(server: Server, ca_file: str | None = None, figures: Server | None = None) -> list[str]:
+    """The lines for people: see `announce`."""
     places = [*_urls(server), *(f"unix:{shown(path)}" for path in server.unix_paths)]
     first = places[0]
     if server.urls and server.answers_http and server.has_websockets:

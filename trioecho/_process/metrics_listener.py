@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import trio
 
+from trioecho._server.figures import Figures
 from trioecho._server.listening import ListenAt
 from trioecho._server.serve import serve
 from trioecho._server.server import Server
@@ -32,15 +35,21 @@ class MetricsListener:
             raise type(error)(f"metrics_{error}") from None
         self.port, self.host = port, host
         # Tells what is missing before anything listens.
-        Metrics()
+        self.looks = Metrics()
+        """For a process whose figures another serves: looks how late the event loop is, while it runs."""
 
     async def serve(
-        self, server: Server, *, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED
+        self,
+        server: Server | None,
+        *,
+        collect: Callable[[], Awaitable[Figures]] | None = None,
+        task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve the figures of `server` until cancelled; the task starts with the `Server` that does. Raises OSError or
-        UnicodeError if it cannot listen."""
+        """Serve the figures of `server`, or what `collect` returns, until cancelled; the task starts with the `Server`
+        that does. Raises OSError or UnicodeError if it cannot listen."""
+        servers = () if server is None else (server,)
         await serve(
-            {PATH: Metrics(server, readers=None)},
+            {PATH: Metrics(*servers, readers=None, collect=collect)},
             host=self.host,
             port=self.port,
             options=WebSocketOptions(max_sockets=MOST_SOCKETS),

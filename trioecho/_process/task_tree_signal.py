@@ -54,11 +54,11 @@ class TaskTreeSignal:
             signal.signal(NUMBER, signal.SIG_IGN if self._last else restored)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """In Trio, in the main task: the signal has the tree written between the steps of tasks; many that come
-        together, once."""
+    def writing(self, write: Callable[[], object] | None = None) -> Iterator[None]:
+        """In Trio, in the main task: the signal has the tree written between the steps of tasks, or `write` called;
+        many that come together, once."""
         token = trio.lowlevel.current_trio_token()
-        self._write = lambda: token.run_sync_soon(write_task_tree, idempotent=True)
+        self._write = lambda: token.run_sync_soon(write or write_task_tree, idempotent=True)
         try:
             yield
         finally:

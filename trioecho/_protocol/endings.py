@@ -202,6 +202,9 @@ SERVER_STOPPING = Ending(
     True,
     logging.INFO,
 )
+RESTART = (1012, "server is restarting")
+"""What the Close says instead where the server stops because another is about to take its place."""
+
 SERVER_ABORTED = Ending(
     "server aborted",
     "the server was told to stop at once",

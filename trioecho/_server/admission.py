@@ -101,9 +101,11 @@ async def ask(admit: Admit, request: Request, http: Http1 | None = None) -> Acce
 
 
 def _no_websocket(request: Request, service: Service) -> str:
-    sentence = f"No WebSocket is served at {quoted(request.path)}"
+    root = request.root_path
+    sentence = f"No WebSocket is served at {quoted(root + request.path)}"
     if service.routes.sample:
-        return f"{sentence}; WebSockets are served at {listed(service.routes.websocket_paths)}."
+        paths = [root + path for path in service.routes.websocket_paths]
+        return f"{sentence}; WebSockets are served at {listed(paths)}."
     return f"{sentence}."
 
 
@@ -140,7 +142,7 @@ def _subprotocol(
 
 
 def _full(route: OpenRoute, service: Service) -> Refused:
-    if service.stopping:
+    if service.stopping or service.refusing:
         return try_later("This server is stopping and takes no new connections", counted_as="stopping")
     if not route.room:
         taken = _all_taken(route.most, " of this path")

@@ -222,13 +222,13 @@ def _route(request: Request, endpoint: Endpoint | None, service: Service) -> Htt
     if request.method == "GET" and endpoint.websocket is not None:
         raise Refused(
             400,
-            f"A WebSocket is served at {quoted(request.path)}; received a request without the headers that ask for "
+            f"A WebSocket is served at {_asked(request)}; received a request without the headers that ask for "
             "one, 'Upgrade: websocket' and 'Connection: Upgrade', which a proxy on the way may have removed.",
         )
     takes = " and ".join(endpoint.http) if endpoint.http else "WebSocket handshakes, which are GET"
     raise Refused(
         405,
-        f"{quoted(request.path)} takes {takes}; received {quoted(request.method)}.",
+        f"{_asked(request)} takes {takes}; received {quoted(request.method)}.",
         {"Allow": ", ".join(endpoint.methods)},
     )
 
@@ -249,10 +249,16 @@ def _automatic(request: Request, endpoint: Endpoint | None) -> Response:
 
 
 def _not_found(request: Request, service: Service) -> str:
-    sentence = f"Nothing is served at {quoted(request.path)}"
+    sentence = f"Nothing is served at {_asked(request)}"
     if not service.routes.sample:
         return f"{sentence}."
+    root = request.root_path
     return (
-        f"{sentence}; the page is at '/', the health check at '/healthz', "
-        f"WebSockets at {listed(service.routes.websocket_paths)}."
+        f"{sentence}; the page is at '{root}/', the health check at '{root}/healthz', "
+        f"WebSockets at {listed([root + path for path in service.routes.websocket_paths])}."
     )
+
+
+def _asked(request: Request) -> str:
+    """The path that the client has asked for, as a sentence to it has it."""
+    return quoted(request.root_path + request.path)

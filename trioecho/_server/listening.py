@@ -57,7 +57,7 @@ class ListenAt:
     """Addresses or names for TCP; None is every address of the machine, empty is no TCP."""
     port: int
     unix: UnixSocket | None
-    fd: int | None
+    fds: tuple[int, ...]
     listeners: tuple[trio.SocketListener, ...]
     backlog: int | None
 
@@ -68,7 +68,7 @@ class ListenAt:
         port: int | NotGiven = NOT_GIVEN,
         *,
         unix: Unix | None = None,
-        fd: int | None = None,
+        fd: int | Sequence[int] | None = None,
         listeners: Iterable[trio.SocketListener] | None = None,
         backlog: int | None = None,
         default_port: int = DEFAULT_PORT,
@@ -87,7 +87,7 @@ class ListenAt:
             hosts=_checked_hosts(host) if tcp else (),
             port=_checked_port(port),
             unix=unix if unix is None or isinstance(unix, UnixSocket) else UnixSocket(unix),
-            fd=None if fd is None else _checked_fd(fd),
+            fds=() if fd is None else _checked_fds(fd),
             listeners=ready,
             backlog=backlog,
         )
@@ -96,6 +96,11 @@ class ListenAt:
     def tcp(self) -> bool:
         """Whether the server opens TCP sockets of its own."""
         return self.hosts is None or bool(self.hosts)
+
+    @property
+    def inherited(self) -> bool:
+        """Whether every socket was there before, so that others may accept at the same ones."""
+        return not self.tcp and self.unix is None
 
     async def open(self) -> list[Listening]:
         """Listen everywhere: the TCP sockets first, all on one port, then the others.
@@ -109,8 +114,8 @@ class ListenAt:
                 opened += await _listen_tcp(self.hosts, self.port, self.backlog)
             if self.unix is not None:
                 opened.append(await self.unix.listen(self.backlog))
-            if self.fd is not None:
-                opened.append(_inherited(self.fd))
+            for fd in self.fds:
+                opened.append(_inherited(fd))
         except BaseException:
             for listener in (*opened, *self.listeners):
                 await trio.aclose_forcefully(listener)
@@ -122,7 +127,7 @@ class ListenAt:
 
         That is TCP of our own. Whoever gave `fd` or `listeners` may have stopped them, and may share them with others.
         """
-        own = opened[: len(opened) - len(self.listeners) - (self.fd is not None)]
+        own = opened[: len(opened) - len(self.listeners) - len(self.fds)]
         # A socket that was stopped does not always know any more.
         places = {each: each.socket.getsockname() for each in own if isinstance(each, trio.SocketListener)}
 
@@ -266,6 +271,17 @@ def _checked_port(port: object) -> int:
     if not 0 <= port <= 65535:
         raise ValueError(sentence)
     return port
+
+
+def _checked_fds(fd: object) -> tuple[int, ...]:
+    if not isinstance(fd, (list, tuple)):
+        return (_checked_fd(fd),)
+    if not fd:
+        raise ValueError("fd is empty; give the number of an open descriptor, such as 3, or leave it out")
+    numbers = tuple(_checked_fd(each) for each in fd)
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"fd takes each descriptor once; you gave {fd!r}")
+    return numbers
 
 
 def _checked_fd(fd: object) -> int:

@@ -22,6 +22,7 @@ from trioecho._http.http1 import Http1
 from trioecho._http.messages import Request, answer_to
 from trioecho._http.networks import subscriber
 from trioecho._http.refusals import Refused, try_later
+from trioecho._http.root_path import take_root_path
 from trioecho._http.upgrade import check_host, check_origin, wants_websocket
 from trioecho._protocol.counted import counted
 from trioecho._protocol.untrusted import told
@@ -107,6 +108,7 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                             # It has made room for another in the step in which this came.
                             return None
                         service.sockets.serve(visit)
+                        request.ready = service.ready
                         if visit.trusted:
                             believe(request, service.options.proxy_networks)
                             peer = (
@@ -115,6 +117,13 @@ async def receive_requests(visit: Visit, service: Service) -> Accepted | None:
                                 else called(request.client)
                             )
                         _charge(request, visit, service)
+                        root_path = service.options.root_path
+                        if (
+                            root_path
+                            and not take_root_path(request, root_path)
+                            and not wants_websocket(request)
+                        ):
+                            raise _with_slash(request)
                         endpoint = service.routes.find(request)
                         if wants_websocket(request):
                             check_host(request, service.options)
@@ -226,6 +235,12 @@ def _served(visit: Visit, service: Service) -> None:
     service.accounts.release(visit.account)
     visit.account = None
     service.sockets.wait(visit)
+
+
+def _with_slash(request: Request) -> Refused:
+    """Lead from the root path to the same with a slash, relatively: a proxy may have taken more away."""
+    location = f"./{request.root_path.rpartition('/')[2]}{request.target}"
+    return Refused(308, "A root path has a slash at its end.", {"Location": location})
 
 
 def _too_late(request: Request | None, service: Service) -> Refused:

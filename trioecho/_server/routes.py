@@ -19,7 +19,7 @@ from trioecho._http.cors import Cors
 from trioecho._http.files import Files
 from trioecho._http.messages import MAX_BODY_SIZE, Accept, Request, Response
 from trioecho._http.paths import PathPattern, PathTable
-from trioecho._http.sample_page import SamplePage, healthz, sample_page
+from trioecho._http.sample_page import SamplePage, healthz, readyz
 from trioecho._protocol.tokens import TOKEN
 from trioecho._server.handlers import Handler, checked_function, checked_handler, echo
 from trioecho.options import WebSocketOptions, checked_path
@@ -35,6 +35,7 @@ Choose: TypeAlias = Callable[[Request, tuple[str, ...]], str | None]
 
 SERVERS_OWN = (
     "path",
+    "root_path",
     "handshake_timeout",
     "allowed_hosts",
     "max_memory",
@@ -49,13 +50,13 @@ SERVERS_OWN = (
 class WebSocketRoute:
     """A handler of WebSockets with what belongs to its path.
 
-    `options` are its own: a mapping of those that differ from the server's, ``{"max_message_size": 4096}``, or a whole
-    `WebSocketOptions`. Its `max_connections` counts the connections of this route; the server's counts all. `path`,
-    `handshake_timeout`, `allowed_hosts`, `max_memory`, `max_sockets`, `limits_per_address`, `trusted_proxies` and
-    `proxy_protocol` are the server's alone. `admit` is an async function of the `Request`, run before the 101 under
-    `handshake_timeout`: it raises `Refused`, or returns None or `Accept`. `subprotocols` are those that the handler
-    speaks, the preferred one first, or a function, not async, of the request and the tuple of those offered that
-    returns one of them or None.
+    `options` are its own: a mapping of those that differ from the server's, ``{"max_message_size": 4096}``, or a
+    whole `WebSocketOptions`. Its `max_connections` counts the connections of this route; the server's counts all.
+    `path`, `root_path`, `handshake_timeout`, `allowed_hosts`, `max_memory`, `max_sockets`, `limits_per_address`,
+    `trusted_proxies` and `proxy_protocol` are the server's alone. `admit` is an async function of the `Request`, run
+    before the 101 under `handshake_timeout`: it raises `Refused`, or returns None or `Accept`. `subprotocols` are
+    those that the handler speaks, the preferred one first, or a function, not async, of the request and the tuple of
+    those offered that returns one of them or None.
 
     Raises TypeError or ValueError with one sentence for what will not do.
     """
@@ -403,14 +404,20 @@ def _standing(given: Route | Sequence[Route]) -> Sequence[Route]:
     return given
 
 
-def sample_routes(options: WebSocketOptions, *, faults: str | None = None) -> dict[str, list[Route]]:
-    """The echo, its page, with a picker of the faults whose table is at `faults`, and a health check, as
-    ``python -m trioecho`` serves them."""
-    page = sample_page(options.path, faults=faults)
+def sample_routes(
+    options: WebSocketOptions, links: Mapping[str, str] | None = None, *, faults: str | None = None
+) -> dict[str, list[Route]]:
+    """The echo, its page, with a picker of the faults whose table is at `faults`, and health checks, as
+    ``python -m trioecho`` serves them.
+
+    `links` are names of other pages that stand beside the page, by their URLs relative to it.
+    """
+    page = SamplePage(options.path, faults, links)
     routes: dict[str, list[Route]] = {options.path: [echo]}
     for path in page.paths:
         routes.setdefault(path, []).append(page)
-    routes.setdefault("/healthz", []).append(HttpRoute(healthz, quiet=True))
+    for path, answer in (("/healthz", healthz), ("/livez", healthz), ("/readyz", readyz)):
+        routes.setdefault(path, []).append(HttpRoute(answer, quiet=True))
     return routes
 
 

@@ -13,6 +13,7 @@ from trioecho._http.upgrade import accepting_response
 from trioecho._protocol.connection_id import new_id
 from trioecho._protocol.endings import LOG_LEVELS
 from trioecho._protocol.record import ConnectionRecord
+from trioecho._server.draining import Draining
 from trioecho._server.listeners import accept
 from trioecho._server.listening import NOT_GIVEN, Host, ListenAt, NotGiven, Unix
 from trioecho._server.requests import Accepted, receive_requests
@@ -44,7 +45,7 @@ async def serve(
     host: Host | NotGiven = NOT_GIVEN,
     port: int | NotGiven = NOT_GIVEN,
     unix: Unix | None = None,
-    fd: int | None = None,
+    fd: int | Sequence[int] | None = None,
     listeners: Sequence[trio.SocketListener] | None = None,
     backlog: int | None = None,
     options: WebSocketOptions | None = None,
@@ -56,7 +57,7 @@ async def serve(
     `handler` is an async function of one `WebSocket`, served at ``options.path``, or a mapping from paths to routes:
     such functions, `WebSocketRoute`, `HttpRoute`, `Files`, `RawRoute`, or several of them in a list. A path may have
     parameters, ``/rooms/{room}``, ``/files/{path:path}``; the more specific one wins. Without a handler it is the
-    sample: an echo, its page at ``/``, and ``/healthz``. With `ssl_context`, https and wss.
+    sample: an echo, its page at ``/``, and ``/healthz``, ``/livez`` and ``/readyz``. With `ssl_context`, https and wss.
 
     Where it listens, at ``127.0.0.1`` port 5000 if nothing is given:
 
@@ -66,8 +67,9 @@ async def serve(
     - `unix`:
         A Unix socket: its path, which only the server's own user can use then, or a `UnixSocket` with more to say.
     - `fd`:
-        A listening TCP or Unix stream socket that this process was started with, such as 3 from systemd. The server
-        uses a duplicate: closing the number, or calling it anew, stays the caller's. It is made non-blocking.
+        A listening TCP or Unix stream socket that this process was started with, such as 3 from systemd, or several in
+        a list. The server uses duplicates: closing the numbers, or calling them anew, stays the caller's. They are made
+        non-blocking.
     - `listeners`:
         Ready `trio.SocketListener` objects. The server owns them from here on and closes them, however it ends.
     - `backlog`:
@@ -89,11 +91,13 @@ async def serve(
     options = options if options is not None else WebSocketOptions()
     listen_at = ListenAt.of(host, port, unix=unix, fd=fd, listeners=listeners, backlog=backlog)
     service = Service(RouteTable(handler, options), options)
+    service.ssl_context = ssl_context
     serve_one = (
         functools.partial(serve_connection, service=service)
         if ssl_context is None
-        else functools.partial(_serve_tls, service=service, ssl_context=ssl_context)
+        else functools.partial(_serve_tls, service=service)
     )
+    draining: Draining | None = None
     opened = await listen_at.open()
     service.sockets.limit = most_sockets(options)
     try:
@@ -105,8 +109,10 @@ async def serve(
             try:
                 async with service.groups_running(), trio.open_nursery() as nursery:
                     server = service.server = Server(service, opened, encrypted=ssl_context is not None)
+                    draining = server._draining
+                    poller_nursery.start_soon(draining.run)
                     task_status.started(server)
-                    with server._accepting:
+                    with draining.accepting:
                         start_one = functools.partial(nursery.start_soon, serve_one)
                         await accept(
                             opened,
@@ -117,6 +123,8 @@ async def serve(
                         )
             finally:
                 service.memory.stop()
+                if draining is not None:
+                    draining.over()
                 if service.poller is not None:
                     service.poller.stop()
     finally:
@@ -231,7 +239,9 @@ def _take_place(
 
 
 @trio.lowlevel.enable_ki_protection
-async def _serve_tls(stream: trio.SocketStream, *, service: Service, ssl_context: ssl.SSLContext) -> None:
+async def _serve_tls(stream: trio.SocketStream, *, service: Service) -> None:
+    ssl_context = service.ssl_context
+    assert ssl_context is not None
     if service.poller is not None:
         await serve_connection(TlsStream(stream, ssl_context), service)
     else:

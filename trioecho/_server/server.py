@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Collection, Mapping, Sequence
-
-import trio
 
 from trioecho._protocol.counted import counted
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._server.addresses import authority, urls
+from trioecho._server.draining import Draining, Steps
 from trioecho._server.figures import Figures
 from trioecho._server.listening import Listening, addresses_of, paths_of
 from trioecho._server.service import Service
@@ -28,7 +28,7 @@ class Server:
         self._encrypted = encrypted
         self._addresses = addresses_of(listeners)
         self._unix_paths = paths_of(listeners)
-        self._accepting = trio.CancelScope()
+        self._draining = Draining(service)
 
     def __repr__(self) -> str:
         return f"<trioecho.Server with {counted(len(self.connections), 'connection')}>"
@@ -135,20 +135,57 @@ class Server:
         connection. `trioecho.metrics` serves them to Prometheus."""
         return self._service.tally.figures(self._service)
 
-    def stop(self, *, timeout: float = 10.0) -> None:
+    @property
+    def ready(self) -> bool:
+        """Whether more clients are welcome: false from when `stop` was called. What `trioecho.readyz` answers."""
+        return self._service.ready
+
+    def stop(
+        self,
+        *,
+        timeout: float = 10.0,
+        delay: float = 0.0,
+        window: float = 0.0,
+        restart: bool = False,
+        handover: bool = False,
+    ) -> None:
         """Begin a graceful stop and return at once; `serve` returns when the last connection has ended.
 
-        No new connection is accepted. Each handler still gets the messages that have arrived; then `receive` raises
-        `trio.EndOfChannel`. One that has not returned after `timeout` seconds is cancelled. Every client is sent
-        1001. Calling it again can only shorten the time.
+        Three steps, of which the first two take no time unless asked to:
+
+        - For `delay` seconds the server goes on as before, but for `ready`, which is false, and `trioecho.readyz`,
+          which answers 503: load balancers send new clients elsewhere before they could be refused.
+        - For `window` seconds newcomers get 503 with Retry-After, plain HTTP is answered as before, and the connections
+          are told to end one after the other, at equal distances, so that their clients do not all come back at once.
+        - Then no new connection is accepted, and whoever is left is told: events that stream, and what else was begun
+          for plain HTTP, end now.
+
+        A handler that is told still gets the messages that have arrived; then `receive` raises `trio.EndOfChannel`.
+        One that has not returned `timeout` seconds later is cancelled. Its client is sent 1001, or 1012 (service
+        restart) with `restart`. Calling it again can only shorten the time.
+
+        `handover` is for sockets (`fd`, `listeners`) at which another process accepts, too, or will: newcomers are left
+        to it from the end of `delay` on, none of them is refused, and those who were accepted here before are let in.
+
+        Raises TypeError or ValueError for what is no number of seconds.
         """
-        self._accepting.cancel()
-        self._service.stop(trio.current_time() + timeout)
+        self._draining.begin(Steps(timeout, delay, window, restart), handover=handover)
+
+    def renew_tls(self, ssl_context: ssl.SSLContext) -> None:
+        """Use another certificate, or other settings, for connections that are accepted from now on; those that are
+        open keep what they have. Not a checkpoint.
+
+        Raises TypeError for what is no `ssl.SSLContext`, RuntimeError where the server was started without one.
+        """
+        if not isinstance(ssl_context, ssl.SSLContext):
+            raise TypeError(f"renew_tls takes an ssl.SSLContext; you gave {ssl_context!r}")
+        if self._service.ssl_context is None:
+            raise RuntimeError("this server was started without ssl_context, so its clients speak no TLS")
+        self._service.ssl_context = ssl_context
 
     def abort(self) -> None:
         """Stop at once: handlers are cancelled, a Close 1001 is sent where there is room for it, nobody is awaited."""
-        self._accepting.cancel()
-        self._service.abort()
+        self._draining.abort()
 
     @property
     def _first(self) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trioecho._protocol.endings import RESTART
 from trioecho._protocol.record import ConnectionRecord
 from trioecho._protocol.shortage import Shortage
 from trioecho._server.accounts import Accounts
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 RECORDS_KEPT = 1000
 """Ended connections whose records are kept: enough to look back, some hundred kB."""
 
+STOPPING, RESTARTING = 1001, RESTART[0]
+"""The codes that a stopping server may close with: it goes away, or another is about to take its place."""
+
 STOPPING_COURTESY = 0.5
 """Seconds in which a client that has had its last answer may still hang up by itself when the server stops."""
 
@@ -42,12 +47,20 @@ class Service:
     routes: RouteTable
     options: WebSocketOptions
     poller: Poller | None = None
+    ssl_context: ssl.SSLContext | None = None
+    """What connections that are accepted from now on get; None for a server without TLS."""
     server: Server | None = None
     """What handlers get as `WebSocket.server`; taken away at the end, since it refers to this."""
     connections: dict[Connection, WebSocket] = field(default_factory=dict)
     """The open connections and those whose handshake was accepted, oldest first."""
     records: deque[ConnectionRecord] = field(default_factory=lambda: deque(maxlen=RECORDS_KEPT))
+    ready: bool = True
+    """False from when the server begins to drain: whoever asks whether to send more clients here is told so."""
+    refusing: bool = False
+    """Whether newcomers are refused already, while those who are connected are told one by one."""
     stopping: bool = False
+    stop_code: int = STOPPING
+    """What the Close says when the server stops."""
     stop_begun: trio.Event = field(default_factory=trio.Event)
     """Set with `stopping`, for the route groups."""
     deadline: float = math.inf
@@ -83,7 +96,7 @@ class Service:
         """Whether one more connection may be accepted."""
         limit = self.options.max_connections
         taken = limit is not None and len(self.connections) >= limit
-        return not (self.stopping or taken or self.memory.full)
+        return not (self.stopping or self.refusing or taken or self.memory.full)
 
     @contextlib.contextmanager
     def phase(self, seconds: float, *, courtesy: bool = False) -> Iterator[trio.CancelScope]:
@@ -133,6 +146,7 @@ class Service:
 
     def stop(self, deadline: float) -> None:
         """Accept nobody any more; let everybody end, at `deadline` (Trio's clock) at the latest."""
+        self.ready = False
         self.stopping = True
         self.stop_begun.set()
         self.deadline = min(self.deadline, deadline)
@@ -143,7 +157,7 @@ class Service:
         for scope in self.courtesies:
             scope.deadline = min(scope.deadline, deadline, trio.current_time() + STOPPING_COURTESY)
         for connection in tuple(self.connections):
-            connection.stop(deadline)
+            connection.stop(deadline, self.stop_code)
 
     def abort(self) -> None:
         """Let everybody end at once."""

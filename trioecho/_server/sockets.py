@@ -135,6 +135,11 @@ class Sockets:
         """Whether who is served now may stay for long."""
         return self.limit is None or self.served <= self.limit - _kept(self.limit)
 
+    def waits_since(self, time: float) -> bool:
+        """Whether anybody has begun to wait at `time`, on Trio's clock, or later."""
+        last = next(reversed(self._waiting), None)
+        return last is not None and last.since >= time
+
     def enter(self, visit: Visit) -> None:
         """Count one that was accepted, which begins to wait, and close another for it where that is needed.
 

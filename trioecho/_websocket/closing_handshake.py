@@ -112,7 +112,9 @@ class ClosingHandshake(abc.ABC):
         self.own: trio.Nursery
         self._ours, self._theirs = Ours.OPEN, Theirs.OPEN
         self._decided: Ending | None = None
-        self._stopping = self._over = self._recorded = False
+        # The code with which the server stops; 0 as long as it does not.
+        self._stopping = 0
+        self._over = self._recorded = False
         self._tcp_ended = self._ended_early = self.paused = False
         # When our Close cancels the handler, on Trio's clock.
         self.finish_at = math.inf
@@ -188,6 +190,8 @@ class ClosingHandshake(abc.ABC):
         if ending is endings.PEER_CLOSED:
             assert self.incoming.close is not None
             return self.incoming.close
+        if ending is endings.SERVER_STOPPING and self._stopping == endings.RESTART[0]:
+            return endings.RESTART
         assert ending.code is not None
         return ending.code, ending.reason if ending.reason is not None else (self.record.error or "")
 

@@ -436,9 +436,9 @@ class Connection(ClosingHandshake):
 
     # What ends the handler.
 
-    def stop(self, deadline: float) -> None:
-        """The server stops: end the conversation behind what waits; cancel the handler at `deadline`."""
-        self._stopping = True
+    def stop(self, deadline: float, code: int) -> None:
+        """The server stops with `code`: end the conversation behind what waits; cancel the handler at `deadline`."""
+        self._stopping = code
         self.incoming.end(endings.SERVER_STOPPING)
         if self.paused and not self._lost_unread and not self.incoming.behind:
             # From here on what comes is counted, and a Close noticed.

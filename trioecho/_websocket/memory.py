@@ -142,7 +142,7 @@ class Memory(Budget):
         super().add(size)
         if not self.over:
             self._look_from = 0.0
-        if self._may_go_on:
+        if (self._held_back or self._paused) and self._may_go_on:
             self._lot.unpark_all()
 
     @property

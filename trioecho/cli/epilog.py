@@ -7,7 +7,7 @@ import trioecho.faults
 EPILOG = """\b
 Environment:
   Every option can also be set as TRIOECHO_ and its name; several values are
-  separated by spaces. What is typed wins.
+  separated by spaces. What is typed wins, and a file of --config comes last.
     TRIOECHO_PORT=8080 TRIOECHO_LOG_FORMAT=json python -m trioecho
     TRIOECHO_ALLOWED_ORIGIN="https://client.com https://www.client.com"
 
@@ -29,6 +29,8 @@ Examples:
     python -m trioecho --trusted-proxy 127.0.0.1 --limit-per-address on
   For clients on slow networks, whose messages hold no secrets:
     python -m trioecho --compression deflate
+  A chat for SignalR's clients, with a page, of several servers on one Redis:
+    TRIOECHO_REDIS=redis://127.0.0.1 python -m trioecho --hub --port 0
   For the tests of a client, started by a program, a server that misbehaves:
     python -m trioecho --faults --port 0 --ready-json --exit-on-eof
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import click
 
@@ -29,9 +29,11 @@ fault_options: Declaration = stacked(
 )
 
 
-def with_faults(options: WebSocketOptions) -> Routes:
-    """Return the routes of the sample and of the faults. Raises `Refusal` where the echo's path is a fault's."""
-    served: dict[str, Route | list[Route]] = {**sample_routes(options, faults="/faults")}
+def with_faults(options: WebSocketOptions, links: Mapping[str, str] | None = None) -> Routes:
+    """Return the routes of the sample and of the faults. Raises `Refusal` where the echo's path is a fault's.
+
+    `links` are those of the sample's page."""
+    served: dict[str, Route | list[Route]] = {**sample_routes(options, links, faults="/faults")}
     for path, route in trioecho.faults.routes().items():
         if path in served:
             raise Refusal(f"--path: {path} is a path of --faults; choose another", 2)

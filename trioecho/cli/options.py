@@ -16,6 +16,7 @@ from trioecho.cli.parameters import (
     Declaration,
     Option,
     address_limits,
+    descriptor,
     memory,
     permissions,
     seconds,
@@ -59,10 +60,12 @@ serving_options: Declaration = stacked(
     ),
     where(
         "--fd",
-        type=whole_number(0, 2**31 - 1),
-        show_default="none",
-        help="Listening socket that this process was started with, such as 3 from systemd, instead of TCP unless a"
-        " host or port is given, too.",
+        type=descriptor,
+        metavar="NUMBER|NAME",
+        show_default="those of systemd",
+        help="Listening socket that this process was started with, such as 3, or by the name that systemd gives it "
+        "(FileDescriptorName=), instead of TCP unless a host or port is given, too. Where no place is given, what "
+        "systemd hands over is it.",
     ),
     where(
         "--backlog",
@@ -71,6 +74,14 @@ serving_options: Declaration = stacked(
         help="Connections that may wait to be accepted.",
     ),
     where("--path", default="/ws", metavar="PATH", help="Path of the WebSocket endpoint."),
+    where(
+        "--root-path",
+        default="",
+        metavar="PATH",
+        show_default="none",
+        help="Path below which a proxy shows this server, such as /echo, whether the proxy takes it away or hands it "
+        "on. The page's links and its WebSocket have it in front.",
+    ),
     who(
         "--allowed-origin",
         multiple=True,
@@ -160,12 +171,6 @@ serving_options: Declaration = stacked(
         default="1",
         help="How long a handler may take over each answer that is still owed when its client has closed.",
     ),
-    time_limit(
-        "--shutdown-timeout",
-        type=seconds(zero="at once"),
-        default="10",
-        help="How long handlers may take to finish after Ctrl-C, SIGTERM or SIGHUP. 0 is at once.",
-    ),
     size_limit(
         "--max-message-size",
         type=size,
@@ -176,7 +181,7 @@ serving_options: Declaration = stacked(
         "--max-connections",
         type=whole_number(1),
         show_default="no limit",
-        help="Connections open at once; one more is refused with 503.",
+        help="Connections open at once, of each worker; one more is refused with 503.",
     ),
     size_limit(
         "--max-sockets",
@@ -195,9 +200,9 @@ serving_options: Declaration = stacked(
         "--max-memory",
         type=memory,
         default="50%",
-        help="Memory held for all clients together: bytes, also with a unit, such as 512MiB, or a share of what "
-        "the machine, container or ulimit allows, such as 50%. Near it, new ones are refused with 503; above "
-        "it, the largest half messages and unread answers are given up with 1013. off is no limit.",
+        help="Memory held for all clients together, of all workers: bytes, also with a unit, such as 512MiB, or a "
+        "share of what the machine, container or ulimit allows, such as 50%. Near it, new ones are refused with "
+        "503; above it, the largest half messages and unread answers are given up with 1013. off is no limit.",
     ),
     compressing(
         "--compression",

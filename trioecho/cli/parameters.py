@@ -18,6 +18,11 @@ from click.core import ParameterSource
 from trioecho._http.address_limits import AddressLimits
 
 ENVIRONMENT_PREFIX = "TRIOECHO"
+
+CONFIGURATION_FILE = "trioecho.configuration"
+"""Where a context's `meta` has the path of the file that ``--config`` names."""
+
+_GIVEN = "trioecho.given"
 _LIMITS = tuple(field.name for field in dataclasses.fields(AddressLimits))
 UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -98,6 +103,19 @@ def memory(value: Any) -> int | float | None:
         ) from None
 
 
+def descriptor(value: Any) -> int | str:
+    """A click type: the number of a descriptor, or a name that systemd knows a socket by."""
+    text = str(value)
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    # systemd.socket(5): no control characters, no colon.
+    if not re.fullmatch(r"[^\W\d][\w.@-]{0,254}", text, re.ASCII):
+        raise click.BadParameter(
+            f"{text!r} does not fit: write the number of a descriptor, such as 3, or the name of a socket"
+        )
+    return text
+
+
 def permissions(value: Any) -> int:
     """A click type: permissions of a file as chmod takes them, in octal: ``660``."""
     if not re.fullmatch(r"(0o?)?[0-7]{3}", str(value)):
@@ -137,12 +155,38 @@ def address_limits(value: Any) -> AddressLimits | None:
         ) from None
 
 
+def environment_name(name: str) -> str:
+    """Return what an option is called in the environment: ``TRIOECHO_LOG_LEVEL`` for ``log_level``."""
+    return f"{ENVIRONMENT_PREFIX}_{name.upper()}"
+
+
+def is_address_of_kubernetes(name: str, value: str) -> bool:
+    """Whether a variable is what Kubernetes sets for a service: ``TRIOECHO_PORT=tcp://10.0.0.1:5000``."""
+    return name.endswith("_PORT") and re.fullmatch(r"(?:tcp|udp|sctp)://\S+:[0-9]+", value) is not None
+
+
 class Option(click.Option):
     """An option that knows under which heading of ``--help`` it stands."""
 
     def __init__(self, *args: Any, section: str, **attributes: Any) -> None:
         super().__init__(*args, **{"show_default": True, **attributes})
         self.section = section
+
+    def consume_value(self, ctx: click.Context, opts: Any) -> tuple[Any, ParameterSource]:
+        """As click does it, and keep the value as it was given."""
+        value, source = super().consume_value(ctx, opts)
+        ctx.meta.setdefault(_GIVEN, {})[self.name] = value
+        return value, source
+
+    def given(self, ctx: click.Context) -> Any:
+        """The value as it was given, before it was made what it stands for."""
+        return ctx.meta[_GIVEN].get(self.name)
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """As click does it, but for what Kubernetes tells of a service that is called as this program."""
+        value = super().resolve_envvar_value(ctx)
+        foreign = value is not None and is_address_of_kubernetes(environment_name(str(self.name)), value)
+        return None if foreign else value
 
 
 Declaration = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -160,8 +204,16 @@ def stacked(*declarations: Declaration) -> Declaration:
     return declare
 
 
+ARGUMENTS = "trioecho.arguments"
+"""Where `click.Context.meta` has what was typed, for who starts the same program again."""
+
+
 class Command(click.Command):
     """Help under headings, and mistakes as a `Refusal` with exit status 2."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         try:
@@ -190,6 +242,9 @@ def _describe(error: click.UsageError) -> str:
         return f"{error.format_message()} (--help lists the options)"
     argument = isinstance(error.param, click.Argument)
     culprit = error.param.human_readable_name if argument else error.param.opts[0]
-    if error.ctx.get_parameter_source(str(error.param.name)) is ParameterSource.ENVIRONMENT:
-        culprit += f" (from {ENVIRONMENT_PREFIX}_{str(error.param.name).upper()})"
+    match error.ctx.get_parameter_source(str(error.param.name)):
+        case ParameterSource.ENVIRONMENT:
+            culprit += f" (from {environment_name(str(error.param.name))})"
+        case ParameterSource.DEFAULT_MAP:
+            culprit += f" (from {error.ctx.meta[CONFIGURATION_FILE]})"
     return f"{culprit}: {error.message}"

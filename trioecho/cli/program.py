@@ -13,6 +13,7 @@ SUBCOMMANDS = {
     "serve": "Serve, which is what happens without a command, too.",
     "connect": "Talk to a WebSocket server, at the terminal or in pipes.",
     "check": "See whether a WebSocket server echoes: one line, exit status 0 or 1.",
+    "deploy": "Print a file for nginx, HAProxy, Caddy, Apache, systemd, Docker, Kubernetes, Grafana.",
 }
 """The subcommands in the order of ``--help``, each with its sentence there.
 

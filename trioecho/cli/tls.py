@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from trioecho._process.run import COULD_NOT_START, why
+from trioecho._process.process import why
+from trioecho._process.run import COULD_NOT_START
 from trioecho._process.selfsigned import self_signed
 from trioecho.cli.parameters import Refusal
 

@@ -58,7 +58,7 @@ async def redirect(session: Session, *, n: int, code: int) -> None:
         await session.accept()
         await session.echo()
         return
-    path = session.request.path.rpartition("/")[0]
+    path = session.request.root_path + session.request.path.rpartition("/")[0]
     query = session.request.target.partition("?")[2]
     await session.refuse(Refused(code, headers={"Location": f"{path}/{n - 1}{'?' if query else ''}{query}"}))
 

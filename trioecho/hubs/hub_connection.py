@@ -38,6 +38,7 @@ from trioecho.hubs.messages import (
     StreamItem,
 )
 from trioecho.hubs.stateful import ReceivedMessages, SentMessages
+from trioecho.hubs.websocket_transport import WebSocketConnection
 
 if TYPE_CHECKING:
     from trioecho.hubs.hub import Hub
@@ -267,7 +268,8 @@ class HubConnection:
         except BadMessage as bad:
             self.end(str(bad))
         except (trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError):
-            if self._server.stopping:
+            own = self._connection
+            if self._server.stopping or (isinstance(own, WebSocketConnection) and own.dismissed):
                 # Its end is not the client's doing: another server may be there soon.
                 self._goodbye = self._goodbye or Goodbye(allow_reconnect=True)
             self._end()

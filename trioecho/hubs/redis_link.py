@@ -45,6 +45,9 @@ LOOK_INTERVAL = 0.25
 LOST_AFTER = 10.0
 """Seconds without an answer after which connections are made anew. What Redis would still have sent is lost then."""
 
+LAST_TIMEOUT = 0.5
+"""Seconds for what is still to be published when it ends."""
+
 MOST_UNANSWERED = 2**20
 """Bytes that may be on their way to Redis; then publishing waits. Each message counts 100 more."""
 
@@ -229,6 +232,8 @@ class RedisLink:
                 self._tried.set()
                 await self._watch(pace)
             finally:
+                if self._answers and (self._queue or self._on_its_way):
+                    await self._publish_last(publisher.redis)
                 listener.close()
                 publisher.close()
 
@@ -321,6 +326,14 @@ class RedisLink:
             self._on_its_way = []
             if self._size < MOST_UNANSWERED:
                 self._room.set()
+
+    async def _publish_last(self, publisher: BaseConnection) -> None:
+        """Publish what was handed over before the end: a goodbye, perhaps."""
+        with trio.move_on_after(LAST_TIMEOUT, shield=True), contextlib.suppress(RedisError):
+            commands: Any = [Command((each.channel, each.payload)) for each in self._queue]
+            # With its answer, what is on its way has been answered, too.
+            commands.append(Command((self._pulse, b"")))
+            await publisher.create_request_batch(commands)
 
     async def _watch(self, pace: Pace) -> NoReturn:
         """Send signs of life, and look at what has not been answered in time."""

@@ -53,6 +53,11 @@ class WebSocketConnection:
         """That of the WebSocket."""
         return self._websocket.nursery
 
+    @property
+    def dismissed(self) -> bool:
+        """For whoever was told by `receive` that nothing more comes: whether it is the server that ends this."""
+        return self._websocket.close_code is None
+
     async def receive(self) -> bytes:
         """See `Connection`."""
         try:

@@ -5,7 +5,8 @@ export async function probe(url) {
   if (url.host !== location.host) return "unknown";
   const look = (path) => fetch(path, { cache: "no-store", signal: AbortSignal.timeout(3000) });
   try {
-    await look("/healthz");
+    // Beside the page, for the server may stand below a path. Any answer will do.
+    await look("healthz");
     return (await look(url.pathname)).status === 404 ? "no such path" : "alive";
   } catch {
     return "silent";
