@@ -310,7 +310,9 @@ class RedisLink:
             self._on_its_way, self._queue = self._queue, []
             commands: Any = [Command((each.channel, each.payload)) for each in self._on_its_way]
             try:
-                answers = await publisher.create_request_batch(commands)
+                # Cancelled, coredis would cut the connection off. It ends with that at the latest.
+                with trio.CancelScope(shield=True):
+                    answers = await publisher.create_request_batch(commands)
             except RedisError:
                 # Lost: the connection's own task tells why.
                 return
