@@ -228,7 +228,7 @@ async def test_pings_are_answered_where_they_come(autojump_clock: Clock) -> None
     async with living(stay) as life:
         life.wire.arrive(encode_frame(PING, b"1", key=KEY) + encode_frame(PING, b"2", key=KEY))
         assert life.said == encode_frame(PONG, b"1") + encode_frame(PONG, b"2")
-        life.connection.stop(trio.current_time())
+        life.connection.stop(trio.current_time(), 1001)
         await trio.testing.wait_all_tasks_blocked()
         said = life.said
         assert said.endswith(encode_frame(CLOSE, b"\x03\xe9server is stopping"))
@@ -358,8 +358,8 @@ async def test_a_stop_gives_the_handler_its_time_and_no_more(autojump_clock: Clo
     """A second one can only shorten it."""
     async with living(stay) as life:
         before = trio.current_time()
-        life.connection.stop(before + 5)
-        life.connection.stop(before + 1000)
+        life.connection.stop(before + 5, 1001)
+        life.connection.stop(before + 1000, 1001)
         await trio.sleep(4)
         assert not life.cancelled
         await trio.sleep(2)
