@@ -1,4 +1,5 @@
-"""Pictures for teaching: frames and messages byte by byte, a conversation, signs of life, who got what when, who came back when.
+"""Pictures for teaching: frames and messages byte by byte, a conversation, signs of life, who got what when, and
+who came back when.
 
     pictures.frames({"client": bytes.fromhex("81 85 37fa213d 7f9f4d5158")})
     pictures.parts({"client": (b"\x91\x06", {"array of 1": 1, "6: Ping": 1})})
@@ -24,7 +25,7 @@ __all__ = ["attempts", "conversation", "deliveries", "frames", "parts", "timelin
 FLAGS, LENGTH, MASK, CODE, PAYLOAD = "#f4b183", "#ffe08a", "#9dc3e6", "#f8c6d8", "#a9d8a0"
 """The colours of a frame's parts."""
 
-COLOURS = (LENGTH, FLAGS, CODE, MASK, PAYLOAD)
+COLOURS = (LENGTH, FLAGS, MASK, CODE, PAYLOAD, "#cbb8e8", "#a8d5d1")
 """The colours of a message's parts, in turn."""
 
 OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "Close", 9: "Ping", 10: "Pong"}
