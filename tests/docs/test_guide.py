@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import inspect
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hubs.redis_server import running_redis
 from server_process import PATIENCE
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import trioecho
+from trioecho import hubs
+from trioecho.hubs import RedisBackplane
 from trioecho.testing import SAMPLE_KEY
 
 GUIDE = (Path(__file__).parents[2] / "trioecho" / "README.md").read_text(encoding="utf-8")
@@ -233,6 +238,38 @@ def test_hubs(serve: Callable[..., trioecho.LiveServer]) -> None:
     assert first == {"type": 3, "invocationId": "1"}
     assert second["error"].endswith("HubException: say something")
     assert [each.get("item") for each in counted] == [2, 1, None]
+
+
+def test_hubs_over_a_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes serve one hub; a negotiation with one counts at the other, and both are healthy."""
+    monkeypatch.setenv("BOARD_SECRET", "as good as random")
+    section = "Hubs, for SignalR's clients"
+    with running_redis() as redis, contextlib.ExitStack() as stack:
+        monkeypatch.setattr(hubs, "RedisBackplane", lambda url, prefix: RedisBackplane(redis.url, prefix))
+        lives = [stack.enter_context(trioecho.LiveServer(routes_of(section, 1))) for _ in range(2)]
+        negotiated = json.loads(Client(lives[0]).ask("POST", "/board/negotiate?negotiateVersion=1", "")[2])
+        query = f"/board?id={negotiated['connectionToken']}"
+        with Client(lives[1]).connect(query) as reader, Client(lives[0]).connect("/board") as writer:
+            for page in (reader, writer):
+                page.send('{"protocol":"json","version":1}\x1e')
+                assert page.recv(PATIENCE) == "{}\x1e"
+            writer.send('{"type":1,"target":"post","arguments":["hello"]}\x1e')
+            said = json.loads(reader.recv(PATIENCE).rstrip("\x1e"))
+            assert said == {"type": 1, "target": "posted", "arguments": ["hello"]}
+            assert "hello" in writer.recv(PATIENCE)
+            redis.hang()
+            healthy = Client(lives[0])
+            while healthy.ask("GET", "/healthz")[0] == 200:
+                time.sleep(0.01)
+            writer.send('{"type":1,"target":"post","arguments":["hello"]}\x1e')
+            assert "hello" in writer.recv(PATIENCE)
+            assert "seen by some only" in writer.recv(PATIENCE)
+            redis.go_on()
+            while healthy.ask("GET", "/healthz")[0] != 200:
+                time.sleep(0.01)
+        for live in lives:
+            while Client(live).ask("GET", "/healthz")[::2] != (200, "ok"):
+                time.sleep(0.01)
 
 
 def test_behind_a_proxy() -> None:

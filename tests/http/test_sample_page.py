@@ -68,7 +68,7 @@ async def test_the_page_is_served_wherever_it_is_mounted(target, mounted, body) 
 @pytest.mark.usefixtures("files")
 async def test_the_page_leads_to_others_where_there_are_any() -> None:
     """By links relative to it; a page that leads nowhere is left as it is."""
-    linked = await ask(SamplePage("/ws", {"chat": "Chat & more"}), "/", "/")
+    linked = await ask(SamplePage("/ws", links={"chat": "Chat & more"}), "/", "/")
     assert linked.body == INDEX.replace(b"<!-- links -->", b'<a href="chat">Chat &amp; more</a>')
     assert linked.body != INDEX
     assert (await ask(SamplePage("/ws"), "/", "/")).body == INDEX

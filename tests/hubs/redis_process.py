@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 import trio
 from hubs.memory_connection import Running
 
-from trioecho.hubs import Hub, HubServer, RedisBackplane, Target
+from trioecho.hubs import Hub, HubOptions, HubServer, RedisBackplane, Target
 
 USER, CLIENT, GROUP = "tess", "there", "red"
 
@@ -35,7 +36,9 @@ class Chat(Hub[Target]):
 
 
 async def main(url: str) -> None:
-    server = HubServer(Chat, backplane=RedisBackplane(url))
+    # The client says nothing by itself.
+    options = HubOptions(client_timeout=math.inf)
+    server = HubServer(Chat, backplane=RedisBackplane(url), options=options)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run, trio.Event())
         client = await Running(server, nursery).client(CLIENT, user=USER)

@@ -280,7 +280,7 @@ async def test_the_health_check_and_the_caller_are_told_that_redis_is_away(
 
 
 async def test_two_processes_have_group_messages_in_order(redis: RedisServer) -> None:
-    async with hubs(redis.url, 1) as (here,), another_process(redis.url) as there:
+    async with another_process(redis.url) as there, hubs(redis.url, 1) as (here,):
         for number in range(500):
             await here.server.clients.group(GROUP).send("say", number)
         for number in range(500):
@@ -293,7 +293,7 @@ async def test_two_processes_have_group_messages_in_order(redis: RedisServer) ->
 
 async def test_of_what_is_sent_while_redis_is_killed_the_rest_comes_in_order(redis: RedisServer) -> None:
     """What was not raised is lost only where it was sent about when Redis was killed."""
-    async with hubs(redis.url, 1) as (here,), another_process(redis.url) as there:
+    async with another_process(redis.url) as there, hubs(redis.url, 1) as (here,):
         sent: list[int] = []
         refused: list[int] = []
 

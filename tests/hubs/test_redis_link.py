@@ -83,8 +83,10 @@ async def test_a_channel_is_listened_to_as_long_as_anybody_wants_it(redis: Redis
         await here.link.subscribe(b"b")
         assert await here.link.ask(b"a", b"nobody") == 0
         await here.link.ask(b"b", b"3")
-        await here.count(3)
-        assert here.came == [(b"a", b"1"), (b"a", b"2"), (b"b", b"3")]
+        await here.link.subscribe(b"a")
+        assert await here.link.ask(b"a", b"4") == 1
+        await here.count(4)
+        assert here.came == [(b"a", b"1"), (b"a", b"2"), (b"b", b"3"), (b"a", b"4")]
 
 
 async def test_everybody_who_wants_a_channel_waits_until_it_is_listened_to(redis: RedisServer) -> None:
@@ -191,7 +193,7 @@ async def test_one_that_hangs_too_long_is_connected_to_anew(
         await here.link.subscribe(b"a")
         redis.hang()
         await here.link.publish(b"a", b"1")
-        while here.link._publisher is not None:
+        while here.link._size:
             await trio.sleep(0.1)
         # Attempts that it does not answer fail meanwhile.
         await trio.sleep(1)
@@ -217,6 +219,32 @@ async def test_who_floods_is_slowed_down(redis: RedisServer, monkeypatch: pytest
 
         with pytest.raises(BackplaneError):
             await flood()
+
+
+async def test_who_floods_does_not_keep_coredis_from_sending(redis: RedisServer) -> None:
+    """It collects commands as long as any come each time that the tasks have their turn."""
+    async with linked(redis.url) as here, linked(redis.url) as there:
+        await here.link.subscribe(b"a")
+        async with trio.open_nursery() as nursery:
+            number = 0
+            while not here.came or b"0" not in there.link._listened_to:
+                await there.link.publish(b"a", b"x")
+                nursery.start_soon(there.link.subscribe, b"%d" % number)
+                number += 1
+                await trio.lowlevel.checkpoint()
+        assert there.link.healthy
+
+
+async def test_what_was_handed_over_before_the_end_is_published(redis: RedisServer) -> None:
+    async with linked(redis.url) as here:
+        await here.link.subscribe(b"a")
+        async with linked(redis.url) as there:
+            for number in range(300):
+                await there.link.publish(b"a", b"%d" % number)
+                if number == 150:
+                    await trio.lowlevel.checkpoint()
+        await here.count(300)
+        assert [payload for _, payload in here.came] == [b"%d" % number for number in range(300)]
 
 
 async def test_what_was_sent_just_before_is_counted(

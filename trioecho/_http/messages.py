@@ -6,10 +6,10 @@ Values, but for a request's body, which is read when it is asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trioecho._http.fields import Headers, Query, checked_fields, parse_cookies
 from trioecho._http.refusals import HeadersLike, Refused, try_later
@@ -49,15 +49,6 @@ class Tls:
     client_certificate: Mapping[str, Any] | None = None
 
 
-class Served(Protocol):
-    """What a server serves and what has a life beside single requests: a `RouteGroup`."""
-
-    @property
-    def healthy(self) -> bool:
-        """Whether it can do what it is for."""
-        ...
-
-
 class Request:
     """One HTTP request: a WebSocket's handshake, or what an `HttpRoute` answers.
 
@@ -76,7 +67,6 @@ class Request:
     - `http_version`: "1.1".
     - `ready`: whether the server takes more clients; false when it had begun to stop before this came.
     - `server`: the server that was asked; None where there is none, as in a test.
-    - `served`: the route groups of the server, each of which says whether it is `healthy`; often none.
     - `nursery`: for an `HttpRoute`, what is started in it is cancelled when the response has been sent, or the exchange
         has failed. None for a handshake: a WebSocket has a nursery of its own.
     """
@@ -100,7 +90,6 @@ class Request:
         "ready",
         "root_path",
         "scheme",
-        "served",
         "server",
         "target",
         "tls",
@@ -141,7 +130,6 @@ class Request:
         self.client = client
         self.tls = tls
         self.path_params = _NO_PARAMS
-        self.served: Sequence[Served] = ()
         self.root_path = ""
         self.max_body_size = MAX_BODY_SIZE
         self.server: Server | None = None

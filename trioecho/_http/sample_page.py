@@ -139,7 +139,7 @@ async def healthz(request: Request) -> Response:
     Where a `RouteGroup` of the server says that it is not healthy, such as a hub that cannot reach the other processes,
     the answer is "unhealthy", with 503.
     """
-    healthy = all(each.healthy for each in request.served)
+    healthy = request.server is None or request.server.healthy
     return Response(
         "ok" if healthy else "unhealthy",
         status=200 if healthy else 503,

@@ -344,15 +344,13 @@ class RouteTable:
                     route.function.use_endpoint(self.websocket_paths[0])
 
     def find(self, request: Request) -> Endpoint | None:
-        """Return what stands at a request's path, and tell the request what the path's parameters stand for, and what
-        else is served."""
+        """Return what stands at a request's path, and tell the request what the path's parameters stand for."""
         found = self._table.find(request.path, request.target)
         if found is None:
             return None
         endpoint, params = found
         if params:
             request.path_params = params
-        request.served = self.groups
         return endpoint
 
 

@@ -79,6 +79,11 @@ class Server:
         return self._service.routes.answers_http
 
     @property
+    def healthy(self) -> bool:
+        """Whether all its route groups say that they are, such as hubs that reach the other processes."""
+        return all(group.healthy for group in self._service.routes.groups)
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """The addresses to which its TCP sockets are bound, wildcards among them: ``("127.0.0.1",)``."""
         return tuple(dict.fromkeys(host for host, _ in self._addresses))

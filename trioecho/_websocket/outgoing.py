@@ -288,7 +288,7 @@ class Outgoing(Room):
                     self.write_now()
             if self._scope.cancelled_caught and not self._finishing:
                 self.break_off()
-        if self.broken and not self._finishing:
+        if self.broken and self.failure is None and not self._finishing:
             # What is left to be read comes next, of all who hung up at once.
             with trio.move_on_after(TURN_WITHIN, shield=True):
                 await lost()
@@ -306,7 +306,10 @@ class Outgoing(Room):
             with trio.move_on_after(self._send_timeout / LOOKS if self._immediate else self._send_timeout):
                 try:
                     written = await self._wire.send(data)
-                except (OSError, MemoryError) as error:
+                except MemoryError as error:
+                    self.break_off(error)
+                    return
+                except OSError as error:
                     try:
                         # What is let go of may be megabytes: of 300 clients that hung up at once, for a second.
                         with trio.move_on_after(TURN_WITHIN):

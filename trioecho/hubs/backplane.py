@@ -108,7 +108,7 @@ class Backplane(Protocol):
             ) -> None:
                 for other in self.all:
                     if other is not self.local:
-                        await other.deliver(address, message, exclude)
+                        other.deliver(address, message, exclude)
 
             async def invoke(self, connection_id: str, target: str, arguments: Mapping[str, bytes]) -> Result:
                 for other in self.all:

@@ -68,21 +68,11 @@ class RedisBackplane:
 
     Sending to other processes hands a message to Redis and does not wait for it. Redis forgets what it has passed on.
     So what others send while a process has lost its connection does not reach the clients there; groups are kept, and
-    listened to again when Redis is back, which is tried every two seconds. Meanwhile calls go on, clients of the same
+    listened to again when Redis is back, which is tried twice a second. Meanwhile calls go on, clients of the same
     process are reached, and what should reach others raises `BackplaneError`. Redis is trusted: who can publish there
     can say anything to any client.
 
     One object serves one hub. Needs coredis: ``pip install 'trioecho[redis]'``.
-
-    Example:
-
-        from trioecho.hubs import Hub, HubServer, RedisBackplane, Target
-
-        class Chat(Hub[Target]):
-            async def say(self, text: str) -> None:
-                await self.clients.all.send("message", text)
-
-        routes = {"/chat": HubServer(Chat, backplane=RedisBackplane("redis://localhost", "chat"))}
 
     Raises TypeError or ValueError with one sentence for what will not do, and ImportError where coredis is missing.
     """

@@ -11,8 +11,8 @@ import contextlib
 import logging
 import random
 import ssl
-from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import trio
@@ -30,7 +30,7 @@ logger = logging.getLogger("trioecho.hubs")
 CONNECT_TIMEOUT = 5.0
 """Seconds for making both connections and subscribing to everything."""
 
-FIRST_DELAY, LONGEST_DELAY = 0.1, 2.0
+FIRST_DELAY, LONGEST_DELAY = 0.1, 0.5
 """Seconds between two attempts to connect: at first, and at most. Each time they are doubled."""
 
 PULSE_INTERVAL = 1.0
@@ -45,6 +45,9 @@ LOOK_INTERVAL = 0.25
 LOST_AFTER = 10.0
 """Seconds without an answer after which connections are made anew. What Redis would still have sent is lost then."""
 
+LAST_TIMEOUT = 0.5
+"""Seconds for what is still to be published when it ends."""
+
 MOST_UNANSWERED = 2**20
 """Bytes that may be on their way to Redis; then publishing waits. Each message counts 100 more."""
 
@@ -57,23 +60,29 @@ Take: TypeAlias = Callable[[bytes, bytes], None]
 """Takes a channel and what has come over it. It does not wait."""
 
 
-class Unanswered(NamedTuple):
-    """What was published, as long as Redis has not answered."""
+class Command(NamedTuple):
+    """A command as coredis wants it in a batch."""
 
+    serialized_arguments: tuple[bytes, bytes]
+    name: bytes = b"PUBLISH"
+    decode: None = None
+
+
+@dataclass(slots=True, eq=False)
+class Publication:
+    """What is published, as long as Redis has not answered."""
+
+    channel: bytes
+    payload: bytes
     since: float
-    size: int
-    request: Any
-    """coredis's, which can be awaited any number of times."""
+    answered: trio.Event | None = None
+    """Set with the answer, where somebody waits for that."""
+    reached: int | None = None
+    """How many processes have got it; None where it is not known."""
 
-
-class Confirmation:
-    """Redis's word that it has subscribed a channel as often as it was told to."""
-
-    __slots__ = ("event", "outstanding")
-
-    def __init__(self) -> None:
-        self.outstanding = 0
-        self.event = trio.Event()
+    @property
+    def size(self) -> int:
+        return len(self.payload) + OVERHEAD
 
 
 class RedisLink:
@@ -86,14 +95,19 @@ class RedisLink:
         self._pulse_since: float | None = None
         # By channel, how many want it.
         self._wanted: dict[bytes, int] = {}
-        self._confirmations: dict[bytes, Confirmation] = {}
-        self._publisher: BaseConnection | None = None
-        self._listener: BaseConnection | None = None
-        self._unanswered: deque[Unanswered] = deque()
+        self._listened_to: set[bytes] = set()
+        # Channels of which one of the two may have changed.
+        self._changed: set[bytes] = set()
+        self._change = trio.Event()
+        self._unconfirmed = 0
+        self._confirmed = trio.Event()
+        self._waiting: dict[bytes, trio.Event] = {}
+        self._queue: list[Publication] = []
+        self._on_its_way: list[Publication] = []
         self._size = 0
         self._room = trio.Event()
-        self._answers = self._hears = False
         self._published = trio.Event()
+        self._answers = self._hears = False
         self._usable = trio.Event()
         self._tried = trio.Event()
         self._why = "it has not been connected to"
@@ -132,41 +146,35 @@ class RedisLink:
             await self._room.wait()
         self.publish_now(channel, payload)
 
-    def publish_now(self, channel: bytes, payload: bytes) -> Unanswered:
+    def publish_now(self, channel: bytes, payload: bytes) -> Publication:
         """`publish` without waiting, however much is on its way."""
-        if self._publisher is None or not self._answers:
+        if not self._answers:
             raise self._away()
-        try:
-            request = self._publisher.create_request(b"PUBLISH", channel, payload)
-        except RedisError as error:
-            raise self._away() from error
-        size = len(payload) + OVERHEAD
-        unanswered = Unanswered(trio.current_time(), size, request)
-        self._unanswered.append(unanswered)
-        self._size += size
+        publication = Publication(channel, payload, trio.current_time())
+        self._queue.append(publication)
+        self._size += publication.size
         self._published.set()
-        return unanswered
+        return publication
 
     async def ask(self, channel: bytes, payload: bytes) -> int:
         """`publish_now`; returns how many processes have got it. Waits for Redis, not longer than it takes to count as
         away."""
-        unanswered = self.publish_now(channel, payload)
-        with trio.move_on_after(PATIENCE):
-            try:
-                return int(await unanswered.request)
-            except RedisError as error:
-                raise self._away() from error
-        raise self._away("it does not answer")
+        publication = self.publish_now(channel, payload)
+        publication.answered = trio.Event()
+        with trio.move_on_after(PATIENCE) as patience:
+            await publication.answered.wait()
+        if publication.reached is None:
+            raise self._away("it does not answer" if patience.cancelled_caught else None)
+        return publication.reached
 
     async def subscribe(self, channel: bytes) -> None:
         """Listen to a channel, once more. Returns when what is published from now on will come, or at once where Redis
         is away: then it is made up for. Cancelled: it is listened to all the same. Never raises anything else."""
         self._wanted[channel] = self._wanted.get(channel, 0) + 1
         if self._wanted[channel] == 1:
-            self._subscribe_all([channel])
-        confirmation = self._confirmations.get(channel)
-        if confirmation is not None and self.healthy:
-            await confirmation.event.wait()
+            self._look_at(channel)
+        if channel not in self._listened_to and self.healthy:
+            await self._waiting.setdefault(channel, trio.Event()).wait()
 
     def unsubscribe(self, channel: bytes) -> bool:
         """Listen to a channel as often less. Returns whether it is still listened to."""
@@ -174,23 +182,12 @@ class RedisLink:
         if self._wanted[channel]:
             return True
         del self._wanted[channel]
-        if self._listener is not None:
-            with contextlib.suppress(RedisError):
-                self._listener.send_command(b"UNSUBSCRIBE", channel)
+        self._look_at(channel)
         return False
 
-    def _subscribe_all(self, channels: list[bytes]) -> None:
-        if self._listener is None:
-            return
-        for first in range(0, len(channels), BATCH):
-            batch = channels[first : first + BATCH]
-            try:
-                self._listener.send_command(b"SUBSCRIBE", *batch)
-            except RedisError:
-                # Just lost: the next connection makes up for it.
-                return
-            for channel in batch:
-                self._confirmations.setdefault(channel, Confirmation()).outstanding += 1
+    def _look_at(self, channel: bytes) -> None:
+        self._changed.add(channel)
+        self._change.set()
 
     def _away(self, why: str | None = None) -> BackplaneError:
         return BackplaneError(f"Redis at {self._url} is away: {why or self._why}")
@@ -227,18 +224,16 @@ class RedisLink:
                     await publisher.ready.wait()
                     nursery.start_soon(self._listen, listener.redis, pace, take)
                     nursery.start_soon(self._listen_to_refusals, listener.redis)
-                    nursery.start_soon(self._take_answers, publisher.redis)
-                    self._listener, self._publisher = listener.redis, publisher.redis
-                    self._subscribe_all([*self._wanted, self._pulse])
-                    if self._pulse in self._confirmations:
-                        await self._confirmations[self._pulse].event.wait()
+                    nursery.start_soon(self._publish_all, publisher.redis)
+                    await nursery.start(self._subscribe_all, listener.redis)
                 if patience.cancelled_caught:
                     raise RedisLost(f"it has not answered within {counted(CONNECT_TIMEOUT, 'second')}")
                 self._judge(True, True)
                 self._tried.set()
                 await self._watch(pace)
             finally:
-                self._listener = self._publisher = None
+                if self._answers and (self._queue or self._on_its_way):
+                    await self._publish_last(publisher.redis)
                 listener.close()
                 publisher.close()
 
@@ -254,15 +249,50 @@ class RedisLink:
                             self._pulse_since = None
                         else:
                             take(channel, value)
-                    elif kind == b"subscribe":
-                        self._confirm(channel)
+                    elif kind in (b"subscribe", b"unsubscribe"):
+                        self._confirm(channel, kind == b"subscribe")
 
-    def _confirm(self, channel: bytes) -> None:
-        confirmation = self._confirmations[channel]
-        confirmation.outstanding -= 1
-        if not confirmation.outstanding:
-            del self._confirmations[channel]
-            confirmation.event.set()
+    def _confirm(self, channel: bytes, listened_to: bool) -> None:
+        if listened_to:
+            self._listened_to.add(channel)
+            if channel in self._waiting:
+                self._waiting.pop(channel).set()
+        self._unconfirmed -= 1
+        if not self._unconfirmed:
+            self._confirmed.set()
+
+    async def _subscribe_all(self, listener: BaseConnection, *, task_status: trio.TaskStatus[None]) -> None:
+        """Listen to what is wanted, one change of it after the other; started when that is so for the first time.
+
+        coredis collects commands as long as any come, before it sends them. So here all that have come together are
+        sent together, and the next when Redis has confirmed those.
+        """
+        self._listened_to.clear()
+        self._changed = {*self._wanted, self._pulse}
+        started = False
+        while True:
+            changed, self._changed = self._changed, set()
+            wanted = {each for each in changed if each in self._wanted or each == self._pulse}
+            lacking = wanted - self._listened_to
+            needless = (changed - wanted) & self._listened_to
+            self._listened_to -= needless
+            if lacking or needless:
+                self._unconfirmed = len(lacking) + len(needless)
+                self._confirmed = trio.Event()
+                for command, channels in ((b"UNSUBSCRIBE", [*needless]), (b"SUBSCRIBE", [*lacking])):
+                    for first in range(0, len(channels), BATCH):
+                        try:
+                            listener.send_command(command, *channels[first : first + BATCH])
+                        except RedisError:
+                            # Lost: the connection's own task tells why.
+                            return
+                await self._confirmed.wait()
+            if not started:
+                started = True
+                task_status.started()
+            if not self._changed:
+                self._change = trio.Event()
+                await self._change.wait()
 
     async def _listen_to_refusals(self, listener: BaseConnection) -> None:
         with contextlib.suppress(RedisConnectionError):
@@ -271,23 +301,41 @@ class RedisLink:
                 async for answer in answers:
                     raise RedisLost(f"it refuses to subscribe: {answer}")
 
-    async def _take_answers(self, publisher: BaseConnection) -> None:
+    async def _publish_all(self, publisher: BaseConnection) -> None:
+        """Publish what has come together together, and the next when Redis has answered that, as `_subscribe_all`."""
         while True:
-            if not self._unanswered:
+            if not self._queue:
                 self._published = trio.Event()
                 await self._published.wait()
-            unanswered = self._unanswered[0]
+            self._on_its_way, self._queue = self._queue, []
+            commands: Any = [Command((each.channel, each.payload)) for each in self._on_its_way]
             try:
-                await unanswered.request
-            except RedisError as error:
-                if publisher.usable:
-                    raise RedisLost(f"it refuses to publish: {error}") from error
+                # Cancelled, coredis would cut the connection off. It ends with that at the latest.
+                with trio.CancelScope(shield=True):
+                    answers = await publisher.create_request_batch(commands)
+            except RedisError:
                 # Lost: the connection's own task tells why.
                 return
-            self._unanswered.popleft()
-            self._size -= unanswered.size
+            for publication, answer in zip(self._on_its_way, answers, strict=True):
+                if not isinstance(answer, int):
+                    if publisher.usable:
+                        raise RedisLost(f"it refuses to publish: {answer!s}")
+                    return
+                publication.reached = answer
+                if publication.answered is not None:
+                    publication.answered.set()
+                self._size -= publication.size
+            self._on_its_way = []
             if self._size < MOST_UNANSWERED:
                 self._room.set()
+
+    async def _publish_last(self, publisher: BaseConnection) -> None:
+        """Publish what was handed over before the end: a goodbye, perhaps."""
+        with trio.move_on_after(LAST_TIMEOUT, shield=True), contextlib.suppress(RedisError):
+            commands: Any = [Command((each.channel, each.payload)) for each in self._queue]
+            # With its answer, what is on its way has been answered, too.
+            commands.append(Command((self._pulse, b"")))
+            await publisher.create_request_batch(commands)
 
     async def _watch(self, pace: Pace) -> NoReturn:
         """Send signs of life, and look at what has not been answered in time."""
@@ -300,7 +348,8 @@ class RedisLink:
                 taken, heard_at = pace.taken, now
             # Where this process itself stood still, what has come is still to be taken.
             if now - last < 2 * LOOK_INTERVAL:
-                unanswered = now - self._unanswered[0].since if self._unanswered else 0.0
+                oldest = next(iter(self._on_its_way or self._queue), None)
+                unanswered = 0.0 if oldest is None else now - oldest.since
                 unheard = now - self._pulse_since if self._pulse_since is not None else 0.0
                 if unanswered > LOST_AFTER or min(unheard, now - heard_at) > LOST_AFTER:
                     raise RedisLost(f"it has not answered for {counted(LOST_AFTER, 'second')}")
@@ -331,13 +380,16 @@ class RedisLink:
 
     def _end(self, why: str) -> None:
         """Take note that there is no connection."""
-        lost = sum(1 for each in self._unanswered if each.size > OVERHEAD)
+        lost = 0
+        for each in (*self._on_its_way, *self._queue):
+            lost += each.channel != self._pulse
+            if each.answered is not None:
+                each.answered.set()
+        self._on_its_way, self._queue, self._size = [], [], 0
         self._answers = self._hears = False
         self._why = why
-        self._unanswered.clear()
-        self._size = 0
+        self._listened_to.clear()
         self._wake()
-        self._confirmations.clear()
         self._tell_away(why, lost)
 
     def _wake(self) -> None:
@@ -345,9 +397,9 @@ class RedisLink:
         if not self._answers:
             self._usable = trio.Event()
         self._room.set()
-        for confirmation in self._confirmations.values():
-            confirmation.event.set()
-            confirmation.event = trio.Event()
+        for event in self._waiting.values():
+            event.set()
+        self._waiting.clear()
 
     def _tell_away(self, why: str, lost: int) -> None:
         if self._away_since is not None:
