@@ -45,6 +45,24 @@ def overlapping(figure: Any) -> list[tuple[str, str]]:
     ]
 
 
+def test_parts_are_what_the_caller_says(shown: list[Any]) -> None:
+    """Each byte is a box, and what a part is for stands below it; two messages stand below each other."""
+    ping = (b"\x02\x91\x06", {"2 bytes": 1, "array": 1, "6:\nPing": 1})
+    pictures.parts({"client": ping, "server": (b"hi", {"two letters": 2})})
+    (figure,) = shown
+    said = words(figure)
+    assert [word for word in said if len(word) == 2] == ["02", "91", "06", "68", "69"]
+    assert {"client", "server", "2 bytes", "array", "6: Ping", "two letters"} <= {*said}
+    assert overlapping(figure) == []
+
+
+@pytest.mark.parametrize("sizes", [{"all": 2}, {}, {"all": 4}, {"none": 0, "all": 3}])
+def test_parts_that_are_not_the_whole_message_are_refused(sizes: dict[str, int]) -> None:
+    """One sentence names the sender, the parts and the message."""
+    with pytest.raises(ValueError, match=r"^server: parts of .* bytes are not a message of 3 bytes$"):
+        pictures.parts({"server": (b"\x02\x91\x06", sizes)})
+
+
 def test_frames_are_taken_apart(shown: list[Any]) -> None:
     """Each byte is a box; below stands what it is for, read from the bytes themselves."""
     pictures.frames({"client": HELLO_MASKED, "server": HELLO})

@@ -1,6 +1,8 @@
-"""Pictures for teaching: frames byte by byte, a conversation, signs of life, who got what when, who came back when.
+"""Pictures for teaching: frames and messages byte by byte, a conversation, signs of life, who got what when, and
+who came back when.
 
     pictures.frames({"client": bytes.fromhex("81 85 37fa213d 7f9f4d5158")})
+    pictures.parts({"client": (b"\x91\x06", {"array of 1": 1, "6: Ping": 1})})
     pictures.conversation([(4, "client", "hello"), (4, "server", "HELLO")])
 
 Each function draws one picture and shows it with `matplotlib.pyplot.show`: in a notebook below the cell. They need
@@ -18,10 +20,13 @@ from trioecho._protocol.counted import counted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["attempts", "conversation", "deliveries", "frames", "timelines"]
+__all__ = ["attempts", "conversation", "deliveries", "frames", "parts", "timelines"]
 
 FLAGS, LENGTH, MASK, CODE, PAYLOAD = "#f4b183", "#ffe08a", "#9dc3e6", "#f8c6d8", "#a9d8a0"
 """The colours of a frame's parts."""
+
+COLOURS = (LENGTH, FLAGS, MASK, CODE, PAYLOAD, "#cbb8e8", "#a8d5d1")
+"""The colours of a message's parts, in turn."""
 
 OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "Close", 9: "Ping", 10: "Pong"}
 
@@ -41,7 +46,7 @@ RECEIVERS = (("o", "tab:blue", 0.13), ("D", "tab:orange", -0.13), ("s", "tab:gre
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Neighbouring bytes of a frame that mean one thing."""
+    """Neighbouring bytes that mean one thing."""
 
     data: bytes
     colour: str
@@ -53,22 +58,46 @@ def frames(of: Mapping[str, bytes]) -> None:
 
     `of` maps the sender's name to the bytes of one whole frame. Raises ValueError for bytes that are not.
     """
-    rows = {sender: list(_parts(sender, data)) for sender, data in of.items()}
+    _draw({sender: list(_frame(sender, data)) for sender, data in of.items()})
+
+
+def parts(of: Mapping[str, tuple[bytes, Mapping[str, int]]]) -> None:
+    """Draws messages as `frames` draws frames, where the caller says what their bytes are for.
+
+    `of` maps the sender's name to the bytes of a message and to its parts in order: what stands below each, maybe in
+    several lines, and of how many bytes it is. Raises ValueError for parts that are not the whole message.
+    """
+    rows: dict[str, list[_Part]] = {}
+    for sender, (data, sizes) in of.items():
+        if sum(sizes.values()) != len(data) or min(sizes.values(), default=1) < 1:
+            raise ValueError(
+                f"{sender}: parts of {', '.join(map(str, sizes.values())) or 'no'} bytes are not a message of "
+                f"{counted(len(data), 'byte')}"
+            )
+        rows[sender] = []
+        at = 0
+        for number, (label, size) in enumerate(sizes.items()):
+            rows[sender].append(_Part(data[at : at + size], COLOURS[number % len(COLOURS)], label))
+            at += size
+    _draw(rows)
+
+
+def _draw(rows: Mapping[str, Sequence[_Part]]) -> None:
     import matplotlib.pyplot as plt
 
-    width = max(sum(min(len(part.data), MOST_BOXES) for part in parts) for parts in rows.values())
+    width = max(sum(min(len(part.data), MOST_BOXES) for part in row) for row in rows.values())
     _, axes = plt.subplots(figsize=(1.6 + 0.8 * max(width, 4), 0.3 + 1.25 * len(rows)), layout="constrained")
-    for row, (sender, parts) in enumerate(rows.items()):
-        axes.text(-0.3, 0.3 - 1.6 * row, sender, ha="right", va="center")
+    for number, (sender, row) in enumerate(rows.items()):
+        axes.text(-0.3, 0.3 - 1.6 * number, sender, ha="right", va="center")
         x = 0
-        for part in parts:
-            x = _boxes(axes, part, x, -1.6 * row)
+        for part in row:
+            x = _boxes(axes, part, x, -1.6 * number)
     axes.set(xlim=(-1.5, max(width, 4)), ylim=(-1.6 * len(rows) + 0.75, 0.7))
     axes.axis("off")
     plt.show()
 
 
-def _parts(sender: str, data: bytes) -> Iterator[_Part]:
+def _frame(sender: str, data: bytes) -> Iterator[_Part]:
     """Takes a frame apart, as RFC 6455 section 5.2 lays it out."""
     opcode = OPCODES.get(data[0] & 0x0F) if data else ""
     if opcode is None:

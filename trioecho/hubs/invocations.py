@@ -8,11 +8,9 @@ turn and then have a task each, so that a long stream holds nothing up.
 
 from __future__ import annotations
 
-import functools
 import logging
-import types
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,6 +23,7 @@ from trioecho.hubs.call import NO_UPLOADS, Call, Worker
 from trioecho.hubs.exceptions import HubException, cause_of, invocation_failed, stream_failed
 from trioecho.hubs.messages import BadMessage, Invocation
 from trioecho.hubs.methods import Method, Methods
+from trioecho.hubs.resumed import Resumed
 from trioecho.hubs.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -241,10 +240,11 @@ class Invocations:
     async def _run_on(
         self, worker: Worker, call: Call, method: Method, running: Coroutine[Any, Any, Any], trap: Any
     ) -> bool:
-        """Go on with a call that waits: at the next thing that this task does."""
+        """Go on with a call that waits. Another task reads from now on."""
         if call.invocation.id is not None:
             self._by_id[call.invocation.id] = call
-        return await self._run_plain(worker, call, method, self._resumed(running, trap))
+        self._hand_over()
+        return await self._run_plain(worker, call, method, Resumed(running, trap))
 
     async def _answer_later(self, answer: bytes) -> bool:
         """Send an answer for which there is no room yet. What has to be read may be what it waits for."""
@@ -311,25 +311,6 @@ class Invocations:
             trio.lowlevel.reschedule(self._idle.pop().task)
         else:
             self._hire()
-
-    @types.coroutine
-    def _resumed(self, running: Coroutine[Any, Any, Any], trap: Any) -> Generator[Any, Any, Any]:
-        """Run the rest of a coroutine that has waited for `trap` first. Another task reads from then on."""
-        self._hand_over()
-        while True:
-            try:
-                value = yield trap
-            except BaseException as error:
-                step = functools.partial(running.throw, error)
-            else:
-                step = functools.partial(running.send, value)
-            try:
-                trap = step()
-            except StopIteration as done:
-                return done.value
-            finally:
-                # It may hold the exception, whose traceback holds this frame.
-                del step
 
     async def _begin_beside(self, call: Call, method: Method) -> None:
         if call.scope is not None and not method.streams:
