@@ -101,6 +101,14 @@ async def test_one_that_does_not_answer_is_not_waited_for_long(monkeypatch: pyte
         assert await worker.ask_figures() is None
 
 
+async def test_what_one_says_last_is_heard() -> None:
+    """However soon it ends then."""
+    farewell = f"{WORKER.partition('for line')[0]}say(figures={{'connections': 4}})\nos._exit(0)"
+    async with started(farewell) as worker:
+        await worker.ended.wait()
+        assert worker.figures == {"connections": 4}
+
+
 @pytest.mark.parametrize(
     ("program", "status", "words"),
     [
