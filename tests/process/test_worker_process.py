@@ -151,6 +151,18 @@ async def test_one_that_is_not_ready_and_so_hears_nothing_is_killed() -> None:
         assert worker.status == -signal.SIGKILL
 
 
+async def test_one_that_is_not_ready_reloads_when_it_is() -> None:
+    """It may have read a certificate that is the old one by then."""
+    late = "import time; time.sleep(0.3)\n" + WORKER.replace(
+        'elif order["do"] == "stop"', 'elif order["do"] == "reload"'
+    )
+    async with started(late) as worker:
+        await worker.tell("reload")
+        assert not worker.ready.is_set()
+        await worker.ended.wait()
+        assert worker.status == 0
+
+
 async def test_cancelled_it_leaves_no_process() -> None:
     """Whatever that does."""
     async with started(DEAF) as worker:

@@ -48,6 +48,7 @@ class WorkerProcess:
         self._channel: Channel | None = None
         self._questions: dict[int, trio.MemorySendChannel[Any]] = {}
         self._asked = 0
+        self._reload_when_ready = False
 
     @property
     def pid(self) -> int | None:
@@ -111,6 +112,8 @@ class WorkerProcess:
             if "ready" in message:
                 self.told = message
                 self.ready.set()
+                if self._reload_when_ready:
+                    await self._say({"do": "reload"})
                 continue
             if "figures" in message:
                 self.figures = message["figures"]
@@ -120,9 +123,12 @@ class WorkerProcess:
 
     async def tell(self, order: str) -> None:
         """Have it do something: ``stop``, ``hand over``, ``abort`` or ``reload``. One that has ended does nothing, and
-        one that is not ready yet, and so would not hear of a stop, is killed for it."""
+        one that is not ready yet, and so would not hear of a stop, is killed for it. It reloads when it is ready: it may
+        have read the files before they were others."""
         if not self.ready.is_set():
-            if order != "reload":
+            if order == "reload":
+                self._reload_when_ready = True
+            else:
                 self.kill()
             return
         await self._say({"do": order})
