@@ -224,8 +224,8 @@ class Process:
         self, order: Mapping[str, Any], worker: Worker, server: Server, channel: Channel
     ) -> None:
         match order.get("do"):
-            case "stop":
-                self._stop(server, self._steps, handover=False)
+            case "stop" | "leave" as how:
+                self._stop(server, self._steps, handover=how == "leave")
             case "hand over":
                 # The others go on meanwhile, so nobody looks at whether this one is ready.
                 steps = Steps(self._steps.timeout, 0.0, self._steps.window, restart=True)

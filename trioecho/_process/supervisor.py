@@ -269,7 +269,8 @@ class Supervisor:
                 )
                 self.notifier.stopping("stopping", most + KILL_AFTER)
                 logger.info("stopping %s; a second signal stops at once", counted(len(self._alive), "worker"))
-                self._nursery.start_soon(self._tell_all, "stop")
+                # Where others may accept at the same sockets, newcomers are theirs.
+                self._nursery.start_soon(self._tell_all, "leave" if self._listen_at.inherited else "stop")
                 self._nursery.start_soon(self._stop_listening)
                 self._nursery.start_soon(self._kill_after, most + KILL_AFTER)
         if not self._serving or self._nursery.cancel_scope.cancel_called:

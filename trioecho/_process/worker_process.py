@@ -122,9 +122,11 @@ class WorkerProcess:
                 asked.close()
 
     async def tell(self, order: str) -> None:
-        """Have it do something: ``stop``, ``hand over``, ``abort`` or ``reload``. One that has ended does nothing, and
-        one that is not ready yet, and so would not hear of a stop, is killed for it. It reloads when it is ready: it may
-        have read the files before they were others."""
+        """Have it do something, as `Process` takes it: ``stop``, ``leave``, ``hand over``, ``abort`` or ``reload``.
+
+        One that has ended does nothing, and one that is not ready yet, and so would not hear of a stop, is killed for
+        it. It reloads when it is ready, as it may have read the files before they were others.
+        """
         if not self.ready.is_set():
             if order == "reload":
                 self._reload_when_ready = True
