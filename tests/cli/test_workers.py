@@ -55,6 +55,12 @@ def test_figures_of_one_worker_are_refused() -> None:
     assert (code, line.partition(";")[2]) == (2, " use --metrics-port")
 
 
+def test_faults_of_several_workers_are_refused() -> None:
+    """What one has seen, or how often it has failed, the others do not know."""
+    code, line = refused("--workers", "2", "--faults")
+    assert (code, line.partition(";")[2]) == (2, " leave out one of them")
+
+
 def test_a_count_that_is_none_is_refused() -> None:
     """With what would fit."""
     for count in ("0", "-1", "many", "1025"):
