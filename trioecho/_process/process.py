@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -286,7 +287,10 @@ def cannot_listen(
 def why(error: Exception) -> str:
     """The system's own words, without errno and without repeating the file."""
     if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).replace("_", " ").lower()
+        if error.reason:
+            return error.reason.replace("_", " ").lower()
+        # Without the line of Python's own source.
+        return re.sub(r"^\[\w+\] | \(_ssl\.c:\d+\)$", "", str(error))
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return error.strerror
     return str(error)
