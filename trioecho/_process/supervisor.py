@@ -245,6 +245,8 @@ class Supervisor:
         logger.info("replacing %s, one after the other", counted(self._count, "worker"))
         try:
             for place, old in enumerate(tuple(self._places)):
+                if self._stopping.is_set():
+                    return
                 new = self._start(place)
                 if not await self._comes_up(new):
                     if not self._stopping.is_set():
@@ -313,7 +315,9 @@ class Supervisor:
                 nursery.start_soon(worker.tell, order)
 
     async def _stop_listening(self) -> None:
-        """When the workers have done so, newcomers are refused, and not kept waiting for the end of the last worker."""
+        """No worker is followed by another any more: where one has stopped accepting, nobody is to wait for it. A Unix
+        socket would lose its file, by which newcomers find those who still accept."""
+        self._sockets.close_tcp()
         await trio.sleep(self._steps.delay + self._steps.window)
         await self._sockets.aclose()
 
