@@ -46,12 +46,12 @@ def test_a_certificate_and_its_key_work(certificate: dict[str, Path], files: tup
     [
         ("missing", None, "cannot read {missing}: No such file or directory"),
         ("directory", None, "cannot read {directory}: Is a directory"),
-        ("nonsense", None, "cannot use {nonsense} for TLS: "),
+        ("nonsense", None, "cannot use {nonsense} for TLS: no certificate, or no private key "),
         ("cert", None, "; if the private key is in a file of its own, name it with --tls-key"),
         ("cert", "missing", "cannot read {missing}: No such file or directory"),
-        ("cert", "nonsense", "cannot use {cert} and {nonsense} for TLS: "),
+        ("cert", "nonsense", "cannot use {cert} and {nonsense} for TLS: no certificate, or no private key "),
         ("cert", "other", "cannot use {cert} and {other} for TLS: key values mismatch"),
-        ("cert", "locked", "cannot use {cert} and {locked} for TLS: "),
+        ("cert", "locked", "for TLS: no certificate, or no private key without a password, "),
     ],
 )
 def test_files_that_will_not_do_are_one_line(

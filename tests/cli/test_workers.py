@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from command_line import Start, echoes, options_given, refused
+from server_process import PATIENCE
 
+import trioecho
 from trioecho._process.worker_process import ROLE
 from trioecho._server.listening import NOT_GIVEN
 from trioecho.cli.workers import place_of, role, share_of_memory
@@ -24,11 +29,36 @@ def test_option_workers(start_server: Start) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no process starts with open sockets there")
+def test_workers_import_from_where_their_supervisor_does(tmp_path: Path) -> None:
+    """As the command ``trioecho`` it imports nothing from the current directory, whatever that has."""
+    command = tmp_path / "trioecho-command"
+    command.write_text("from trioecho.cli.serve import main; main()", encoding="utf-8")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "click.py").write_text("raise SystemExit('not this one')", encoding="utf-8")
+    process = subprocess.run(
+        [sys.executable, str(command), "--workers", "2", "--port", "0", "--exit-on-eof"],
+        cwd=tmp_path / "here",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=os.environ | {"PYTHONPATH": str(Path(trioecho.__file__).parents[1])},
+    )
+    assert (process.returncode, process.stdout.count("trioecho serves")) == (0, 1), process.stderr
+
+
 def test_figures_of_one_worker_are_refused() -> None:
     """Whoever reads them among the server's paths would get those of another worker each time."""
     pytest.importorskip("prometheus_client")
     code, line = refused("--workers", "2", "--metrics")
     assert (code, line.partition(";")[2]) == (2, " use --metrics-port")
+
+
+def test_faults_of_several_workers_are_refused() -> None:
+    """What one has seen, or how often it has failed, the others do not know."""
+    code, line = refused("--workers", "2", "--faults")
+    assert (code, line.partition(";")[2]) == (2, " leave out one of them")
 
 
 def test_a_count_that_is_none_is_refused() -> None:

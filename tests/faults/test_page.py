@@ -58,6 +58,12 @@ def test_every_row_is_there() -> None:
     assert all(path in plain for path, _ in SEEN_PATHS)
 
 
+def test_the_example_leads_to_a_neighbour_of_the_page() -> None:
+    """Also below a root path, and with TLS."""
+    assert 'new URL("close/4001?' in text()
+    assert '"ws://' not in text()
+
+
 def test_nothing_comes_from_elsewhere() -> None:
     """The policy allows its own style, by its hash, and nothing else."""
     page = text()

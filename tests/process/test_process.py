@@ -198,7 +198,7 @@ def test_a_worker_tells_its_supervisor_that_it_is_ready_and_its_figures(supervis
 
 
 @pytest.mark.parametrize(
-    ("order", "code"), [("stop", 1001), ("hand over", 1012), ("abort", 1001), (None, 1001)]
+    ("order", "code"), [("stop", 1001), ("leave", 1001), ("hand over", 1012), ("abort", 1001), (None, 1001)]
 )
 def test_a_worker_does_what_it_is_told(supervised: Supervise, order: str | None, code: int) -> None:
     """One whose supervisor is gone, as after SIGKILL, stops by itself."""

@@ -180,6 +180,10 @@ def test_of_a_worker_only_one_signal_is_counted() -> None:
         assert stop.count == 0
         signal.raise_signal(signal.SIGTERM)
         assert stop.count == 1
+        if hasattr(signal, "SIGUSR2"):
+            # It would end the process: whoever sends it to all processes of a name means the supervisor.
+            signal.raise_signal(signal.SIGUSR2)
+            assert (stop.count, stop.renewals) == (1, 0)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this platform has no SIGHUP")

@@ -281,21 +281,6 @@ def test_the_end_of_input_stops_all(start_server: Start) -> None:
     assert start_server("--workers", "2", "--exit-on-eof").wait() == 0
 
 
-def test_figures_are_the_sum_of_all_workers(start_server: Start) -> None:
-    """At the port of the supervisor's, which serves nobody else."""
-    server = start_server("--workers", "2", "--metrics-port", "0", "--ready-json")
-    told = json.loads(server.banner)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with ExitStack() as clients:
-        for _ in range(8):
-            clients.enter_context(client(told["websocket_url"]))
-        with opener.open(told["metrics_url"], timeout=PATIENCE) as answer:
-            text = answer.read().decode()
-    assert "\ntrioecho_connections_open 8.0\n" in text
-    assert "\ntrioecho_workers 2.0\n" in text
-    assert server.stop() == 0
-
-
 def test_every_worker_writes_its_tree_of_tasks(start_server: Start) -> None:
     """SIGUSR1 is passed on, and changes nothing."""
     server = start_server("--workers", "2")
@@ -326,7 +311,8 @@ class Fake:
         self.how_it_ended = "ended with status 1"
         self.began_at = trio.current_time()
         self.scope = trio.CancelScope()
-        self.stays = False
+        self.stays = self.busy = False
+        self.figures: Any = None
 
     async def run(self) -> None:
         with self.scope:
@@ -344,7 +330,10 @@ class Fake:
 
     async def ask_figures(self) -> Any:
         await trio.lowlevel.checkpoint()
-        return Figures(connections_open=self.number).as_dict()
+        if self.busy:
+            return None
+        self.figures = Figures(connections_open=self.number, connections=10, memory_limit=1000).as_dict()
+        return self.figures
 
     def kill(self) -> None:
         self.heard.append("kill")
@@ -468,16 +457,6 @@ async def test_one_that_dies_while_its_predecessor_still_leaves_is_followed(
         await trio.sleep(10)
         assert len(fakes) == 3
         assert not fakes[0].ended.is_set()
-
-
-async def test_figures_are_those_of_all_who_live(
-    autojump_clock: trio.testing.MockClock, fakes: list[Fake]
-) -> None:
-    async with supervising(3, [(0.0, INF)]) as (ours, _):
-        await trio.sleep(1)
-        figures = await ours.figures()
-        assert (figures.connections_open, figures.workers) == (0 + 1 + 2, 3)
-        assert ours.pids == [1000, 1001, 1002]
 
 
 async def test_what_systemd_hears_is_of_all_workers(

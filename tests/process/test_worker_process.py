@@ -101,6 +101,14 @@ async def test_one_that_does_not_answer_is_not_waited_for_long(monkeypatch: pyte
         assert await worker.ask_figures() is None
 
 
+async def test_what_one_says_last_is_heard() -> None:
+    """However soon it ends then."""
+    farewell = f"{WORKER.partition('for line')[0]}say(figures={{'connections': 4}})\nos._exit(0)"
+    async with started(farewell) as worker:
+        await worker.ended.wait()
+        assert worker.figures == {"connections": 4}
+
+
 @pytest.mark.parametrize(
     ("program", "status", "words"),
     [
@@ -141,6 +149,18 @@ async def test_one_that_is_not_ready_and_so_hears_nothing_is_killed() -> None:
         await worker.tell("stop")
         await worker.ended.wait()
         assert worker.status == -signal.SIGKILL
+
+
+async def test_one_that_is_not_ready_reloads_when_it_is() -> None:
+    """It may have read a certificate that is the old one by then."""
+    late = "import time; time.sleep(0.3)\n" + WORKER.replace(
+        'elif order["do"] == "stop"', 'elif order["do"] == "reload"'
+    )
+    async with started(late) as worker:
+        await worker.tell("reload")
+        assert not worker.ready.is_set()
+        await worker.ended.wait()
+        assert worker.status == 0
 
 
 async def test_cancelled_it_leaves_no_process() -> None:

@@ -72,6 +72,16 @@ def test_where_one_has_no_limit_all_together_have_none() -> None:
     assert Figures.merge([without, some()]).memory_limit is None
 
 
+def test_counters_alone_change_no_gauge_and_no_limit_of_a_sum() -> None:
+    """What a server counted that has ended is added to what others do."""
+    ended = some().only_counters
+    assert Figures.merge([some(10), ended]).connections == some(10).connections + some().connections
+    assert Figures.merge([some(10), ended]).endings == Figures.merge([some(10), some()]).endings
+    assert Figures.merge([some(10), ended]).lifetimes == Figures.merge([some(10), some()]).lifetimes
+    for name in ("connections_open", "memory_limit", "workers"):
+        assert getattr(Figures.merge([some(10), ended]), name) == getattr(some(10), name)
+
+
 def test_labels_of_one_do_not_change_with_the_sum() -> None:
     """Figures are values."""
     one = Figures(http_exchanges={"2xx": 1})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +33,9 @@ logger = logging.getLogger("trioecho")
 
 RELOADED = "the certificate was read anew, for connections from now on"
 NOT_RELOADED = "the certificate stays as it was: %s"
+
+LAST_WORDS_WITHIN = 1.0
+"""Seconds that a supervisor has to take the last figures of a worker, which then ends without."""
 
 
 class CannotStartError(Exception):
@@ -81,6 +86,7 @@ class Process:
         self._starting = trio.CancelScope()
         self._beside = trio.CancelScope()
         self._server: Server | None = None
+        self._supervisor: Channel | None = None
 
     async def run(self) -> None:
         """Serve until told to stop. Raises `CannotStartError`, and what crashes the server."""
@@ -102,6 +108,8 @@ class Process:
                             call_at_end_of_input(self._end_of_input)
                         # A signal may have come while the server started, too late to cancel that.
                         self._obey()
+                if self._supervisor is not None and self._server is not None:
+                    await self._tell_last(self._supervisor, self._server)
                 beside.cancel_scope.cancel()
         if failure is not None:
             # Only here, outside of the nursery: it would make a group of it.
@@ -199,6 +207,7 @@ class Process:
 
     async def _be_supervised(self, worker: Worker, server: Server) -> None:
         async with Channel.at(worker.control) as channel, trio.open_nursery() as nursery:
+            self._supervisor = channel
             if self.metrics is not None:
                 nursery.start_soon(self.metrics.looks.run, trio.Event())
             try:
@@ -216,8 +225,8 @@ class Process:
         self, order: Mapping[str, Any], worker: Worker, server: Server, channel: Channel
     ) -> None:
         match order.get("do"):
-            case "stop":
-                self._stop(server, self._steps, handover=False)
+            case "stop" | "leave" as how:
+                self._stop(server, self._steps, handover=how == "leave")
             case "hand over":
                 # The others go on meanwhile, so nobody looks at whether this one is ready.
                 steps = Steps(self._steps.timeout, 0.0, self._steps.window, restart=True)
@@ -228,8 +237,19 @@ class Process:
             case "reload":
                 self._reload(server)
             case "figures":
-                figures = server.figures if self.metrics is None else self.metrics.looks.figures(server)
-                await channel.send({"answer": order.get("number"), "figures": figures.as_dict()})
+                await channel.send({"answer": order.get("number"), "figures": self._figures(server)})
+
+    async def _tell_last(self, channel: Channel, server: Server) -> None:
+        """What this one has counted is to stay in the sum of all."""
+        with (
+            trio.move_on_after(LAST_WORDS_WITHIN),
+            suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+        ):
+            await channel.send({"figures": self._figures(server)})
+
+    def _figures(self, server: Server) -> dict[str, Any]:
+        figures = server.figures if self.metrics is None else self.metrics.looks.figures(server)
+        return figures.as_dict()
 
     def _cannot_listen(self, error: Exception) -> CannotStartError:
         return cannot_listen(error, self._listen_at, self._words)
@@ -267,7 +287,10 @@ def cannot_listen(
 def why(error: Exception) -> str:
     """The system's own words, without errno and without repeating the file."""
     if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).replace("_", " ").lower()
+        if error.reason:
+            return error.reason.replace("_", " ").lower()
+        # Without the line of Python's own source.
+        return re.sub(r"^\[\w+\] | \(_ssl\.c:\d+\)$", "", str(error))
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return error.strerror
     return str(error)

@@ -56,7 +56,8 @@ class StopSignals:
                 "trioecho.run works in the main thread only, where Python handles signals: "
                 "in another thread use trio.run(trioecho.serve, ...), or trioecho.LiveServer"
             )
-        for number in STOPPING if self._renew is None else (*STOPPING, self._renew):
+        renew = RENEW if self._only_term else self._renew
+        for number in STOPPING if renew is None else (*STOPPING, renew):
             before = signal.getsignal(number)
             if before is signal.SIG_IGN and number == HANGUP and self._reload is None:
                 continue

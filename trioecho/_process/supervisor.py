@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import trio
@@ -98,6 +98,8 @@ class Supervisor:
         self._aborting = self._renewing = False
         self._reloads = self._renewals = 0
         self._connections = 0
+        # What those counted who have ended: a sum that fell would look as if all of them had begun again.
+        self._ended = Figures().only_counters
         self._failure: CannotStartError | None = None
         self._sockets: WorkerSockets
         self._nursery: trio.Nursery
@@ -127,19 +129,32 @@ class Supervisor:
         return [worker.pid for worker in self._places if worker.pid is not None and not worker.ended.is_set()]
 
     async def figures(self) -> Figures:
-        """The sum over every worker that lives and answers, those who are leaving among them."""
-        answers: list[Figures] = []
+        """The sum over every worker that lives, those who are leaving among them, and, of what only grows, over those
+        who have ended. Of one that does not answer it is what it told last; `workers` counts those who answer."""
+        answered = 0
 
         async def ask_one(worker: WorkerProcess) -> None:
-            answer = await worker.ask_figures()
-            if answer is not None:
-                answers.append(Figures.from_dict(answer))
+            nonlocal answered
+            if await worker.ask_figures() is not None:
+                answered += 1
 
         async with trio.open_nursery() as nursery:
             for worker in tuple(self._alive):
                 nursery.start_soon(ask_one, worker)
-        merged = Figures.merge(answers)
-        return dataclasses.replace(merged, workers=len(answers), stopping=min(1, merged.stopping))
+        # All in one step, in which nobody ends: each is among the living or among the others.
+        merged = self._add_up(
+            Figures.from_dict(each.figures) for each in self._alive if each.figures is not None
+        )
+        return dataclasses.replace(merged, workers=answered, stopping=min(1, merged.stopping))
+
+    def _add_up(self, living: Iterable[Figures]) -> Figures:
+        figures = [*living]
+        try:
+            return Figures.merge([*figures, self._ended])
+        except ValueError:
+            # Workers of a newer version, whose distributions have other bounds.
+            self._ended = Figures().only_counters
+            return Figures.merge(figures)
 
     # Their lives.
 
@@ -175,6 +190,8 @@ class Supervisor:
             await worker.run()
         finally:
             self._alive.discard(worker)
+            if worker.figures is not None:
+                self._ended = self._add_up([Figures.from_dict(worker.figures)]).only_counters
         if self._serving and self._places[worker.number] is worker and not self._stopping.is_set():
             await self._follow(worker)
 
@@ -228,6 +245,8 @@ class Supervisor:
         logger.info("replacing %s, one after the other", counted(self._count, "worker"))
         try:
             for place, old in enumerate(tuple(self._places)):
+                if self._stopping.is_set():
+                    return
                 new = self._start(place)
                 if not await self._comes_up(new):
                     if not self._stopping.is_set():
@@ -252,7 +271,8 @@ class Supervisor:
                 )
                 self.notifier.stopping("stopping", most + KILL_AFTER)
                 logger.info("stopping %s; a second signal stops at once", counted(len(self._alive), "worker"))
-                self._nursery.start_soon(self._tell_all, "stop")
+                # Where others may accept at the same sockets, newcomers are theirs.
+                self._nursery.start_soon(self._tell_all, "leave" if self._listen_at.inherited else "stop")
                 self._nursery.start_soon(self._stop_listening)
                 self._nursery.start_soon(self._kill_after, most + KILL_AFTER)
         if not self._serving or self._nursery.cancel_scope.cancel_called:
@@ -295,7 +315,9 @@ class Supervisor:
                 nursery.start_soon(worker.tell, order)
 
     async def _stop_listening(self) -> None:
-        """When the workers have done so, newcomers are refused, and not kept waiting for the end of the last worker."""
+        """No worker is followed by another any more: where one has stopped accepting, nobody is to wait for it. A Unix
+        socket would lose its file, by which newcomers find those who still accept."""
+        self._sockets.close_tcp()
         await trio.sleep(self._steps.delay + self._steps.window)
         await self._sockets.aclose()
 

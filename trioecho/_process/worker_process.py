@@ -20,7 +20,10 @@ ROLE = "_TRIOECHO_WORKER"
 """The environment variable that makes a process a worker, and tells it what it was started with."""
 
 ANSWER_WITHIN = 5.0
-"""Seconds that a worker has for an answer: one that is busy is left out of the sum."""
+"""Seconds that a worker has for an answer: of one that is busy there is only what it has told before."""
+
+HEAR_WITHIN = 1.0
+"""Seconds for which what a worker has said is heard after its end."""
 
 
 class WorkerProcess:
@@ -33,6 +36,8 @@ class WorkerProcess:
         self.ended = trio.Event()
         self.told: Mapping[str, Any] = {}
         """What it said when it was ready: ``ready`` as `announcement.ready` has it, and ``lines`` for people."""
+        self.figures: Any = None
+        """What it last told of its figures; None before. One that ends in an orderly way tells them at its end."""
         self.status: int | None = None
         """Its exit status, or the negative number of the signal that killed it, once it has ended."""
         self.began_at = math.inf
@@ -43,6 +48,7 @@ class WorkerProcess:
         self._channel: Channel | None = None
         self._questions: dict[int, trio.MemorySendChannel[Any]] = {}
         self._asked = 0
+        self._reload_when_ready = False
 
     @property
     def pid(self) -> int | None:
@@ -72,7 +78,8 @@ class WorkerProcess:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._hear)
                     self.status = await self._process.wait()
-                    nursery.cancel_scope.cancel()
+                    # What it said last may not have been heard yet; a process of its own may still have its end.
+                    nursery.cancel_scope.deadline = trio.current_time() + HEAR_WITHIN
         finally:
             self.kill()
             with trio.CancelScope(shield=True):
@@ -105,15 +112,25 @@ class WorkerProcess:
             if "ready" in message:
                 self.told = message
                 self.ready.set()
-            elif (asked := self._questions.pop(int(message.get("answer", 0)), None)) is not None:
-                asked.send_nowait(message.get("figures"))
+                if self._reload_when_ready:
+                    await self._say({"do": "reload"})
+                continue
+            if "figures" in message:
+                self.figures = message["figures"]
+            if (asked := self._questions.pop(int(message.get("answer", 0)), None)) is not None:
+                asked.send_nowait(self.figures)
                 asked.close()
 
     async def tell(self, order: str) -> None:
-        """Have it do something: ``stop``, ``hand over``, ``abort`` or ``reload``. One that has ended does nothing, and
-        one that is not ready yet, and so would not hear of a stop, is killed for it."""
+        """Have it do something, as `Process` takes it: ``stop``, ``leave``, ``hand over``, ``abort`` or ``reload``.
+
+        One that has ended does nothing, and one that is not ready yet, and so would not hear of a stop, is killed for
+        it. It reloads when it is ready, as it may have read the files before they were others.
+        """
         if not self.ready.is_set():
-            if order != "reload":
+            if order == "reload":
+                self._reload_when_ready = True
+            else:
                 self.kill()
             return
         await self._say({"do": order})

@@ -58,11 +58,18 @@ class WorkerSockets:
             for listener, more in zip(self._opened, self._further, strict=True)
         )
 
-    async def aclose(self) -> None:
-        """Close them; each listens as long as a worker does. The file of a Unix socket is removed."""
+    def close_tcp(self) -> None:
+        """Close all but the Unix sockets; each listens as long as a worker does."""
         for more in self._further:
             for each in more:
                 each.close()
+        for listener in self._opened:
+            if isinstance(listener, trio.SocketListener):
+                listener.socket.close()
+
+    async def aclose(self) -> None:
+        """Close them; each listens as long as a worker does. The file of a Unix socket is removed."""
+        self.close_tcp()
         for listener in self._opened:
             await trio.aclose_forcefully(listener)
 

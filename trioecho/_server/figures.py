@@ -241,6 +241,12 @@ class Figures:
         default=0, metadata=_gauge("resident_memory_bytes", "Memory of the processes that is resident.")
     )
 
+    @property
+    def only_counters(self) -> Figures:
+        """The same without gauges, which are 0: what is left of a server that has ended, for sums with others."""
+        gauges: dict[str, Any] = {name: 0 for name, metric in METRICS.items() if metric.kind == "gauge"}
+        return dataclasses.replace(self, **gauges)
+
     def as_dict(self) -> dict[str, Any]:
         """All figures as plain values that JSON can hold: for another process, which has `from_dict`."""
         return {name: _plain(getattr(self, name)) for name in METRICS}

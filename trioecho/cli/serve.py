@@ -166,6 +166,10 @@ def main(
         raise Refusal("--redis needs --hub, whose servers it makes one", 2)
     if hub and redis is None and workers is not None:
         raise Refusal("--hub: with --workers each process would be a chat of its own; give --redis", 2)
+    if faults and workers is not None:
+        raise Refusal(
+            "--faults: with --workers /seen would tell of one process each time; leave out one of them", 2
+        )
     place = _place(host, port, unix, unix_mode, fd, backlog) if worker is None else place_of(worker)
     if faults_beyond_loopback and not faults:
         raise Refusal("--faults-beyond-loopback needs --faults, which it serves to other machines", 2)

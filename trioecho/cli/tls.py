@@ -13,6 +13,9 @@ from trioecho._process.run import COULD_NOT_START
 from trioecho._process.selfsigned import self_signed
 from trioecho.cli.parameters import Refusal
 
+NOTHING_FOUND = "no certificate, or no private key without a password, is in it in PEM"
+"""OpenSSL tells these apart, but Python says "PEM lib" for all of them."""
+
 
 def chosen_tls(
     cert: Path | None, key: Path | None, selfsigned: bool, hosts: Iterable[str]
@@ -59,5 +62,6 @@ def tls_context(cert: Path, key: Path | None) -> ssl.SSLContext:
     except (OSError, ValueError) as error:
         hint = "" if key else "; if the private key is in a file of its own, name it with --tls-key"
         files = f"{cert} and {key}" if key else str(cert)
-        raise Refusal(f"cannot use {files} for TLS: {why(error)}{hint}", COULD_NOT_START) from None
+        said = NOTHING_FOUND if isinstance(error, ssl.SSLError) and not error.reason else why(error)
+        raise Refusal(f"cannot use {files} for TLS: {said}{hint}", COULD_NOT_START) from None
     return context

@@ -60,6 +60,13 @@ def share_of_memory(most: float | None, workers: int | None) -> float | None:
     return max(1, most // workers) if isinstance(most, int) else most / workers
 
 
+def _python() -> tuple[str, ...]:
+    """What runs the same Python. With ``-m`` it would import from the current directory, too, whatever that has by the
+    name of a library: a worker is to do so only if this process does."""
+    here = not sys.flags.safe_path and bool(sys.path) and sys.path[0] in ("", os.getcwd())
+    return (sys.executable,) if here else (sys.executable, "-P")
+
+
 def supervise(
     arguments: Sequence[str],
     workers: int,
@@ -80,7 +87,7 @@ def supervise(
     if os.name != "posix":
         raise Refusal("--workers: this system cannot start a process with open sockets; leave it out", 2)
     listen_at = ListenAt.of(**place)
-    command = (sys.executable, "-m", "trioecho", *arguments)
+    command = (*_python(), "-m", "trioecho", *arguments)
     told = StopSignals(last=True, reload=reload is not None, renew=True)
     with told as signals, TaskTreeSignal(last=True) as task_tree_signal:
         supervisor = Supervisor(command, workers, listen_at, options, steps, words, signals)
