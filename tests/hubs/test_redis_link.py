@@ -142,6 +142,34 @@ async def test_a_redis_that_is_back_is_listened_to_again_and_both_are_told_once(
     assert "is back after 1." in back or "is back after 2." in back
 
 
+async def test_who_waits_for_a_redis_that_is_away_hears_that_it_is_back(redis: RedisServer) -> None:
+    """However often it was tried meanwhile."""
+    async with linked(redis.url, 5) as here:
+        redis.kill()
+        await healthy(here.link, False)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.link.usable)
+            await trio.sleep(1)
+            redis.start()
+
+
+async def test_who_no_longer_wants_a_channel_is_not_waited_for(redis: RedisServer) -> None:
+    """Also where it was never asked for, as Redis was still at the channels before."""
+    async with linked(redis.url, 5) as here:
+        redis.hang()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.link.subscribe, b"before")
+            while not here.link._unconfirmed:
+                await trio.lowlevel.checkpoint()
+            nursery.start_soon(here.link.subscribe, b"a")
+            while b"a" not in here.link._waiting:
+                await trio.lowlevel.checkpoint()
+            here.link.unsubscribe(b"a")
+            redis.go_on()
+        assert await here.link.ask(b"a", b"") == 0
+        assert not here.link._waiting
+
+
 async def test_one_that_is_away_at_first_is_waited_for_by_nobody(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
