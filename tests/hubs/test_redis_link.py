@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 
 import pytest
 import trio
 from hubs.redis_server import RedisServer, running_redis
 
 from trioecho.hubs import BackplaneError, redis_link
+from trioecho.hubs.redis_connection import Pace
 from trioecho.hubs.redis_link import RedisLink
 from trioecho.hubs.redis_url import parse_redis_url
 
@@ -285,6 +287,23 @@ async def test_what_was_sent_just_before_is_counted(
         redis.kill()
         await healthy(here.link, False)
         assert "; 7 messages just sent may not have arrived" in told(caplog)[0]
+
+
+async def test_what_is_pushed_that_nobody_has_asked_for_is_left_out() -> None:
+    """What stands before a Redis may push news of its own."""
+
+    async def pushes() -> AsyncIterator[list[object]]:
+        yield [b"invalidate", None]
+        yield []
+        yield [b"MOVING", 1, 15, b"host:6379"]
+        yield [b"subscribe", [1], 1]
+        yield [b"message", b"a", None]
+        yield [b"message", b"a", b"1"]
+
+    here, pace = Linked("unix:///nowhere"), Pace()
+    await here.link._listen(SimpleNamespace(push_messages=pushes()), pace, here.take)
+    assert here.came == [(b"a", b"1")]
+    assert pace.taken == 6
 
 
 @pytest.mark.parametrize(

@@ -246,8 +246,11 @@ class RedisLink:
                 push: Any
                 async for push in pushes:
                     pace.taken += 1
+                    if len(push) != 3 or not isinstance(push[1], bytes):
+                        # Redis, or what stands before it, may push what nobody has asked for.
+                        continue
                     kind, channel, value = push
-                    if kind == b"message":
+                    if kind == b"message" and isinstance(value, bytes):
                         if channel == self._pulse:
                             self._pulse_since = None
                         else:
