@@ -32,7 +32,6 @@ from trioecho.hubs import (
 )
 from trioecho.hubs.redis_messages import Call, encode
 
-
 CALL = Call(1, "b", "Pick", {"json": b"[]"})
 
 
