@@ -7,8 +7,23 @@ import trio
 import trio.testing
 from chat.several import ChatServer, answered, heard, joined
 from hubs.memory_connection import settled
+from hubs.test_backplane import Wire
 
 from trioecho.chat.pace import BURST
+from trioecho.hubs import Address
+
+
+class SlowWire(Wire):
+    """One whose subscriptions take until `told`; `stubborn`, whatever is cancelled meanwhile."""
+
+    told: trio.Event | None = None
+    stubborn = False
+
+    async def subscribe(self, address: Address) -> None:
+        await super().subscribe(address)
+        if self.told is not None:
+            with trio.CancelScope(shield=self.stubborn):
+                await self.told.wait()
 
 
 @pytest.fixture
@@ -121,6 +136,40 @@ async def test_who_goes_is_out_of_the_room() -> None:
             pass
         await settled()
         assert server.people.rooms() == [("Lobby", 1)]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("clock")
+async def test_who_goes_while_the_other_servers_are_told_does_not_stay_behind() -> None:
+    async with trio.open_nursery() as nursery:
+        wire = SlowWire([])
+        server = await ChatServer(nursery, wire).start()
+        client = await server.person("Ada")
+        wire.told, wire.stubborn = trio.Event(), True
+        client.say(type=1, target="Enter", arguments=["Ada", "Trio"])
+        await settled()
+        client.connection.hang_up()
+        await settled()
+        wire.told.set()
+        await settled()
+        assert server.people.here == ()
+        assert not server.server.connection_ids
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("clock")
+async def test_who_cancels_entering_can_enter_another_room() -> None:
+    async with trio.open_nursery() as nursery:
+        wire = SlowWire([])
+        server = await ChatServer(nursery, wire).start()
+        ada = await server.person("Ada")
+        wire.told = trio.Event()
+        ada.say(type=1, invocationId="2", target="Enter", arguments=["Ada", "Trio"])
+        await settled()
+        ada.say(type=5, invocationId="2")
+        await settled()
+        wire.told.set()
+        assert (await answered(ada, "Enter", "Ada", "Hubs", id="3"))["result"]["rooms"] == [["Hubs", 1]]
         nursery.cancel_scope.cancel()
 
 
