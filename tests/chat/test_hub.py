@@ -26,13 +26,7 @@ class SlowWire(Wire):
                 await self.told.wait()
 
 
-@pytest.fixture
-def clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
-    return autojump_clock
-
-
-@pytest.mark.usefixtures("clock")
-async def test_who_enters_is_told_where_and_with_whom() -> None:
+async def test_who_enters_is_told_where_and_with_whom(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         server = await ChatServer(nursery).start()
         await server.person("Ada")
@@ -50,8 +44,9 @@ async def test_who_enters_is_told_where_and_with_whom() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_what_is_said_is_heard_in_the_room_and_nowhere_else() -> None:
+async def test_what_is_said_is_heard_in_the_room_and_nowhere_else(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with trio.open_nursery() as nursery:
         (one, two), _ = await joined(nursery)
         ada, bob, cleo = (
@@ -70,7 +65,6 @@ async def test_what_is_said_is_heard_in_the_room_and_nowhere_else() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
     ("target", "arguments", "sentence"),
     [
@@ -82,7 +76,9 @@ async def test_what_is_said_is_heard_in_the_room_and_nowhere_else() -> None:
         ("_keep_pace", [], "_keep_pace"),
     ],
 )
-async def test_what_cannot_be_is_answered_with_a_sentence(target, arguments, sentence) -> None:
+async def test_what_cannot_be_is_answered_with_a_sentence(
+    target, arguments, sentence, autojump_clock: trio.testing.MockClock
+) -> None:
     async with trio.open_nursery() as nursery:
         server = await ChatServer(nursery).start()
         client = await server.client()
@@ -92,8 +88,7 @@ async def test_what_cannot_be_is_answered_with_a_sentence(target, arguments, sen
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_nobody_speaks_faster_than_people_read() -> None:
+async def test_nobody_speaks_faster_than_people_read(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         server = await ChatServer(nursery).start()
         ada = await server.person("Ada")
@@ -105,8 +100,7 @@ async def test_nobody_speaks_faster_than_people_read() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_a_countdown_is_streamed_and_can_be_cancelled() -> None:
+async def test_a_countdown_is_streamed_and_can_be_cancelled(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         server = await ChatServer(nursery).start()
         client = await server.client()
@@ -126,8 +120,7 @@ async def test_a_countdown_is_streamed_and_can_be_cancelled() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_who_goes_is_out_of_the_room() -> None:
+async def test_who_goes_is_out_of_the_room(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         server = await ChatServer(nursery).start()
         ada, bob = await server.person("Ada"), await server.person("Bob")
@@ -139,8 +132,9 @@ async def test_who_goes_is_out_of_the_room() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_who_goes_while_the_other_servers_are_told_does_not_stay_behind() -> None:
+async def test_who_goes_while_the_other_servers_are_told_does_not_stay_behind(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with trio.open_nursery() as nursery:
         wire = SlowWire([])
         server = await ChatServer(nursery, wire).start()
@@ -157,8 +151,7 @@ async def test_who_goes_while_the_other_servers_are_told_does_not_stay_behind() 
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_who_cancels_entering_can_enter_another_room() -> None:
+async def test_who_cancels_entering_can_enter_another_room(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         wire = SlowWire([])
         server = await ChatServer(nursery, wire).start()
@@ -173,8 +166,9 @@ async def test_who_cancels_entering_can_enter_another_room() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_with_the_other_servers_away_those_here_hear_and_the_speaker_is_told() -> None:
+async def test_with_the_other_servers_away_those_here_hear_and_the_speaker_is_told(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with trio.open_nursery() as nursery:
         (one, _), wires = await joined(nursery)
         ada, bob = await one.person("Ada"), await one.person("Bob")
