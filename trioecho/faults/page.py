@@ -80,7 +80,8 @@ def _page() -> str:
 <h1>Faults on request</h1>
 <p>A server for tests of WebSocket clients. Connect to a path, and it misbehaves in one way; everything else it does
 right. Each path takes <code>?id=</code>, a name by which <a href="seen">/seen</a>/name tells what the server saw.</p>
-<pre><code>new WebSocket("ws://" + location.host + "/close/4001?reason=bye&amp;after=1&amp;id=mine")</code></pre>
+<pre><code>new WebSocket(location.origin.replace("http", "ws") +
+  "/close/4001?reason=bye&amp;after=1&amp;id=mine")</code></pre>
 <p>A parameter that does not fit is answered with 400 and one sentence. A fault ends after 300 seconds. Programs get
 this table as JSON: <code>Accept: application/json</code>.</p>
 <h2 id="faults">Paths</h2>
