@@ -7,17 +7,26 @@ import trio
 import trio.testing
 from chat.several import ChatServer, answered, heard, joined
 from hubs.memory_connection import settled
+from hubs.test_backplane import Wire
 
 from trioecho.chat.pace import BURST
+from trioecho.hubs import Address
 
 
-@pytest.fixture
-def clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
-    return autojump_clock
+class SlowWire(Wire):
+    """One whose subscriptions take until `told`; `stubborn`, whatever is cancelled meanwhile."""
+
+    told: trio.Event | None = None
+    stubborn = False
+
+    async def subscribe(self, address: Address) -> None:
+        await super().subscribe(address)
+        if self.told is not None:
+            with trio.CancelScope(shield=self.stubborn):
+                await self.told.wait()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_who_enters_is_told_where_and_with_whom() -> None:
+async def test_who_enters_is_told_where_and_with_whom(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         server = await ChatServer(nursery).start()
         await server.person("Ada")
@@ -35,8 +44,9 @@ async def test_who_enters_is_told_where_and_with_whom() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_what_is_said_is_heard_in_the_room_and_nowhere_else() -> None:
+async def test_what_is_said_is_heard_in_the_room_and_nowhere_else(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with trio.open_nursery() as nursery:
         (one, two), _ = await joined(nursery)
         ada, bob, cleo = (
@@ -55,7 +65,6 @@ async def test_what_is_said_is_heard_in_the_room_and_nowhere_else() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
     ("target", "arguments", "sentence"),
     [
@@ -67,7 +76,9 @@ async def test_what_is_said_is_heard_in_the_room_and_nowhere_else() -> None:
         ("_keep_pace", [], "_keep_pace"),
     ],
 )
-async def test_what_cannot_be_is_answered_with_a_sentence(target, arguments, sentence) -> None:
+async def test_what_cannot_be_is_answered_with_a_sentence(
+    target, arguments, sentence, autojump_clock: trio.testing.MockClock
+) -> None:
     async with trio.open_nursery() as nursery:
         server = await ChatServer(nursery).start()
         client = await server.client()
@@ -77,8 +88,7 @@ async def test_what_cannot_be_is_answered_with_a_sentence(target, arguments, sen
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_nobody_speaks_faster_than_people_read() -> None:
+async def test_nobody_speaks_faster_than_people_read(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         server = await ChatServer(nursery).start()
         ada = await server.person("Ada")
@@ -90,8 +100,7 @@ async def test_nobody_speaks_faster_than_people_read() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_a_countdown_is_streamed_and_can_be_cancelled() -> None:
+async def test_a_countdown_is_streamed_and_can_be_cancelled(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         server = await ChatServer(nursery).start()
         client = await server.client()
@@ -111,8 +120,7 @@ async def test_a_countdown_is_streamed_and_can_be_cancelled() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_who_goes_is_out_of_the_room() -> None:
+async def test_who_goes_is_out_of_the_room(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         server = await ChatServer(nursery).start()
         ada, bob = await server.person("Ada"), await server.person("Bob")
@@ -124,8 +132,43 @@ async def test_who_goes_is_out_of_the_room() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("clock")
-async def test_with_the_other_servers_away_those_here_hear_and_the_speaker_is_told() -> None:
+async def test_who_goes_while_the_other_servers_are_told_does_not_stay_behind(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        wire = SlowWire([])
+        server = await ChatServer(nursery, wire).start()
+        client = await server.person("Ada")
+        wire.told, wire.stubborn = trio.Event(), True
+        client.say(type=1, target="Enter", arguments=["Ada", "Trio"])
+        await settled()
+        client.connection.hang_up()
+        await settled()
+        wire.told.set()
+        await settled()
+        assert server.people.here == ()
+        assert not server.server.connection_ids
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_cancels_entering_can_enter_another_room(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        wire = SlowWire([])
+        server = await ChatServer(nursery, wire).start()
+        ada = await server.person("Ada")
+        wire.told = trio.Event()
+        ada.say(type=1, invocationId="2", target="Enter", arguments=["Ada", "Trio"])
+        await settled()
+        ada.say(type=5, invocationId="2")
+        await settled()
+        wire.told.set()
+        assert (await answered(ada, "Enter", "Ada", "Hubs", id="3"))["result"]["rooms"] == [["Hubs", 1]]
+        nursery.cancel_scope.cancel()
+
+
+async def test_with_the_other_servers_away_those_here_hear_and_the_speaker_is_told(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with trio.open_nursery() as nursery:
         (one, _), wires = await joined(nursery)
         ada, bob = await one.person("Ada"), await one.person("Bob")

@@ -115,6 +115,7 @@ async def test_many_changes_are_few_announcements(autojump_clock: trio.testing.M
         {"json": b'{"server": "s", "people": [["a", "b"]]}'},
         {"json": b'{"server": "s", "people": [["a", "b", 3]]}'},
         {"json": b'{"server": "s", "people": [["a", "b", "' + b"x" * 1000 + b'"]]}'},
+        {"json": b'{"server": "s", "people": [["a", "\\ud800", "c"]]}'},
         {"json": b'{"server": "' + b"s" * 1000 + b'", "people": [["a", "b", "c"]]}'},
         {"json": b"[" * 100_000},
     ],

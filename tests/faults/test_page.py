@@ -17,6 +17,8 @@ from page.browser import CHROMIUM, launch
 from playwright.sync_api import Browser, sync_playwright
 
 import trioecho
+import trioecho.faults
+from trioecho._process.selfsigned import self_signed
 from trioecho.faults.page import fault_page
 from trioecho.faults.table import FAULTS, SEEN_PATHS, WORDS
 
@@ -108,3 +110,20 @@ def test_the_browser_has_no_complaint(browser: Browser, live: trioecho.LiveServe
     assert tab.evaluate("getComputedStyle(document.querySelector('article')).display") == "grid"
     assert [each for each in complaints if "favicon" not in each and "Failed to load" not in each] == []
     tab.close()
+
+
+@pytest.mark.keeps_open
+@pytest.mark.parametrize("tls", [False, True])
+def test_its_example_leads_to_where_the_page_came_from(browser: Browser, tls: bool) -> None:
+    with self_signed() as made:
+        live = trioecho.LiveServer(trioecho.faults.routes(), ssl_context=made.context if tls else None)
+        with live:
+            context = browser.new_context(ignore_https_errors=True)
+            tab = context.new_page()
+            tab.goto(f"{live.url}/faults")
+            example = tab.locator("pre").first.text_content()
+            assert example is not None
+            address = tab.evaluate(example.replace("new WebSocket", ""))
+            path = "/close/4001?reason=bye&after=1&id=mine"
+            assert address == live.url.rstrip("/").replace("http", "ws") + path
+            context.close()

@@ -28,6 +28,7 @@ def test_one_that_is_not_whole_is_waited_for() -> None:
         (b'{"protocol":"json"}\x1e', "no handshake"),
         (b'{"type":1}\x1e', "no handshake"),
         (b"\xff\x1e", "no handshake"),
+        (b'{"more":' + b"[" * 4000 + b"\x1e", "no handshake"),
         (b"x" * 4097, "4096 bytes"),
     ],
 )

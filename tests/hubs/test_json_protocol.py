@@ -112,6 +112,15 @@ def test_what_is_no_message_is_told_apart(data: bytes) -> None:
         parsed(data)
 
 
+@pytest.mark.parametrize("begin", [b'{"type":1,"target":"a","arguments":', b'{"target":5,"more":'])
+def test_what_is_nested_too_deeply_is_no_message_and_no_argument(begin: bytes) -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    with pytest.raises(BadMessage):
+        list(PROTOCOL.reader(300_000).feed(begin + deep + b"}\x1e"))
+    with pytest.raises(msgspec.DecodeError, match="nested too deeply"):
+        PROTOCOL.parse(deep, list[object])
+
+
 def test_a_message_has_a_largest_size_however_it_comes() -> None:
     small = b'{"type":1,"target":"a","arguments":["%b"]}\x1e' % (b"x" * 900)
     assert len(parsed(small * 3)) == 3

@@ -115,6 +115,17 @@ def test_what_is_no_message_is_told_apart(message: object) -> None:
         parsed(framed(message))
 
 
+@pytest.mark.parametrize("begin", [b"\x95\x01\x80\xc0\xa1a", b"\x95\x01\x80\x05"])
+def test_what_is_nested_too_deeply_is_no_message_and_no_argument(begin: bytes) -> None:
+    deep = b"\x91" * 100_000 + b"\xc0"
+    size = len(begin + deep)
+    length = bytes([size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14])
+    with pytest.raises(BadMessage):
+        list(PROTOCOL.reader(300_000).feed(length + begin + deep))
+    with pytest.raises(msgspec.DecodeError, match="nested too deeply"):
+        PROTOCOL.parse(deep, list[object])
+
+
 def test_a_message_has_a_largest_size_that_its_length_tells_already() -> None:
     with pytest.raises(BadMessage, match="more than 1000 bytes"):
         parsed(b"\xe9\x07")

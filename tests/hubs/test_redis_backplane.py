@@ -30,6 +30,9 @@ from trioecho.hubs import (
     Target,
     redis_backplane,
 )
+from trioecho.hubs.redis_messages import Call, encode
+
+CALL = Call(1, "b", "Pick", {"json": b"[]"})
 
 
 @pytest.fixture
@@ -218,6 +221,18 @@ async def test_an_answer_waits_for_a_redis_that_is_back(redis: RedisServer) -> N
             await trio.sleep(0.2)
             redis.go_on()
         assert found == [7]
+
+
+async def test_a_question_that_comes_twice_is_asked_once(redis: RedisServer) -> None:
+    async with hubs(redis.url) as (here, there):
+        client = await there.client("b")
+        there.server.backplane._take(b"trioecho:Chat:connection:b", twice := encode(b"somebody", CALL))
+        there.server.backplane._take(b"trioecho:Chat:connection:b", twice)
+        await answered(client)
+        while there.server.backplane._calls:
+            await trio.sleep(0.01)
+        await here.server.clients.all.send("say", "x")
+        assert await hears(client) == "x"
 
 
 async def test_what_others_say_that_is_no_message_is_told_of_once(

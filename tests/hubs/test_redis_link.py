@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 
 import pytest
 import trio
 from hubs.redis_server import RedisServer, running_redis
 
 from trioecho.hubs import BackplaneError, redis_link
+from trioecho.hubs.redis_connection import Pace
 from trioecho.hubs.redis_link import RedisLink
 from trioecho.hubs.redis_url import parse_redis_url
 
@@ -142,6 +144,34 @@ async def test_a_redis_that_is_back_is_listened_to_again_and_both_are_told_once(
     assert "is back after 1." in back or "is back after 2." in back
 
 
+async def test_who_waits_for_a_redis_that_is_away_hears_that_it_is_back(redis: RedisServer) -> None:
+    """However often it was tried meanwhile."""
+    async with linked(redis.url, 5) as here:
+        redis.kill()
+        await healthy(here.link, False)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.link.usable)
+            await trio.sleep(1)
+            redis.start()
+
+
+async def test_who_no_longer_wants_a_channel_is_not_waited_for(redis: RedisServer) -> None:
+    """Also where it was never asked for, as Redis was still at the channels before."""
+    async with linked(redis.url, 5) as here:
+        redis.hang()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.link.subscribe, b"before")
+            while not here.link._unconfirmed:
+                await trio.lowlevel.checkpoint()
+            nursery.start_soon(here.link.subscribe, b"a")
+            while b"a" not in here.link._waiting:
+                await trio.lowlevel.checkpoint()
+            here.link.unsubscribe(b"a")
+            redis.go_on()
+        assert await here.link.ask(b"a", b"") == 0
+        assert not here.link._waiting
+
+
 async def test_one_that_is_away_at_first_is_waited_for_by_nobody(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -257,6 +287,23 @@ async def test_what_was_sent_just_before_is_counted(
         redis.kill()
         await healthy(here.link, False)
         assert "; 7 messages just sent may not have arrived" in told(caplog)[0]
+
+
+async def test_what_is_pushed_that_nobody_has_asked_for_is_left_out() -> None:
+    """What stands before a Redis may push news of its own."""
+
+    async def pushes() -> AsyncIterator[list[object]]:
+        yield [b"invalidate", None]
+        yield []
+        yield [b"MOVING", 1, 15, b"host:6379"]
+        yield [b"subscribe", [1], 1]
+        yield [b"message", b"a", None]
+        yield [b"message", b"a", b"1"]
+
+    here, pace = Linked("unix:///nowhere"), Pace()
+    await here.link._listen(SimpleNamespace(push_messages=pushes()), pace, here.take)
+    assert here.came == [(b"a", b"1")]
+    assert pace.taken == 6
 
 
 @pytest.mark.parametrize(

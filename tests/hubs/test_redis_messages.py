@@ -45,7 +45,15 @@ def test_a_message_arrives_as_it_was_sent(message: AnyMessage) -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"hello", b"12345678", b"12345678\x91\x63", b"12345678\x92\x01\x01"]
+    "payload",
+    [
+        b"",
+        b"hello",
+        b"12345678",
+        b"12345678\x91\x63",
+        b"12345678\x92\x01\x01",
+        b"12345678\x94\x00\x80\x90" + b"\x91" * 100_000,
+    ],
 )
 def test_what_is_no_message_is_told(payload: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):

@@ -80,6 +80,23 @@ def test_two_people_chat(start_chat: StartChat, people: OpenChat) -> None:
     assert bob.events()[-1] == "You have left."
 
 
+@pytest.mark.parametrize(
+    ("address", "room"),
+    [("#Caf%C3%A9%20%231", "Café #1"), ("#Caf%C3", "Lobby"), ("#100%", "Lobby"), ("", "Lobby")],
+)
+def test_an_address_names_the_room_or_none(
+    start_chat: StartChat, people: OpenChat, address: str, room: str
+) -> None:
+    """One that was cut off, or typed, does not keep the page from starting."""
+    server = start_chat()
+    ada = people(server)
+    ada.page.goto(f"about:blank{address}")
+    ada.page.goto(f"{server.url.rstrip('/')}/chat{address}")
+    expect(ada["room"]).to_have_value(room)
+    ada.join("Ada")
+    ada.rooms(**{room: 1})
+
+
 def test_what_one_person_says_in_a_row_stands_together(start_chat: StartChat, people: OpenChat) -> None:
     """The name is seen once, and still said by screen readers."""
     tab = people(start_chat())

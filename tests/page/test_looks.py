@@ -40,6 +40,16 @@ def test_button_texts_have_room_in_any_font(tab: Tab, font: str, width: int) -> 
         assert abs(fields[0] - fields[1]) < 1
 
 
+@pytest.mark.parametrize("font", FONTS)
+@pytest.mark.parametrize("width", [320, 360])
+def test_the_title_stays_within_the_page_in_any_font(tab: Tab, font: str, width: int) -> None:
+    tab.page.set_viewport_size({"width": width, "height": 800})
+    tab.evaluate("(font) => { document.body.style.fontFamily = font; }", font)
+    ends = "() => ['h1', 'main > header'].map((each) => document.querySelector(each).getBoundingClientRect().right)"
+    title, header = tab.evaluate(ends)
+    assert title <= header
+
+
 def send_file(tab: Tab, file: Path, data: bytes) -> None:
     file.write_bytes(data)
     tab.open_options("Send binary")

@@ -51,6 +51,7 @@ class ChatHub(Hub[Page]):
 
     def __init__(self) -> None:
         self._person: Person | None = None
+        self._gone = False
         self._pace = Pace(trio.current_time())
 
     @asynccontextmanager
@@ -59,15 +60,22 @@ class ChatHub(Hub[Page]):
         try:
             yield
         finally:
+            self._gone = True
             self._presence.exit(self.connection_id)
 
     async def enter(self, name: str, room: str) -> Entered:
         """Go into a room, out of that where one was, by a name, which others may have, too."""
         self._keep_pace()
         person = Person(self.connection_id, name_of("a person", name), name_of("a room", room))
-        if self._person is not None and self._person.room != person.room:
-            await self.groups.remove(group_of(self._person.room))
-        await self.groups.add(group_of(person.room))
+        group = group_of(person.room)
+        for other in self.groups:
+            # One at most: also that of an `enter` that its client has cancelled.
+            if other != group:
+                await self.groups.remove(other)
+        await self.groups.add(group)
+        if self._gone:
+            # Its client went while the other servers were told; nobody would take this person out any more.
+            raise HubException("You have left.")
         self._person = person
         self._presence.enter(person)
         people, number = self._people.in_room(person.room)

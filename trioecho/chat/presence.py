@@ -181,9 +181,10 @@ class Presence:
 
 
 def _short(text: object) -> str:
-    """Return a name or an id. Raises `ValueError` for what is none."""
+    """Return a name or an id. Raises `ValueError` for what is none, or could not be told to any client."""
     if not isinstance(text, str) or len(text) > max(_LONGEST_ID, LONGEST_NAME):
         raise ValueError("no name")
+    text.encode()
     return text
 
 

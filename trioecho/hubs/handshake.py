@@ -10,7 +10,7 @@ import msgspec
 from trioecho._protocol.untrusted import told
 from trioecho.hubs.json_protocol import SEPARATOR, JsonProtocol
 from trioecho.hubs.messagepack_protocol import MessagePackProtocol
-from trioecho.hubs.messages import BadMessage, HubProtocol
+from trioecho.hubs.messages import UNREADABLE, BadMessage, HubProtocol
 
 PROTOCOLS: dict[str, HubProtocol] = {each.name: each for each in (JsonProtocol(), MessagePackProtocol())}
 
@@ -48,7 +48,7 @@ def parse_handshake(received: bytes, protocols: Sequence[str]) -> Handshake | No
         return None
     try:
         request = msgspec.json.decode(head, type=_Request)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BadMessage(f"The first message is no handshake: {error}.") from None
     if request.protocol not in protocols:
         raise BadMessage(f"The protocol '{told(request.protocol)}' is not supported.")

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 
 import trio
+from msgspec import structs
 
-from trioecho.hubs.messages import Invocation, Message, StreamItem
+from trioecho.hubs.messages import ABSENT, CancelInvocation, Completion, Invocation, Message, StreamItem
 
 OVERHEAD = 100
-"""Bytes that each message counts, beside those of its arguments or its item."""
+"""Bytes that each message counts, and each id of a stream in it, beside those of what it says."""
 
 
 class HeldMessages:
@@ -32,6 +33,7 @@ class HeldMessages:
         """Let one more wait."""
         if self.messages is None:
             self.messages = deque()
+        message = _alone(message)
         self.messages.append(message)
         self._size += _size_of(message)
 
@@ -50,9 +52,32 @@ class HeldMessages:
             self._room = None
 
 
-def _size_of(message: Message) -> int:
+def _alone(message: Message) -> Message:
+    """Return it without the rest of the bytes that it came in, which its encoded part would keep in memory."""
     if isinstance(message, Invocation):
-        return OVERHEAD + memoryview(message.arguments).nbytes
+        return structs.replace(message, arguments=message.arguments.copy())
     if isinstance(message, StreamItem):
-        return OVERHEAD + memoryview(message.item).nbytes
-    return OVERHEAD
+        return structs.replace(message, item=message.item.copy())
+    if isinstance(message, Completion):
+        # It ends an upload: a result that was awaited would have been taken.
+        return structs.replace(message, result=ABSENT)
+    return message
+
+
+def _size_of(message: Message) -> int:
+    # An id is of any length, too, and what nobody has asked for may be as large as what somebody has.
+    size = OVERHEAD
+    if isinstance(message, Invocation):
+        size += _length(message.id) + len(message.target) + memoryview(message.arguments).nbytes
+        size += sum(OVERHEAD + len(id) for id in message.streams)
+    elif isinstance(message, StreamItem):
+        size += len(message.id) + memoryview(message.item).nbytes
+    elif isinstance(message, Completion):
+        size += len(message.id) + _length(message.error)
+    elif isinstance(message, CancelInvocation):
+        size += len(message.id)
+    return size
+
+
+def _length(text: str | None) -> int:
+    return 0 if text is None else len(text)

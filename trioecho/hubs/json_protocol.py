@@ -18,6 +18,8 @@ from trioecho.hubs.messages import (
     SEQUENCE,
     STREAM_INVOCATION,
     STREAM_ITEM,
+    TOO_DEEP,
+    UNREADABLE,
     Ack,
     BadMessage,
     CancelInvocation,
@@ -136,7 +138,10 @@ class JsonProtocol:
         return _encode(value)
 
     def parse(self, value: msgspec.Raw | bytes, kind: Any) -> Any:
-        return msgspec.json.decode(value, type=kind)
+        try:
+            return msgspec.json.decode(value, type=kind)
+        except RecursionError:
+            raise msgspec.DecodeError(TOO_DEEP) from None
 
 
 class JsonReader:
@@ -177,11 +182,11 @@ class JsonReader:
 def _parse(data: bytes) -> Message | None:
     try:
         received = _received(data)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         try:
             if not INVOCATION <= _type(data).type <= SEQUENCE:
                 return None
-        except msgspec.DecodeError:
+        except UNREADABLE:
             pass
         raise BadMessage(f"A message was received that is none: {error}.") from None
     kind, id = received.type, received.invocation_id

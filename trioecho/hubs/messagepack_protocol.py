@@ -18,6 +18,8 @@ from trioecho.hubs.messages import (
     SEQUENCE,
     STREAM_INVOCATION,
     STREAM_ITEM,
+    TOO_DEEP,
+    UNREADABLE,
     Ack,
     BadMessage,
     CancelInvocation,
@@ -144,7 +146,10 @@ class MessagePackProtocol:
         return _encode(value)
 
     def parse(self, value: msgspec.Raw | bytes, kind: Any) -> Any:
-        return msgspec.msgpack.decode(value, type=kind)
+        try:
+            return msgspec.msgpack.decode(value, type=kind)
+        except RecursionError:
+            raise msgspec.DecodeError(TOO_DEEP) from None
 
 
 class MessagePackReader:
@@ -234,7 +239,7 @@ def _parse(data: bytes) -> Message | None:
             return Completion(received.id, None, received.value if received.kind == VALUE else ABSENT)
         if isinstance(received, _StreamInvocation):
             return Invocation(received.id, received.target, received.arguments, received.streams or [], True)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         if _unknown(data):
             return None
         raise BadMessage(f"A message was received that is none: {error}.") from None
@@ -252,5 +257,5 @@ def _unknown(data: bytes) -> bool:
     try:
         elements = _elements(data)
         return bool(elements) and not INVOCATION <= _number(elements[0]) <= SEQUENCE
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False

@@ -17,6 +17,11 @@ INVOCATION, STREAM_ITEM, COMPLETION, STREAM_INVOCATION, CANCEL_INVOCATION, PING,
 ABSENT = msgspec.Raw()
 """What stands for arguments, an item or a result that a message does not have."""
 
+UNREADABLE = (msgspec.DecodeError, RecursionError)
+"""What decoding raises for bytes that are no such value, or are nested deeper than the interpreter's stack is."""
+
+TOO_DEEP = "it is nested too deeply"
+
 
 class BadMessage(Exception):  # noqa: N818 (what a client sent, not what went wrong here)
     """What came is no message of the protocol; the connection ends with this sentence."""

@@ -270,6 +270,9 @@ class RedisBackplane:
                 # Whoever has sent it will have waited too long.
                 self._changes.send_nowait((sender, message))
         elif isinstance(message, Call):
+            if (sender, message.number) in self._calls:
+                # It has come twice, and is answered once.
+                return
             if len(self._calls) < MOST_CALLS:
                 scope = self._calls[sender, message.number] = trio.CancelScope()
                 self._nursery.start_soon(self._call, sender, message, scope)

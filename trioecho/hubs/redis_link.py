@@ -183,6 +183,9 @@ class RedisLink:
             return True
         del self._wanted[channel]
         self._look_at(channel)
+        if channel in self._waiting:
+            # Where Redis has not been asked for it yet, it never will be, and confirms nothing.
+            self._waiting.pop(channel).set()
         return False
 
     def _look_at(self, channel: bytes) -> None:
@@ -243,8 +246,11 @@ class RedisLink:
                 push: Any
                 async for push in pushes:
                     pace.taken += 1
+                    if len(push) != 3 or not isinstance(push[1], bytes):
+                        # Redis, or what stands before it, may push what nobody has asked for.
+                        continue
                     kind, channel, value = push
-                    if kind == b"message":
+                    if kind == b"message" and isinstance(value, bytes):
                         if channel == self._pulse:
                             self._pulse_since = None
                         else:
@@ -367,11 +373,12 @@ class RedisLink:
         self._answers, self._hears = answers, hears
         if not answers:
             self._why = "it does not answer"
+        else:
+            self._usable.set()
         if not self.healthy:
             self._wake()
             self._tell_away(self._why if not answers else "what it sends comes late", 0)
             return
-        self._usable.set()
         if self._away_since is not None:
             logger.warning(
                 "Redis at %s is back after %.1f seconds", self._url, trio.current_time() - self._away_since
@@ -394,7 +401,7 @@ class RedisLink:
 
     def _wake(self) -> None:
         """Let nobody wait for a Redis that is away."""
-        if not self._answers:
+        if not self._answers and self._usable.is_set():
             self._usable = trio.Event()
         self._room.set()
         for event in self._waiting.values():

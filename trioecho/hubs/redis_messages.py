@@ -106,7 +106,10 @@ def sender_of(payload: bytes) -> bytes:
 
 def decode(payload: bytes) -> AnyMessage:
     """Return the message of a payload. Raises `msgspec.DecodeError` for what is none."""
-    return _decoder.decode(memoryview(payload)[NAME_BYTES:])
+    try:
+        return _decoder.decode(memoryview(payload)[NAME_BYTES:])
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deeply") from None
 
 
 class Channels:

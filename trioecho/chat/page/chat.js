@@ -145,6 +145,15 @@ async function join(room) {
   }
 }
 
+/** The room that the page's own address names; "" where it names none, or was cut off. */
+function roomOfAddress() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
 async function say() {
   const text = $("text").value;
   if (!text.trim() || talk.state !== "open") return;
@@ -219,7 +228,7 @@ addEventListener("offline", () => {
 addEventListener("online", () => talk.state === "open" && notify());
 
 $("name").value = remembered("name") ?? "";
-$("room").value = decodeURIComponent(location.hash.slice(1)) || "Lobby";
+$("room").value = roomOfAddress() || "Lobby";
 $("transport").value = remembered("transport") ?? "";
 if (!$("transport").value) $("transport").value = "";
 if (globalThis.signalR) $("join").disabled = false;
