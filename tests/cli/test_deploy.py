@@ -61,7 +61,8 @@ def test_help_lists_what_there_is() -> None:
 
 
 def test_an_unknown_name_is_told_in_one_line() -> None:
-    """With the nearest that there is, or all."""
+    """With the nearest that there is, or all; and so is that there is none."""
     assert refused("deploy", "ngnix") == (2, "there is no file for 'ngnix': did you mean nginx?")
     assert refused("deploy", "abcdefg") == (2, f"there is no file for 'abcdefg': there is {', '.join(FILES)}")
-    assert refused("deploy")[0] == 2
+    sentence = f"deploy needs the name of what to print a file for: there is {', '.join(FILES)}"
+    assert refused("deploy") == (2, sentence)

@@ -139,11 +139,13 @@ def test_a_mistake_says_where_it_was_made(
 
 
 def test_help_has_its_headings() -> None:
-    """In the order of the options; what has none, such as --help itself, stands under the program's."""
+    """In the order of the options; what has none, such as --help itself, stands under the program's. Arguments are in
+    the usage line, which is enough."""
     text = CliRunner().invoke(program, ["--help"]).output
     places = [text.index(part) for part in ("Listening:", "--port", "[default: 5000]", "The log:", "--level")]
     assert places == sorted(places)
     assert text.index("This program:") < text.index("--help")
+    assert text.count("URL") == 1
 
 
 def test_limits_of_addresses_are_numbers_by_name() -> None:

@@ -195,6 +195,14 @@ def test_importing_the_package_does_not_import_what_only_hubs_need() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+def test_hubs_without_what_they_need_say_how_to_get_it() -> None:
+    """One sentence, and no traceback of where in the package it is wanted first."""
+    program = "import sys; sys.modules['msgspec'] = None; import trioecho.hubs"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    sentence = "ModuleNotFoundError: trioecho.hubs needs msgspec: pip install 'trioecho[hubs]'"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, sentence)
+
+
 def test_importing_the_package_does_not_import_what_only_metrics_need() -> None:
     """prometheus-client comes with the extra `metrics`."""
     program = "import sys, trioecho.metrics, trioecho.cli; sys.exit('prometheus_client' in sys.modules)"

@@ -29,7 +29,7 @@ PACKAGE = Path(trioecho.__file__).parent
 GUIDES = (ROOT / "README.md", ROOT / "trioecho" / "README.md")
 
 found = re.search(
-    r"^pip install -e \. --group reference && pdoc -o reference (.*)$",
+    r"^pip install 'pip>=25\.1' && pip install -e \. --group reference && pdoc -o reference (.*)$",
     (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
     re.MULTILINE,
 )

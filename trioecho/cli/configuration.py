@@ -67,7 +67,7 @@ configuration_options: Declaration = stacked(
         expose_value=False,
         callback=_read,
         show_default="none",
-        help="Options from a TOML file, by these names, such as max-connections = 1000. What is typed wins, then "
+        help="Options from a TOML file, by these names, such as port = 8080. What is typed wins, then "
         "the environment, then the file.",
     ),
     configuring(

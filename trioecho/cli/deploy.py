@@ -46,12 +46,14 @@ class _Deploy(Command):
 
 
 @click.command("deploy", cls=_Deploy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("name", metavar="NAME")
-def deploy(name: str) -> None:
+@click.argument("name", metavar="NAME", required=False)
+def deploy(name: str | None) -> None:
     """Print a file for running trioecho, to be changed where names and paths are others.
 
     Each says in comments how it is used, and what was not tried out.
     """
+    if name is None:
+        raise Refusal(f"deploy needs the name of what to print a file for: there is {', '.join(FILES)}", 2)
     if name not in FILES:
         near = difflib.get_close_matches(name.lower(), FILES, 1)
         advice = f"did you mean {near[0]}?" if near else f"there is {', '.join(FILES)}"

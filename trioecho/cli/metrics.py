@@ -22,7 +22,7 @@ metrics_options: Declaration = stacked(
         type=whole_number(0, 65535),
         show_default="none",
         help=f"Serve figures at {PATH} of this port, besides, to whoever can connect to it; 0 takes any free one. "
-        "Needs prometheus-client, as do all of these.",
+        "Needs trioecho[metrics], as do all of these.",
     ),
     measuring(
         "--metrics-host",

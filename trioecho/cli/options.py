@@ -112,8 +112,9 @@ serving_options: Declaration = stacked(
         type=address_limits,
         metavar="LIMITS",
         default="off",
-        help="on, or numbers such as connections=20,handshakes-per-second=5,burst=50,in-progress=10: what one "
-        "address may have; more gets 429. Behind a proxy that is no trusted one, all clients are one address.",
+        help="on, or numbers such as connections=20,burst=50 (there are handshakes-per-second and in-progress, "
+        "too): what one address may have; more gets 429. Behind a proxy that is no trusted one, all clients are one "
+        "address.",
     ),
     who(
         "--trusted-proxy",

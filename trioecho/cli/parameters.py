@@ -224,7 +224,8 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            row = param.get_help_record(ctx)
+            # The usage line has the arguments; newer versions of click have a row for them, too, which says no more.
+            row = None if isinstance(param, click.Argument) else param.get_help_record(ctx)
             if row is not None:
                 sections.setdefault(getattr(param, "section", "This program"), []).append(row)
         for heading, rows in sections.items():

@@ -7,6 +7,13 @@ function of one `Connection` (the type `ConnectionHandler`). It stands at a path
 singly or by groups and users, and a `Backplane` carries that to other processes.
 """
 
+try:
+    import msgspec  # noqa: F401
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        "trioecho.hubs needs msgspec: pip install 'trioecho[hubs]'", name="msgspec"
+    ) from None
+
 from trioecho.hubs.backplane import (
     Address,
     Backplane,
