@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -31,7 +30,7 @@ CIRCLES = 4
 """The part of what was left out that is garbage by then, from which on nothing is left out any more: the program makes
 circles, and they have to be found."""
 
-_GENERATIONS = sys.version_info < (3, 14) and not sysconfig.get_config_var("Py_GIL_DISABLED")
+_GENERATIONS = sys.version_info < (3, 14) and "free-threading" not in sys.version
 """Whether the collector works by generations, as CPython's did up to 3.13. That of 3.14 works in small steps, and it
 and that of the build without a GIL run no collection of the third generation by themselves: they would never look at
 what was left out."""
