@@ -522,7 +522,7 @@ async def test_a_socket_that_the_kernel_did_not_let_go_of_keeps_nobody_waiting(
     """Nobody waits for it any more, and it can be read: the next ones are woken all the same, without a word."""
     async with polling(0) as (poller, _):
         pairs = [socket.socketpair() for _ in range(2)]
-        for ours, theirs in pairs:
+        for _, theirs in pairs:
             theirs.send(b"x")
         stale, awaited = (ours.fileno() for ours, _ in pairs)
         poller._waiting.register(stale, READABLE)

@@ -62,7 +62,9 @@ class Queue(Generic[_Who]):
         hundreds who have come, and not behind the last of them. But none is more than twice `LONGEST` behind.
         """
         late = LONGEST * self.usual
-        self._entered = mark = min(max(self._entered + self._step, self.got_to + late), self.got_to + 2 * late)
+        self._entered = mark = min(
+            max(self._entered + self._step, self.got_to + late), self.got_to + 2 * late
+        )
         self._marks[who] = mark
         return mark
 
