@@ -57,13 +57,15 @@ def test_what_was_imported_is_looked_at_no_more(clock: Clock) -> None:
 
 
 def test_what_survives_a_long_collection_is_left_out_of_the_next(clock: Clock) -> None:
-    """What survives a short one is not."""
+    """What survives a short one is not, nor one of the younger objects only."""
     with short_collections():
         at_first = gc.get_freeze_count()
         nodes = [Node() for _ in range(1000)]
         gc.collect()
         assert gc.get_freeze_count() < at_first + 1000
         clock.each = 2 * garbage.LONGEST
+        gc.collect(1)
+        assert gc.get_freeze_count() < at_first + 1000
         gc.collect()
         assert gc.get_freeze_count() >= at_first + 1000
         del nodes

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 LONGEST = 0.005
-"""Seconds: what survives a collection that took longer is left out of the next ones."""
+"""Seconds: what survives a full collection that took longer is left out of the next ones."""
 
 THAW = 600.0
 """Seconds: so often a full collection looks at everything again, for a handler's objects may refer to each other in a
@@ -82,7 +82,8 @@ class _Collections:
         if self._were_out is not None:
             self._circles = info["collected"] * CIRCLES > self._were_out
             self._were_out = None
-        if now - self._began > LONGEST and not self._circles:
+        # What has survived one of the younger generations only may be garbage, and that was long for another reason.
+        if info["generation"] == 2 and now - self._began > LONGEST and not self._circles:
             gc.freeze()
             if looked_at_all:
                 self._there = gc.get_freeze_count()
