@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import mmap
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import NoReturn, TypeAlias, TypeVar
 
 import trio
@@ -74,18 +76,36 @@ Cancelled, or when it raises, nothing is left open."""
 
 
 def no_memory() -> OSError | None:
-    """Why the system does not give enough memory for one more connection, or None. Takes some 5 µs.
+    """Why the system does not give enough memory for one more connection, or None. Takes some 10 µs, or 1 where nothing
+    limits it.
 
     Where memory is limited such that allocating fails (ulimit -v, strict overcommit), it must not be connections that
     take the last of it: without any Trio's own tasks fail, and with them the server, and Python crashes.
     """
-    if os.name != "posix":
+    if os.name != "posix" or not (_promises_no_more_than_there_is() or _limited()):
         return None
     try:
         mmap.mmap(-1, MEMORY_LEFT, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError as error:
         return error
     return None
+
+
+def _limited() -> bool:
+    """Whether this process may have so much and no more (ulimit -v, -d), which may change while it runs."""
+    import resource  # not on Windows
+
+    limits = (resource.getrlimit(each)[0] for each in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    return any(limit != resource.RLIM_INFINITY for limit in limits)
+
+
+@functools.cache
+def _promises_no_more_than_there_is() -> bool:
+    """Whether the kernel counts what it has promised (Linux: strict overcommit); true where it does not tell."""
+    try:
+        return Path("/proc/sys/vm/overcommit_memory").read_text(encoding="ascii").strip() == "2"
+    except OSError:
+        return True
 
 
 def nobody() -> int:

@@ -6,8 +6,9 @@ import contextlib
 import math
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import trio
@@ -38,6 +39,27 @@ STOPPING, RESTARTING = 1001, RESTART[0]
 
 STOPPING_COURTESY = 0.5
 """Seconds in which a client that has had its last answer may still hang up by itself when the server stops."""
+
+
+class Bound:
+    """A cancel scope that the server can find while it is entered. Each connection enters two or three, so it is no
+    generator."""
+
+    __slots__ = ("_among", "_scope")
+
+    def __init__(self, scope: trio.CancelScope, among: set[trio.CancelScope]) -> None:
+        self._scope = scope
+        self._among = among
+
+    def __enter__(self) -> trio.CancelScope:
+        self._among.add(self._scope)
+        return self._scope.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._among.discard(self._scope)
+        return self._scope.__exit__(kind, error, trace)
 
 
 @dataclass(slots=True)
@@ -98,32 +120,21 @@ class Service:
         taken = limit is not None and len(self.connections) >= limit
         return not (self.stopping or self.refusing or taken or self.memory.full)
 
-    @contextlib.contextmanager
-    def phase(self, seconds: float, *, courtesy: bool = False) -> Iterator[trio.CancelScope]:
+    def phase(self, seconds: float, *, courtesy: bool = False) -> Bound:
         """Bound what happens before a WebSocket is open, or instead of it; the server's stop can shorten it, and what
         is only `courtesy` ends with it."""
         if courtesy and self.stopping:
             seconds = min(seconds, STOPPING_COURTESY)
-        with trio.move_on_at(min(trio.current_time() + seconds, self.deadline)) as scope:
-            scopes = self.courtesies if courtesy else self.phases
-            scopes.add(scope)
-            try:
-                yield scope
-            finally:
-                scopes.discard(scope)
+        scope = trio.CancelScope(deadline=min(trio.current_time() + seconds, self.deadline))
+        return Bound(scope, self.courtesies if courtesy else self.phases)
 
-    @contextlib.contextmanager
-    def silence(self) -> Iterator[None]:
+    def silence(self) -> Bound:
         """Bound the wait for a client's first word: the server's stop cancels it at once, as browsers keep connections
         that they have opened ahead open for minutes."""
-        with trio.CancelScope() as scope:
-            if self.stopping:
-                scope.cancel()
-            self.silences.add(scope)
-            try:
-                yield
-            finally:
-                self.silences.discard(scope)
+        scope = trio.CancelScope()
+        if self.stopping:
+            scope.cancel()
+        return Bound(scope, self.silences)
 
     @contextlib.asynccontextmanager
     async def groups_running(self) -> AsyncIterator[None]:

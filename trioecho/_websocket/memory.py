@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trioecho._protocol.budget import OVER, RELIEVED, TIGHT, Budget
+from trioecho._protocol.budget import OVER, RELIEVED, SCARCE, TIGHT, Budget
 
 if TYPE_CHECKING:
     from trioecho._websocket.connection import Connection
@@ -139,6 +139,10 @@ class Memory(Budget):
 
     def add(self, size: int) -> None:
         """As `Budget.add`; lets those go on that have been paused, when there is room."""
+        if not self.scarce and self.held + size <= self.most * SCARCE:
+            # Nothing changes. So it is for nearly everybody, and each connection counts something seven times.
+            self.held += size
+            return
         super().add(size)
         if not self.over:
             self._look_from = 0.0
