@@ -299,9 +299,14 @@ class Rounds:
 
 @contextlib.asynccontextmanager
 async def sharing(
-    monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], groups: dict[str, str] | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: dict[str, float],
+    groups: dict[str, str] | None = None,
+    *,
+    ended: bool = False,
 ) -> AsyncIterator[tuple[Rounds, Poller, dict[str, int]]]:
-    """A running poller with sockets that always have something to read, by name, of which each takes so long."""
+    """A running poller with sockets that always have something to read, by name, of which each takes so long; `ended`:
+    and behind that their end."""
     poller = Poller()
     rounds = Rounds(poller, monkeypatch)
     numbers: dict[str, int] = {}
@@ -315,6 +320,8 @@ async def sharing(
             for name in seconds:
                 ours, theirs = map(stack.enter_context, socket.socketpair())
                 theirs.send(b"x")
+                if ended:
+                    theirs.shutdown(socket.SHUT_WR)
                 numbers[name] = ours.fileno()
                 poller.watch(ours.fileno(), functools.partial(readable, name), (groups or {}).get(name))
             nursery.start_soon(poller.run)
@@ -495,3 +502,33 @@ async def test_one_address_has_as_much_of_what_is_scarce_as_another(monkeypatch:
         served = await rounds.next(60)
         assert sum("alone" in names for names in served) >= 25
         assert sum("alone" not in names for names in served) >= 25
+
+
+async def test_who_hangs_up_is_told_though_others_have_much_to_be_read_before_their_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are as many as are told in one round, and more, and epoll names them first."""
+    crowd = {f"crowd {number}": ROUND / 3 for number in range(2 * ENDINGS)}
+    groups = dict.fromkeys(crowd, "192.0.2.1") | {"alone": "192.0.2.2"}
+    async with sharing(monkeypatch, crowd | {"alone": ROUND / 3}, groups, ended=True) as (rounds, _, _):
+        served = await rounds.next(100)
+        assert sum("alone" in names for names in served) >= 10
+        assert {name for names in served for name in names} == {*crowd, "alone"}
+
+
+async def test_a_socket_that_the_kernel_did_not_let_go_of_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody waits for it any more, and it can be read: the next ones are woken all the same, without a word."""
+    async with polling(0) as (poller, _):
+        pairs = [socket.socketpair() for _ in range(2)]
+        for _, theirs in pairs:
+            theirs.send(b"x")
+        stale, awaited = (ours.fileno() for ours, _ in pairs)
+        poller._waiting.register(stale, READABLE)
+        with trio.fail_after(20):
+            await poller.wait_readable(awaited)
+            await until(lambda: not poller.awake)
+        for ours, theirs in pairs:
+            ours.close()
+            theirs.close()

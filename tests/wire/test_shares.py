@@ -101,6 +101,22 @@ def test_whoever_has_just_come_is_served_though_others_always_want_more() -> Non
     assert "newcomer" in served(queue, busy | {"newcomer": USUAL}, 10 * (LONGEST + 2) * 2)
 
 
+def test_whoever_has_just_come_is_served_after_very_many_others_came_and_went() -> None:
+    """While there was enough for all, or not: they do not stand between it and those who have stayed."""
+    for scarce in (False, True):
+        queue = Queue[str]()
+        busy = {f"busy {number}": USUAL for number in range(10)}
+        for name in busy:
+            queue.enter(name)
+        for _ in range(300_000):
+            if scarce:
+                queue.mark("gone")
+            else:
+                queue.enter("gone")
+            queue.forget("gone")
+        assert "newcomer" in served(queue, busy | {"newcomer": USUAL}, 10 * 2 * (2 * LONGEST + 2))
+
+
 def test_another_of_the_same_name_begins_anew() -> None:
     """File numbers are handed out again."""
     queue = Queue[int]()

@@ -169,7 +169,7 @@ class Poller:
         await trio.lowlevel.wait_task_rescheduled(cancelled)
 
     def _let_go(self, fd: int) -> None:
-        del self._wake[fd]
+        self._wake.pop(fd, None)
         try:
             self._waiting.unregister(fd)
         except (OSError, MemoryError):
@@ -178,9 +178,11 @@ class Poller:
 
     def _wake_some(self, _events: int, _now: float) -> None:
         for fd, _ in self._waiting.poll(0, WOKEN):
-            wake = self._wake[fd]
+            wake = self._wake.get(fd)
+            # Also where nobody waits for it any more, for once the kernel would not let go of it.
             self._let_go(fd)
-            wake()
+            if wake is not None:
+                wake()
 
     def pause(self, fd: int) -> None:
         """Report only the loss of the connection (`GONE`) until `resume`: this is backpressure."""
@@ -238,6 +240,10 @@ class Poller:
                             if what & HUNG_UP:
                                 hung_up += 1
                         if hung_up > ENDINGS:
+                            if self._sharing:
+                                # Or those whom epoll names first, with much to be read before their end, would keep
+                                # everybody else's from being told.
+                                events = shares.in_order(events)
                             events = _with_few_endings(events)
                         self.busy = before + len(events) >= BUSY
                         before = len(events)

@@ -45,21 +45,32 @@ class Queue(Generic[_Who]):
         self._marks: dict[_Who, float] = {}
         self._costs: dict[_Who, float] = {}
         self.got_to = 0.0
-        # The mark of who has come last.
+        # The mark of who has come last of those who came when there was not enough.
         self._entered = 0.0
         self.usual = USUAL
         """Seconds that a turn has taken lately, on average."""
 
     def enter(self, who: _Who) -> None:
         """`who` comes while there is enough for all: it stands before those who come when there is not."""
-        self._enter(who, self.got_to)
+        # The queue goes on with those who come, or a million of them would stand behind whoever has stayed.
+        self._marks[who] = self.got_to = self.got_to + self._step
 
-    def _enter(self, who: _Who, least: float) -> float:
-        # One behind the other, by more than a turn costs at least: so who pays no more than that is before the next of
-        # hundreds who have come, and not behind the last of them.
-        self._entered = mark = max(self._entered + 2 * self.usual / LEAST, least)
+    def _enter_late(self, who: _Who) -> float:
+        """`who` has come, and there is not enough for all.
+
+        One behind the other, by more than a turn costs at least: so who pays no more than that is before the next of
+        hundreds who have come, and not behind the last of them. But none is more than twice `LONGEST` behind.
+        """
+        late = LONGEST * self.usual
+        self._entered = mark = min(
+            max(self._entered + self._step, self.got_to + late), self.got_to + 2 * late
+        )
         self._marks[who] = mark
         return mark
+
+    @property
+    def _step(self) -> float:
+        return 2 * self.usual / LEAST
 
     def mark(self, who: _Who) -> float:
         """Where `who` stands: whoever has the lowest mark is next, and among equals whoever came first.
@@ -68,11 +79,7 @@ class Queue(Generic[_Who]):
         whoever has waited longest is first of those who stand there.
         """
         mark = self._marks.get(who)
-        return self._enter(who, self._late) if mark is None else mark
-
-    @property
-    def _late(self) -> float:
-        return self.got_to + LONGEST * self.usual
+        return self._enter_late(who) if mark is None else mark
 
     def in_order(self, events: list[tuple[_Who, int]]) -> list[tuple[_Who, int]]:
         """Those who are named first in `events`, in the order in which they are to be served."""
@@ -80,7 +87,7 @@ class Queue(Generic[_Who]):
         marks = self._marks
         for who, _ in events:
             if who not in marks:
-                self._enter(who, self._late)
+                self._enter_late(who)
         return sorted(events, key=lambda event: marks[event[0]])
 
     def charge(self, who: _Who, seconds: float) -> None:
