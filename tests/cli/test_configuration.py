@@ -110,6 +110,13 @@ def test_option_print_config(tmp_path: Path) -> None:
     assert sorted(names) == sorted(told - {"version", "config", "print-config"})
 
 
+def test_what_may_hold_a_password_is_not_printed() -> None:
+    """Whoever asks for help shows what is printed."""
+    text = printed("--hub", env={"TRIOECHO_REDIS": "redis://:s3cret@127.0.0.1"})
+    assert "s3cret" not in text
+    assert "# redis  # TRIOECHO_REDIS; not shown: it may hold a password" in text.splitlines()
+
+
 def test_what_is_printed_is_a_file_that_says_the_same(tmp_path: Path) -> None:
     """Whatever signs are in it, and although some options are refused beside others that are given."""
     arguments = (

@@ -89,6 +89,11 @@ def configuration(context: click.Context) -> str:
         shown = _as_toml(param, context)
         line = param.opts[0].removeprefix("--") + ("" if shown is None else f" = {shown}")
         origin = _origin(context, param)
+        if origin is not None and param.secret:
+            lines.append(
+                f"# {param.opts[0].removeprefix('--')}  # {origin}; not shown: it may hold a password"
+            )
+            continue
         lines.append(f"{line}  # {origin}" if origin is not None else f"# {line}  # {_default(param)}")
     return "\n".join(lines)
 

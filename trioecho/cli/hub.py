@@ -29,6 +29,7 @@ hub_options: Declaration = stacked(
     ),
     hubs(
         "--redis",
+        secret=True,
         metavar="URL",
         show_default="none",
         help="Redis by which several servers are one chat, such as redis://127.0.0.1:6379. A password is better "

@@ -168,9 +168,11 @@ def is_address_of_kubernetes(name: str, value: str) -> bool:
 class Option(click.Option):
     """An option that knows under which heading of ``--help`` it stands."""
 
-    def __init__(self, *args: Any, section: str, **attributes: Any) -> None:
+    def __init__(self, *args: Any, section: str, secret: bool = False, **attributes: Any) -> None:
         super().__init__(*args, **{"show_default": True, **attributes})
         self.section = section
+        self.secret = secret
+        """Its value is not printed."""
 
     def consume_value(self, ctx: click.Context, opts: Any) -> tuple[Any, ParameterSource]:
         """As click does it, and keep the value as it was given."""
