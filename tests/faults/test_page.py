@@ -123,7 +123,7 @@ def test_its_example_leads_to_where_the_page_came_from(browser: Browser, tls: bo
             tab.goto(f"{live.url}/faults")
             example = tab.locator("pre").first.text_content()
             assert example is not None
-            address = tab.evaluate(example.replace("new WebSocket", ""))
+            address = tab.evaluate(f"() => {{ {example.replace('new WebSocket', 'return ')} }}")
             path = "/close/4001?reason=bye&after=1&id=mine"
             assert address == live.url.rstrip("/").replace("http", "ws") + path
             context.close()
