@@ -139,7 +139,7 @@ def test_a_run_is_cancelled_at_once(live: trioecho.LiveServer, open_tab: OpenTab
     for cancel in ("cancel", "leave"):
         tab["run"].click()
         expect(tab["cancel"]).to_be_focused()
-        expect(tab["at"]).to_contain_text("/handshake?hang=1")
+        expect(tab["at"]).to_contain_text("/handshake?hang=1", timeout=60_000)
         tab[cancel].click()
         expect(tab["run"]).to_be_enabled(timeout=5000)
         assert (tab["outcome"].text_content() or "").startswith("Cancelled: 2 as expected, ")
@@ -207,7 +207,7 @@ def test_everybody_can_use_it(browser: Browser, live: trioecho.LiveServer, schem
         assert findings(tab) == []
         press("Enter")
         expect(tab["cancel"]).to_be_focused()
-        expect(tab["at"]).to_contain_text("hang=1")
+        expect(tab["at"]).to_contain_text("hang=1", timeout=60_000)
         assert findings(tab) == []
         expect(tab["outcome"]).to_contain_text("Done:", timeout=20_000)
         expect(tab["run"]).to_be_focused()
