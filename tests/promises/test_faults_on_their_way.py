@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import shutil
 import socket
 import ssl
 import struct
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from deploy.proxies import NGINX_AROUND_IT, found, free_port
 
 import trioecho.testing
 from trioecho.faults.table import FAULTS
@@ -22,18 +22,7 @@ from trioecho.testing import CLOSE, TEXT, FaultServer, encode_frame
 
 PATIENCE = 20.0
 
-NGINX = """\
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-{user}
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+SERVER = """\
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -45,7 +34,6 @@ http {{
             proxy_read_timeout 1s;
         }}
     }}
-}}
 """
 
 ASKING = (
@@ -136,10 +124,7 @@ def by_tls() -> Iterator[tuple[FaultServer, Connect]]:
 @pytest.fixture
 def behind_nginx(tmp_path: Path) -> Iterator[tuple[FaultServer, Connect]]:
     """The server, and what connects to the proxy in front of it, which waits a second for it."""
-    if (nginx := shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")) is None:
-        pytest.skip("no nginx on this machine")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    nginx, port = found("nginx"), free_port()
     clients: list[socket.socket] = []
 
     def connect() -> Client:
@@ -150,7 +135,8 @@ def behind_nginx(tmp_path: Path) -> Iterator[tuple[FaultServer, Connect]]:
         user = "user root;" if os.geteuid() == 0 else ""
         behind = server.live.server.port
         configuration = tmp_path / "nginx.conf"
-        configuration.write_text(NGINX.format(folder=tmp_path, user=user, port=port, behind=behind))
+        block = SERVER.format(port=port, behind=behind)
+        configuration.write_text(NGINX_AROUND_IT.format(folder=tmp_path, user=user, server=block))
         command = [nginx, "-c", str(configuration), "-e", str(tmp_path / "error.log")]
         # It listens when it goes into the background.
         subprocess.run(command, check=True, timeout=PATIENCE)
